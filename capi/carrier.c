@@ -1,0 +1,182 @@
+/*
+ * carrier.c - how started threads come to run: the queue, and the carriers,
+ * goroutines that take threads from it.
+ *
+ * A carrier that has run a thread to its end takes the next, so that short
+ * threads follow each other on one OS thread without a step into Go; but any
+ * thread may block, and no other may wait for it. Invariant: while the queue
+ * is not empty, at least one carrier is on its way to it, and one that takes a
+ * thread first has others sent for where threads remain. `coming` counts those
+ * on their way: sent for and not yet there, or there and looking.
+ */
+#define _GNU_SOURCE
+#include "carrier.h"
+
+#include "_cgo_export.h"
+#include "os.h"
+#include "reserve.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+atomic_long carrier_count;
+
+/* Guards what follows. Held for a few instructions, so that to spin for it is right. */
+static pthread_mutex_t mutex = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
+static struct thread *first, **last = &first;
+static long coming;
+/* The length of the queue: changed under the mutex, but watched by a carrier that lingers. */
+static atomic_long queued;
+
+/* Threads being started that no carrier has taken: each may need an OS thread yet. */
+static atomic_long claims;
+
+/* How many carriers are on their way at most. With one, many threads that all block would get
+   theirs one after the other; more than a few come in vain where threads are short. */
+enum { COMING = 8 };
+
+/* How long a carrier with nothing to run waits for another start before it goes back to Go: about
+   as long as it would take to wake one. */
+enum { LINGER_NS = 20000 };
+
+static void block_signals(sigset_t *mask)
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, mask);
+}
+
+/* With the mutex: counts as coming, and returns, how many carriers are to be sent for. */
+static long send_for(void)
+{
+    long waiting = atomic_load_explicit(&queued, memory_order_relaxed);
+    long missing = (waiting < COMING ? waiting : COMING) - coming;
+    if (missing <= 0) {
+        return 0;
+    }
+    coming += missing;
+    atomic_fetch_add_explicit(&carrier_count, missing, memory_order_relaxed);
+    return missing;
+}
+
+/*
+ * Has Go start carriers. No signal handler may run while this OS thread is in Go code, whose stacks
+ * are small; and on a thread that was not Go's, Go leaves a signal stack the first time, which is
+ * not its to give.
+ */
+static void send(long carriers)
+{
+    THREAD_LOCAL bool known;
+    stack_t stack;
+    sigset_t mask;
+    block_signals(&mask);
+    if (known) {
+        pythread_go_carriers(carriers);
+    } else {
+        known = true;
+        sigaltstack(NULL, &stack);
+        pythread_go_carriers(carriers);
+        sigaltstack(&stack, NULL);
+    }
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+}
+
+bool carrier_start(struct thread *thread)
+{
+    /* Counted before the reserve is looked at, so that of starts at one time each counts the
+       others. Every carrier has an OS thread, or will. */
+    if (!reserve_for(atomic_fetch_add_explicit(&claims, 1, memory_order_relaxed) + 1 +
+                     atomic_load_explicit(&carrier_count, memory_order_relaxed))) {
+        atomic_fetch_sub_explicit(&claims, 1, memory_order_relaxed);
+        return false;
+    }
+    thread->next = NULL;
+    pthread_mutex_lock(&mutex);
+    *last = thread;
+    last = &thread->next;
+    atomic_fetch_add_explicit(&queued, 1, memory_order_relaxed);
+    long missing = send_for();
+    pthread_mutex_unlock(&mutex);
+    if (missing > 0) {
+        send(missing);
+    }
+    return true;
+}
+
+/* Waits a while for a start. */
+static void linger(void)
+{
+    struct os_spin spin = os_spin_begin(LINGER_NS);
+    while (atomic_load_explicit(&queued, memory_order_relaxed) == 0 && os_spin(&spin)) {
+    }
+}
+
+/* The next thread for the calling carrier, which counts as coming; NULL when it is to go. */
+static struct thread *take(void)
+{
+    bool lingered = false;
+    for (;;) {
+        struct thread *thread = first;
+        if (thread != NULL) {
+            first = thread->next;
+            if (first == NULL) {
+                last = &first;
+            }
+            atomic_fetch_sub_explicit(&queued, 1, memory_order_relaxed);
+        }
+        if (thread != NULL || lingered || coming > 1) {
+            coming--;
+            return thread;
+        }
+        /* Alone, and nothing to do. Threads that ended may have left any signal mask. */
+        pthread_mutex_unlock(&mutex);
+        block_signals(NULL);
+        linger();
+        lingered = true;
+        pthread_mutex_lock(&mutex);
+    }
+}
+
+void carrier_run(void)
+{
+    thread_carrier_begins();
+    pthread_mutex_lock(&mutex);
+    struct thread *thread;
+    while ((thread = take()) != NULL) {
+        long missing = send_for();
+        pthread_mutex_unlock(&mutex);
+        atomic_fetch_sub_explicit(&claims, 1, memory_order_relaxed);
+        if (missing > 0) {
+            send(missing);
+        }
+        thread_run(thread);
+        pthread_mutex_lock(&mutex);
+        coming++;
+    }
+    pthread_mutex_unlock(&mutex);
+    block_signals(NULL);
+}
+
+void carrier_lost(void)
+{
+    reserve_lost();
+    atomic_fetch_sub_explicit(&carrier_count, 1, memory_order_relaxed);
+}
+
+/* The child of a fork has no carrier. Only where it may enter Go does any of this matter to it:
+   then none was ever sent for, and what a start in another thread had begun is undone. */
+static void after_fork(void)
+{
+    pthread_mutex_init(&mutex, NULL);
+    first = NULL;
+    last = &first;
+    coming = 0;
+    atomic_store_explicit(&queued, 0, memory_order_relaxed);
+    atomic_store_explicit(&claims, 0, memory_order_relaxed);
+    atomic_store_explicit(&carrier_count, 0, memory_order_relaxed);
+}
+
+__attribute__((constructor)) static void at_load(void)
+{
+    pthread_atfork(NULL, NULL, after_fork);
+}

@@ -1,0 +1,67 @@
+/*
+ * os.h - what the C side asks of the operating system: all that another POSIX
+ * system has to bring is a file beside os_linux.c.
+ */
+#ifndef OS_H
+#define OS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <time.h>
+
+/*
+ * Sleeps while *word is expected, until os_wake, until the deadline on
+ * CLOCK_MONOTONIC (NULL: none) or until a signal handler ran.
+ * 0: woken, *word differs, or for no reason; ETIMEDOUT: never before the
+ * deadline; EINTR: a handler ran (with SA_RESTART only where there is a
+ * deadline, as sem_timedwait and sem_wait do). Preserves errno.
+ */
+int os_wait(atomic_uint *word, unsigned expected, const struct timespec *deadline);
+
+/* Wakes up to count threads that sleep on word, which need not exist any more. */
+void os_wake(atomic_uint *word, int count);
+
+/* The kernel's number for the calling thread. */
+unsigned long os_thread_id(void);
+
+/* How many OS threads the process has; 0 when the system does not say. */
+size_t os_thread_count(void);
+
+/* A buffer for a thread's name. */
+#define OS_NAME_SIZE 16
+
+/* Reads and sets the calling thread's name. */
+void os_get_name(char name[OS_NAME_SIZE]);
+void os_set_name(const char name[OS_NAME_SIZE]);
+
+/* One step of a spin: tells the core that it spins. */
+static inline void os_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb" ::: "memory");
+#endif
+}
+
+/* A word, never freed, that reads 0 in the child of a fork. */
+atomic_uint *os_fork_word(void);
+
+/* A spin of limited length: for (spin = os_spin_begin(ns); not yet && os_spin(&spin);) {} */
+struct os_spin {
+    long long ns, end;
+};
+
+static inline struct os_spin os_spin_begin(long long ns)
+{
+    return (struct os_spin){.ns = ns};
+}
+
+/* Relaxes for some 100 ns. False when the time is up, at once where there is one processor. */
+bool os_spin(struct os_spin *spin);
+
+/* How many processors this process may run on; 1 means that spinning is no use. */
+int os_processors(void);
+
+#endif

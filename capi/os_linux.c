@@ -1,0 +1,109 @@
+/*
+ * os_linux.c - os.h on Linux: futexes on private memory, gettid, prctl.
+ * Invariant: no function here changes errno.
+ */
+#define _GNU_SOURCE
+#include "os.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int os_wait(atomic_uint *word, unsigned expected, const struct timespec *deadline)
+{
+    int saved = errno, result = 0;
+    /* The bitset form is the one whose deadline is absolute, and CLOCK_MONOTONIC by default: a
+       wait that goes on after a signal does not lengthen. */
+    if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline, NULL,
+                FUTEX_BITSET_MATCH_ANY) != 0) {
+        result = errno == EAGAIN ? 0 : errno;
+    }
+    errno = saved;
+    return result;
+}
+
+void os_wake(atomic_uint *word, int count)
+{
+    int saved = errno;
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+    errno = saved;
+}
+
+unsigned long os_thread_id(void)
+{
+    return (unsigned long)syscall(SYS_gettid);
+}
+
+size_t os_thread_count(void)
+{
+    struct stat task;
+    /* A directory links to itself, its parent and its directories: here, one for each thread. */
+    return stat("/proc/self/task", &task) == 0 ? task.st_nlink - 2 : 0;
+}
+
+void os_get_name(char name[OS_NAME_SIZE])
+{
+    prctl(PR_GET_NAME, name, 0, 0, 0);
+}
+
+void os_set_name(const char name[OS_NAME_SIZE])
+{
+    prctl(PR_SET_NAME, name, 0, 0, 0);
+}
+
+int os_processors(void)
+{
+    /* Asked for once: it is read on the way into every spin, and a wrong answer is only slower. */
+    static atomic_int known;
+    int count = atomic_load_explicit(&known, memory_order_relaxed);
+    if (count == 0) {
+        cpu_set_t set;
+        int saved = errno;
+        count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+        errno = saved;
+        atomic_store_explicit(&known, count, memory_order_relaxed);
+    }
+    return count;
+}
+
+static atomic_uint *fork_word;
+
+static void clear_fork_word(void)
+{
+    atomic_store_explicit(fork_word, 0, memory_order_relaxed);
+}
+
+atomic_uint *os_fork_word(void)
+{
+    static atomic_uint fallback;
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    fork_word = page != MAP_FAILED ? page : &fallback;
+    /* The kernel clears the page in the child of fork, _Fork and clone alike. A kernel before 4.14
+       cannot, and the handler sees the first of these alone. */
+    if (page == MAP_FAILED || madvise(page, size, MADV_WIPEONFORK) != 0) {
+        pthread_atfork(NULL, NULL, clear_fork_word);
+    }
+    return fork_word;
+}
+
+bool os_spin(struct os_spin *spin)
+{
+    enum { STEPS = 4 };
+    struct timespec now;
+    for (int i = 0; i < STEPS; i++) {
+        os_relax();
+    }
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    long long ns = now.tv_sec * 1000000000LL + now.tv_nsec;
+    if (spin->end == 0) {
+        spin->end = os_processors() > 1 ? ns + spin->ns : ns;
+    }
+    return ns < spin->end;
+}

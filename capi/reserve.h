@@ -1,0 +1,35 @@
+/* reserve.h - the OS threads under goroutines, and the Go runtime on them. */
+#ifndef RESERVE_H
+#define RESERVE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+/*
+ * The runtime's GOMAXPROCS. A carrier in a thread keeps its processor until the runtime's monitor
+ * takes it back, some tens of microseconds later, one processor at a time: with as many as the
+ * machine has, threads that all block come to run that much later, one after the other. More than
+ * this gained nothing; and idle ones cost nothing, since a carrier that lingers is there first.
+ */
+enum { RESERVE_PROCESSORS = 16 };
+
+/* OS threads that exist for goroutines: the Go runtime's, and those it has not taken yet. */
+extern atomic_long reserve_os_threads;
+
+/*
+ * Has as many OS threads exist as that many carriers can need, and the Go runtime run.
+ * False when an OS thread, or memory for one, is not to be had.
+ */
+bool reserve_for(long carriers);
+
+/* Whether the Go runtime may be entered: not in the child of a fork of a process that used it. */
+bool reserve_has_go(void);
+
+/* The OS thread of a carrier has ended under it: it will not be back. */
+void reserve_lost(void);
+
+/* Makes a detached pthread that runs func(arg), with the caller's signal mask. 0 or an errno. */
+int reserve_create(pthread_t *os_thread, void *(*func)(void *), void *arg);
+
+#endif

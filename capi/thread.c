@@ -1,0 +1,403 @@
+/*
+ * thread.c - what a thread is to the program: how it begins and ends on the OS
+ * thread that it runs on, who it says it is, and how others wait for it.
+ *
+ * Invariant: `self` is the thread that the calling OS thread is at the moment,
+ * and while it is set, all that a thread may change on its OS thread is that
+ * thread's own; when the next one begins there nothing of it is left.
+ */
+#define _GNU_SOURCE
+#include "thread.h"
+
+#include "carrier.h"
+#include "fork.h"
+#include "os.h"
+#include "reserve.h"
+#include "tss.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* NULL and 0 on an OS thread that is none of ours at the moment. */
+THREAD_LOCAL struct thread *self;
+THREAD_LOCAL PyThread_ident_t self_ident;
+/* Where a thread on a carrier goes when it exits. */
+THREAD_LOCAL jmp_buf exit_to;
+
+/*
+ * Its destructor runs when an OS thread ends; its value counts the rounds of destructors. It is
+ * not there where the process has no key left.
+ */
+static pthread_key_t end_key;
+static bool has_end_key;
+/* The name that the program was loaded under. */
+static char program_name[OS_NAME_SIZE];
+
+/* Ends the calling thread, and says so to who joins it. */
+static void thread_end(struct thread *thread)
+{
+    tss_thread_end();
+    self = NULL;
+    self_ident = 0;
+    /* Release: all that the thread did happens before its join returns. */
+    if (atomic_exchange_explicit(&thread->state, THREAD_ENDED, memory_order_release) ==
+        THREAD_AWAITED) {
+        os_wake(&thread->state, INT_MAX);
+    }
+    thread_slot_leave(thread);
+}
+
+/*
+ * Where main ends by pthread_exit, the process goes on until its last thread ends; but those of the
+ * Go runtime do not end. So main stays until there are no others.
+ */
+static void main_ends(void)
+{
+    struct timespec pause = {0, 1000000};
+    for (;;) {
+        pythread_stats stats;
+        pythread_get_stats(&stats);
+        if (stats.os_threads == 0) {
+            return;
+        }
+        if (stats.threads == 0 && os_thread_count() == stats.os_threads + 1) {
+            exit(0);
+        }
+        nanosleep(&pause, NULL);
+        pause.tv_nsec = pause.tv_nsec < 64000000 ? pause.tv_nsec * 2 : pause.tv_nsec;
+    }
+}
+
+/*
+ * The OS thread ends with a thread on it. One of its own: this is how it ends, in the last round of
+ * destructors, so that the program's have run before the join returns. A carrier: the thread has
+ * called pthread_exit, or was cancelled; joiners are released all the same. Or it is main's.
+ */
+static void os_thread_ends(void *round)
+{
+    if (self == NULL && os_thread_id() != (unsigned long)getpid()) {
+        return;
+    }
+    if ((uintptr_t)round < PTHREAD_DESTRUCTOR_ITERATIONS &&
+        pthread_setspecific(end_key, (char *)round + 1) == 0) {
+        return;
+    }
+    if (self == NULL) {
+        main_ends();
+        return;
+    }
+    if (!self->own_pthread) {
+        carrier_lost();
+    }
+    thread_end(self);
+}
+
+/* Has os_thread_ends run when the calling OS thread ends. */
+static bool watch_end(void)
+{
+    return has_end_key && pthread_setspecific(end_key, (void *)1) == 0;
+}
+
+/* Of the threads here the child of a fork has one at most, the one that forked. */
+static void after_fork(void)
+{
+    if (self != NULL) {
+        atomic_store_explicit(&self->epoch, fork_epoch(), memory_order_relaxed);
+    }
+}
+
+__attribute__((constructor)) static void at_load(void)
+{
+    pthread_atfork(NULL, NULL, after_fork);
+    os_get_name(program_name);
+    has_end_key = pthread_key_create(&end_key, os_thread_ends) == 0;
+    if (os_thread_id() == (unsigned long)getpid()) {
+        watch_end();
+    }
+}
+
+/* Takes from the OS thread what outlives a thread there and is not its storage. */
+static void clean_os_thread(void)
+{
+    static const stack_t no_stack = {.ss_flags = SS_DISABLE};
+    char name[OS_NAME_SIZE];
+    sigaltstack(&no_stack, NULL);
+    os_get_name(name);
+    if (memcmp(name, program_name, sizeof name) != 0) {
+        os_set_name(program_name);
+    }
+}
+
+void thread_carrier_begins(void)
+{
+    THREAD_LOCAL bool known;
+    if (!known) {
+        /* Go has given it a signal stack, too small for a host's handler that asks for one. */
+        known = true;
+        clean_os_thread();
+        watch_end();
+    }
+}
+
+void thread_run(struct thread *thread)
+{
+    self = thread;
+    self_ident = thread->ident;
+    pthread_sigmask(SIG_SETMASK, &thread->mask, NULL);
+    errno = 0;
+    if (_setjmp(exit_to) == 0) {
+        thread->func(thread->arg);
+    }
+    if (!reserve_has_go()) {
+        /* It forked and came back in the child, where there is no Go to return to. */
+        pthread_exit(NULL);
+    }
+    thread_end(self);
+    clean_os_thread();
+}
+
+static void *run_own(void *arg)
+{
+    self = arg;
+    self_ident = self->ident;
+    os_set_name(program_name);
+    bool watched = watch_end();
+    self->func(self->arg);
+    if (!watched) {
+        thread_end(self);
+    }
+    return NULL;
+}
+
+/* ------------------------------------------------------------------------ the API */
+
+static atomic_int fresh_os_threads;
+
+/* Starts a thread. Its ident, or 0; with handle NULL it is detached. */
+static PyThread_ident_t start(void (*func)(void *), void *arg, PyThread_handle_t *handle)
+{
+    static atomic_ullong idents;
+    pthread_t os_thread;
+    struct thread *thread;
+    int saved = errno;
+    if (func == NULL || (thread = thread_slot_new(handle)) == NULL) {
+        errno = saved;
+        return 0;
+    }
+    PyThread_ident_t ident = atomic_fetch_add_explicit(&idents, 1, memory_order_relaxed) + 1;
+    thread->ident = ident;
+    thread->func = func;
+    thread->arg = arg;
+    thread->own_pthread =
+        !reserve_has_go() || atomic_load_explicit(&fresh_os_threads, memory_order_relaxed) != 0;
+    bool started;
+    if (thread->own_pthread) {
+        started = reserve_create(&os_thread, run_own, thread) == 0;
+    } else {
+        pthread_sigmask(SIG_BLOCK, NULL, &thread->mask);
+        started = carrier_start(thread);
+    }
+    if (!started) {
+        if (handle != NULL) {
+            /* Used by the handle, which nobody knows, and by the thread: spend the one for it. */
+            thread_slot_spend(thread);
+        } else {
+            thread_slot_leave(thread);
+        }
+        ident = 0;
+    }
+    errno = saved;
+    return ident;
+}
+
+void PyThread_init_thread(void)
+{
+}
+
+unsigned long PyThread_start_new_thread(void (*func)(void *), void *arg)
+{
+    PyThread_ident_t ident = start(func, arg, NULL);
+    return ident == 0 ? PYTHREAD_INVALID_THREAD_ID : (unsigned long)ident;
+}
+
+int PyThread_start_joinable_thread(void (*func)(void *), void *arg, PyThread_ident_t *ident,
+                                   PyThread_handle_t *handle)
+{
+    PyThread_handle_t started;
+    PyThread_ident_t started_ident;
+    if (ident == NULL || handle == NULL || (started_ident = start(func, arg, &started)) == 0) {
+        return -1;
+    }
+    *ident = started_ident;
+    *handle = started;
+    return 0;
+}
+
+/* Whether the thread has ended. Acquire: then all that it did has happened. */
+static bool ended(struct thread *thread)
+{
+    return atomic_load_explicit(&thread->state, memory_order_acquire) == THREAD_ENDED;
+}
+
+enum { SPIN_NS = 20000 };
+
+/*
+ * Spins until the thread has ended, for about as long as it takes to sleep and be woken: then the
+ * spin costs at most as much again as the sleep, and most often saves it.
+ */
+static bool spin_ended(struct thread *thread)
+{
+    struct os_spin spin = os_spin_begin(SPIN_NS);
+    while (!ended(thread)) {
+        if (!os_spin(&spin)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void sleep_until_ended(struct thread *thread)
+{
+    unsigned state = THREAD_RUNNING;
+    /* The one who ends the thread wakes whom it finds THREAD_AWAITED, so that is said before
+       sleeping. Acquire, as in ended(). */
+    atomic_compare_exchange_strong_explicit(&thread->state, &state, THREAD_AWAITED,
+                                            memory_order_acquire, memory_order_acquire);
+    while (!ended(thread)) {
+        os_wait(&thread->state, THREAD_AWAITED, NULL);
+    }
+}
+
+/*
+ * Whether to wait for the handle would be to wait for ever: its thread waits, perhaps through
+ * others, to join the caller. Every joiner first says what it waits for and then looks, both
+ * sequentially consistent, so that of those who close a ring at once at least one sees it.
+ */
+static bool joins_self(PyThread_handle_t handle)
+{
+    struct thread *slot;
+    bool found = false;
+    while (!found && handle != 0 && thread_slot_enter(handle, &slot) == 0) {
+        found = slot == self;
+        handle = atomic_load(&slot->joining);
+        thread_slot_leave(slot);
+    }
+    return found;
+}
+
+int PyThread_join_thread(PyThread_handle_t handle)
+{
+    struct thread *thread, *joiner = self;
+    int error = thread_slot_enter(handle, &thread);
+    if (error != 0) {
+        return error;
+    }
+    if (thread == joiner) {
+        thread_slot_leave(thread);
+        return EDEADLK;
+    }
+    if (!spin_ended(thread)) {
+        if (joiner != NULL) {
+            atomic_store(&joiner->joining, handle);
+        }
+        if (joiner != NULL && joins_self(handle)) {
+            error = EDEADLK;
+        }
+        if (error == 0) {
+            sleep_until_ended(thread);
+        }
+        if (joiner != NULL) {
+            atomic_store_explicit(&joiner->joining, 0, memory_order_relaxed);
+        }
+    }
+    if (error == 0) {
+        thread_slot_spend(thread);
+    } else {
+        thread_slot_leave(thread);
+    }
+    return error;
+}
+
+int PyThread_detach_thread(PyThread_handle_t handle)
+{
+    struct thread *thread;
+    int error = thread_slot_enter(handle, &thread);
+    return error != 0 ? error : thread_slot_spend(thread) ? 0 : EINVAL;
+}
+
+PyThread_ident_t PyThread_get_thread_ident_ex(void)
+{
+    PyThread_ident_t ident = self_ident;
+    return ident != 0 ? ident : (PyThread_ident_t)pthread_self();
+}
+
+unsigned long PyThread_get_thread_ident(void)
+{
+    return (unsigned long)PyThread_get_thread_ident_ex();
+}
+
+unsigned long PyThread_get_thread_native_id(void)
+{
+    /* The kernel's number for this OS thread, and the process in which it was asked for. */
+    THREAD_LOCAL unsigned long id;
+    THREAD_LOCAL unsigned epoch;
+    if (epoch != fork_epoch()) {
+        epoch = fork_epoch();
+        id = os_thread_id();
+    }
+    return id;
+}
+
+void PyThread_exit_thread(void)
+{
+    if (self == NULL || self->own_pthread) {
+        pthread_exit(NULL);
+    }
+    _longjmp(exit_to, 1);
+}
+
+void PyThread_hang_thread(void)
+{
+    for (;;) {
+        pause();
+    }
+}
+
+size_t PyThread_get_stacksize(void)
+{
+    return 0;
+}
+
+int PyThread_set_stacksize(size_t size)
+{
+    (void)size;
+    return -2;
+}
+
+int pythread_set_fresh_os_threads(int on)
+{
+    return atomic_exchange_explicit(&fresh_os_threads, on != 0, memory_order_relaxed);
+}
+
+void pythread_get_stats(pythread_stats *stats)
+{
+    *stats = (pythread_stats){
+        .os_threads = (size_t)atomic_load_explicit(&reserve_os_threads, memory_order_relaxed),
+        .goroutines = (size_t)atomic_load_explicit(&carrier_count, memory_order_relaxed),
+    };
+    thread_slots_count(&stats->threads, &stats->handles);
+}
+
+#define STRING_OF(token) #token
+#define STRING(macro) STRING_OF(macro)
+
+const char *pythread_version(void)
+{
+    return STRING(PYTHREAD_VERSION_MAJOR) "." STRING(PYTHREAD_VERSION_MINOR) "." STRING(
+        PYTHREAD_VERSION_PATCH);
+}

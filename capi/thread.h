@@ -1,0 +1,71 @@
+/* thread.h - a thread, as the files that keep, carry and run it see it. */
+#ifndef THREAD_H
+#define THREAD_H
+
+#include "pythread.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+/* In the initial-exec model a thread-local variable is one load; Go's TLS binds us to it anyway. */
+#define THREAD_LOCAL static _Thread_local __attribute__((tls_model("initial-exec")))
+
+/* A thread started here, from before it runs until it has ended and its handle is spent. */
+struct thread {
+    /* handle.c: how often the slot was used before, whether its handle is spent, its users. */
+    atomic_ullong word;
+    /* handle.c: the slot's number, and that of the next free one + 1, 0 for none. */
+    unsigned number;
+    atomic_uint next_free;
+    /* The process that the thread lives in: it is not in that process's children. */
+    atomic_uint epoch;
+    /* What joiners sleep on. */
+    atomic_uint state;
+    /* The handle that the thread is waiting to join, 0 for none. */
+    atomic_uintptr_t joining;
+    PyThread_ident_t ident;
+    void (*func)(void *);
+    void *arg;
+    /* The signal mask that it begins with: its creator's. */
+    sigset_t mask;
+    /* It runs on a pthread of its own, not on a carrier. */
+    bool own_pthread;
+    /* carrier.c: the thread that was started after this one, while neither runs. */
+    struct thread *next;
+};
+
+/* The states of a thread; awaited: running, and someone sleeps until it has ended. */
+enum { THREAD_RUNNING, THREAD_AWAITED, THREAD_ENDED };
+
+/*
+ * A slot for a thread to be started, used by the thread, and its handle; with handle NULL there is
+ * none. NULL when no memory is left.
+ */
+struct thread *thread_slot_new(PyThread_handle_t *handle);
+
+/*
+ * Finds the slot of a handle and becomes a user of it, provided that the handle is not spent.
+ * 0, EINVAL or ESRCH as PyThread_join_thread documents them.
+ */
+int thread_slot_enter(PyThread_handle_t handle, struct thread **slot);
+
+/* Ends one use of the slot. */
+void thread_slot_leave(struct thread *slot);
+
+/* Spends the handle of a slot that the caller uses, and ends that use. Whether this spent it. */
+bool thread_slot_spend(struct thread *slot);
+
+/* Adds the threads that have not ended and the handles that are not spent, in this process. */
+void thread_slots_count(size_t *threads, size_t *handles);
+
+/* Readies the calling OS thread for its first thread on a carrier. */
+void thread_carrier_begins(void);
+
+/*
+ * Has the calling carrier, on which all threads before have ended, be the thread until it ends. In
+ * the child of a fork, from where there is no way back to the carrier, it does not return.
+ */
+void thread_run(struct thread *thread);
+
+#endif

@@ -1,0 +1,11 @@
+/* tss.h - what thread.c asks of tss.c. */
+#ifndef TSS_H
+#define TSS_H
+
+/*
+ * Forgets every value of the calling OS thread, so that the next PyThread on it
+ * begins with none: values belong to the PyThread. Never fails.
+ */
+void tss_thread_end(void);
+
+#endif

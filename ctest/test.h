@@ -1,0 +1,115 @@
+/*
+ * test.h - the whole test framework: cases, assertions that print both values,
+ * and a main that runs the one case it is asked for, so that each has a
+ * process of its own. `prog` lists the cases, `prog CASE` runs one; it exits 0
+ * when the case passed, 1 when an assertion failed, 77 when it was skipped.
+ * Invariant: an assertion that fails ends the process at once.
+ */
+#ifndef TEST_H
+#define TEST_H
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+struct test_case {
+    const char *name;
+    void (*run)(void);
+    struct test_case *next;
+};
+
+static struct test_case *test_cases;
+
+/* TEST(behaviour_that_holds) { ... } defines a case; CMake finds it by this line. */
+#define TEST(case_name)                                                                            \
+    static void case_name(void);                                                                   \
+    static struct test_case test_case_##case_name = {#case_name, case_name, NULL};                 \
+    __attribute__((constructor)) static void test_register_##case_name(void)                       \
+    {                                                                                              \
+        test_case_##case_name.next = test_cases;                                                   \
+        test_cases = &test_case_##case_name;                                                       \
+    }                                                                                              \
+    static void case_name(void)
+
+/* Ends the process by _exit: the case may hold threads that never end. */
+__attribute__((noreturn)) static inline void test_fail(void)
+{
+    fflush(NULL);
+    _exit(1);
+}
+
+__attribute__((noreturn, unused)) static inline void test_skip(const char *reason)
+{
+    printf("skipped: %s\n", reason);
+    fflush(NULL);
+    _exit(77);
+}
+
+static inline void test_compare(int holds, const char *file, int line, const char *text,
+                                long long left, long long right)
+{
+    if (!holds) {
+        fprintf(stderr, "%s:%d: %s: left is %lld (0x%llx), right is %lld (0x%llx)\n", file, line,
+                text, left, (unsigned long long)left, right, (unsigned long long)right);
+        test_fail();
+    }
+}
+
+/* Macros, since they print the text of what they compare and the line it stands on. */
+#define CHECK(condition) test_compare(!!(condition), __FILE__, __LINE__, #condition, 0, 1)
+#define COMPARE(left, op, right)                                                                   \
+    do {                                                                                           \
+        long long test_left = (long long)(left), test_right = (long long)(right);                  \
+        test_compare(test_left op test_right, __FILE__, __LINE__, #left " " #op " " #right,        \
+                     test_left, test_right);                                                       \
+    } while (0)
+#define EQ(left, right) COMPARE(left, ==, right)
+#define NE(left, right) COMPARE(left, !=, right)
+#define LT(left, right) COMPARE(left, <, right)
+#define LE(left, right) COMPARE(left, <=, right)
+#define GT(left, right) COMPARE(left, >, right)
+#define GE(left, right) COMPARE(left, >=, right)
+#define EQ_PTR(left, right) EQ((intptr_t)(left), (intptr_t)(right))
+#define EQ_STR(left, right)                                                                        \
+    do {                                                                                           \
+        const char *test_left = (left), *test_right = (right);                                     \
+        if (strcmp(test_left, test_right) != 0) {                                                  \
+            fprintf(stderr, "%s:%d: %s == %s: left is \"%s\", right is \"%s\"\n", __FILE__,        \
+                    __LINE__, #left, #right, test_left, test_right);                               \
+            test_fail();                                                                           \
+        }                                                                                          \
+    } while (0)
+
+__attribute__((unused)) static inline long long monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+__attribute__((unused)) static inline void sleep_ms(long ms)
+{
+    struct timespec left = {ms / 1000, ms % 1000 * 1000000};
+    while (nanosleep(&left, &left) != 0 && errno == EINTR) {
+    }
+}
+
+int main(int argc, char **argv)
+{
+    for (struct test_case *c = test_cases; c != NULL; c = c->next) {
+        if (argc < 2) {
+            puts(c->name);
+        } else if (strcmp(argv[1], c->name) == 0) {
+            c->run();
+            return 0;
+        }
+    }
+    return argc < 2 ? 0 : 2;
+}
+
+#endif

@@ -1,0 +1,564 @@
+/*
+ * pythread.h - CPython's thread layer (Include/pythread.h, Python/thread.c),
+ * rebuilt on goroutines: link with libpythread.so, no Python needed.
+ *
+ * The names, types and contracts are those of CPython 3.11 to 3.14; names
+ * that CPython does not have begin with lower-case `pythread_` and stand in a
+ * section of their own at the end. The include guard is CPython's, so that
+ * this header steps aside where Python.h came first, and the other way round.
+ *
+ * Unless a comment says otherwise, every function may be called from any
+ * thread at any time, before or without PyThread_init_thread, in a signal
+ * handler never, and in the child of a fork. None of them sets errno; a
+ * function that fails says so by its return value alone.
+ */
+#ifndef Py_PYTHREAD_H
+#define Py_PYTHREAD_H
+
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The version of this library: the build takes it from these three lines. */
+#define PYTHREAD_VERSION_MAJOR 0
+#define PYTHREAD_VERSION_MINOR 1
+#define PYTHREAD_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define PYTHREAD_API __attribute__((visibility("default")))
+#define PYTHREAD_NORETURN __attribute__((noreturn))
+#define PYTHREAD_NODISCARD __attribute__((warn_unused_result))
+#define PYTHREAD_DEPRECATED(instead) __attribute__((deprecated("use " instead)))
+#else
+#define PYTHREAD_API
+#define PYTHREAD_NORETURN
+#define PYTHREAD_NODISCARD
+#define PYTHREAD_DEPRECATED(instead)
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A Python object: CPython's PyObject is a typedef of this struct. */
+struct _object;
+
+/* ------------------------------------------------------------------------
+ * Threads
+ * --------------------------------------------------------------------- */
+
+/*
+ * The ident of a thread. A thread started here gets the next number of one
+ * counter, 1 first, never reused while the process lives. Any other thread
+ * (main, a plain pthread) answers its pthread_self(), as in CPython. The two
+ * ranges cannot meet. CPython: since 3.13 (before that, unsigned long).
+ */
+typedef unsigned long long PyThread_ident_t;
+#define PY_FORMAT_THREAD_IDENT_T "llu"
+#define Py_PARSE_THREAD_IDENT_T "K"
+
+/* No thread has this ident. */
+#define PYTHREAD_INVALID_THREAD_ID ((unsigned long)-1)
+
+/*
+ * The right to join or detach one thread, from PyThread_start_joinable_thread:
+ * an opaque number, never 0, never reused. It is spent by the join or detach
+ * that succeeds first; a spent handle, and a number that never was one, get an
+ * error at once. Copying it copies no right. CPython: since 3.13.
+ *
+ * @code
+ * #include <pythread.h>
+ * #include <stdio.h>
+ *
+ * static void work(void *arg)
+ * {
+ *     *(int *)arg = 42;
+ * }
+ *
+ * int main(void)
+ * {
+ *     int answer = 0;
+ *     PyThread_ident_t ident;
+ *     PyThread_handle_t handle;
+ *     if (PyThread_start_joinable_thread(work, &answer, &ident, &handle) != 0) {
+ *         return 1;
+ *     }
+ *     PyThread_join_thread(handle);
+ *     printf("thread %llu says %d\n", ident, answer);
+ *     return answer == 42 ? 0 : 1;
+ * }
+ * @endcode
+ */
+typedef uintptr_t PyThread_handle_t;
+
+/*
+ * Prepares the library. Idempotent, never blocks, and not needed: every
+ * function prepares what it uses. CPython: all versions.
+ */
+PYTHREAD_API void PyThread_init_thread(void);
+
+/*
+ * Starts a detached thread that runs func(arg). Does not wait for it to run;
+ * it may run, and end, before this returns. It begins with the caller's
+ * signal mask, errno 0, empty thread-specific storage and the name of the
+ * program, on an OS thread that other threads may have used before
+ * (pythread_set_fresh_os_threads).
+ *
+ * func  what to run; ending it by return, or PyThread_exit_thread
+ * arg   handed to func as it is; the library does not look at it
+ *
+ *   the thread's ident            it will run, or is running, or has ended
+ *   PYTHREAD_INVALID_THREAD_ID    func is NULL, or no thread or memory is left
+ *
+ * CPython: all versions.
+ */
+PYTHREAD_API unsigned long PyThread_start_new_thread(void (*func)(void *), void *arg);
+
+/*
+ * Starts a joinable thread that runs func(arg), as PyThread_start_new_thread
+ * does. The caller owns the handle and spends it on one PyThread_join_thread
+ * or PyThread_detach_thread; until then the library keeps some 250 bytes for
+ * it. The thread may run before *ident and *handle are set.
+ *
+ * func    what to run
+ * arg     handed to func as it is
+ * ident   where the thread's ident goes
+ * handle  where its handle goes
+ *
+ *    0   started
+ *   -1   func, ident or handle is NULL, or no thread or memory is left;
+ *        *ident and *handle are untouched
+ *
+ * CPython: since 3.13 (internal there).
+ */
+PYTHREAD_NODISCARD PYTHREAD_API int PyThread_start_joinable_thread(void (*func)(void *), void *arg,
+                                                                   PyThread_ident_t *ident,
+                                                                   PyThread_handle_t *handle);
+
+/*
+ * Waits until the thread has ended and spends its handle. All that the thread
+ * did happens before the return. Blocks without limit; signal handlers run
+ * meanwhile and do not end the wait. Several threads may join one handle at
+ * once: each that came before it was spent waits for the end and gets 0.
+ *
+ *   0         the thread has ended
+ *   EINVAL    the handle is spent: joined or detached before
+ *   EDEADLK   the handle is the caller's own, or the thread is waiting,
+ *             perhaps through others, to join the caller
+ *   ESRCH     never a handle of this process; in the child of a fork, a
+ *             thread that only the parent has
+ *
+ * CPython: since 3.13 (internal there).
+ */
+PYTHREAD_API int PyThread_join_thread(PyThread_handle_t handle);
+
+/*
+ * Gives up the right to join: nothing of the thread remains once it has
+ * ended. Never blocks. A thread may detach itself; joins that already wait
+ * are still served.
+ *
+ *   0         detached
+ *   EINVAL    the handle is spent
+ *   ESRCH     never a handle of this process, or of a thread that was left
+ *             behind in the parent of a fork
+ *
+ * CPython: since 3.13 (internal there).
+ */
+PYTHREAD_API int PyThread_detach_thread(PyThread_handle_t handle);
+
+/*
+ * The ident of the calling thread: inside a thread started here the value that
+ * its start gave, anywhere else pthread_self(). Never 0. Never blocks; costs
+ * the read of a thread-local variable. CPython: all versions.
+ */
+PYTHREAD_API unsigned long PyThread_get_thread_ident(void);
+
+/* PyThread_get_thread_ident with all 64 bits anywhere. CPython: since 3.13. */
+PYTHREAD_API PyThread_ident_t PyThread_get_thread_ident_ex(void);
+
+/*
+ * The number that the kernel has for the OS thread that the caller runs on:
+ * what gettid() gives on Linux. Never blocks. Threads that do not overlap in
+ * time may share it. CPython: since 3.8.
+ */
+#define PY_HAVE_THREAD_NATIVE_ID
+PYTHREAD_API unsigned long PyThread_get_thread_native_id(void);
+
+/*
+ * Ends the calling thread, from any depth of calls; joiners are released. In a
+ * thread started here C frames vanish as with longjmp: neither C++ destructors
+ * nor pthread cleanup handlers of theirs run. In any other thread it is
+ * pthread_exit(NULL). CPython: all versions, deprecated there since 3.14.
+ */
+PYTHREAD_NORETURN PYTHREAD_API void PyThread_exit_thread(void);
+
+/*
+ * Parks the calling thread for ever; signal handlers still run on it.
+ * CPython: since 3.14 (internal there).
+ */
+PYTHREAD_NORETURN PYTHREAD_API void PyThread_hang_thread(void);
+
+/*
+ * The stack size of new threads in bytes: always 0, "the system's default".
+ * Never blocks. CPython: all versions.
+ */
+PYTHREAD_API size_t PyThread_get_stacksize(void);
+
+/*
+ * Asks for another stack size, in bytes, for new threads. Always -2, "not
+ * supported", and nothing changes: the stacks are the system's default.
+ * Never blocks. CPython: all versions.
+ */
+PYTHREAD_API int PyThread_set_stacksize(size_t size);
+
+/* ------------------------------------------------------------------------
+ * Locks
+ * --------------------------------------------------------------------- */
+
+/*
+ * A lock: a binary semaphore. Any thread may release it, not only the one that
+ * acquired it; it is not recursive, so a second acquire by the holder waits
+ * like any other. Waiters sleep in the kernel, and are not served in order.
+ * What a thread did before a release happens before what the next holder does.
+ * Acquiring and releasing a lock that nobody contends makes no system call.
+ * CPython: all versions.
+ *
+ * @code
+ * #include <pythread.h>
+ * #include <stdio.h>
+ *
+ * static PyThread_type_lock lock;
+ * static int count;
+ *
+ * static void add(void *arg)
+ * {
+ *     (void)arg;
+ *     for (int i = 0; i < 1000; i++) {
+ *         PyThread_acquire_lock(lock, WAIT_LOCK);
+ *         count++;
+ *         PyThread_release_lock(lock);
+ *     }
+ * }
+ *
+ * int main(void)
+ * {
+ *     PyThread_ident_t ident;
+ *     PyThread_handle_t a, b;
+ *     lock = PyThread_allocate_lock();
+ *     if (lock == NULL || PyThread_start_joinable_thread(add, NULL, &ident, &a) != 0 ||
+ *         PyThread_start_joinable_thread(add, NULL, &ident, &b) != 0) {
+ *         return 1;
+ *     }
+ *     PyThread_join_thread(a);
+ *     PyThread_join_thread(b);
+ *     PyThread_free_lock(lock);
+ *     printf("%d\n", count);
+ *     return count == 2000 ? 0 : 1;
+ * }
+ * @endcode
+ */
+typedef void *PyThread_type_lock;
+
+/* How a timed acquire ended. CPython: all versions. */
+typedef enum PyLockStatus {
+    PY_LOCK_FAILURE = 0,  /* not acquired: in use, or the time is up */
+    PY_LOCK_ACQUIRED = 1, /* acquired: the caller owes a release */
+    PY_LOCK_INTR = 2      /* not acquired: a signal handler ran */
+} PyLockStatus;
+
+/* The ways of waiting of PyThread_acquire_lock. */
+#define WAIT_LOCK 1
+#define NOWAIT_LOCK 0
+
+/* A timeout in microseconds (PyThread_acquire_lock_timed). */
+#define PY_TIMEOUT_T long long
+
+/*
+ * The longest timeout, in microseconds: LLONG_MAX / 1000, so that it fits a
+ * long long in nanoseconds. CPython: a macro to 3.12, this since 3.13.
+ */
+PYTHREAD_API extern const long long PY_TIMEOUT_MAX;
+
+/*
+ * Makes a lock, free. The caller owns it and gives it back with
+ * PyThread_free_lock. Never blocks. NULL when no memory is left.
+ * CPython: all versions.
+ */
+PYTHREAD_NODISCARD PYTHREAD_API PyThread_type_lock PyThread_allocate_lock(void);
+
+/*
+ * Frees a lock, held or not; NULL is nothing to free. No thread may wait for
+ * it or use it any more: that is undefined. Never blocks.
+ * CPython: all versions.
+ */
+PYTHREAD_API void PyThread_free_lock(PyThread_type_lock lock);
+
+/*
+ * Acquires a lock. wait is WAIT_LOCK (or any other than 0: block until it is
+ * ours; signal handlers run and do not end the wait) or NOWAIT_LOCK (try).
+ *
+ *   1   acquired
+ *   0   in use (NOWAIT_LOCK), or lock is NULL
+ *
+ * CPython: all versions.
+ */
+PYTHREAD_API int PyThread_acquire_lock(PyThread_type_lock lock, int wait);
+
+/*
+ * Acquires a lock within a time.
+ *
+ * microseconds  0 tries; more waits so long on the monotonic clock, never
+ *               less, and no more than PY_TIMEOUT_MAX; negative waits for ever
+ * intr_flag     0: signal handlers run and the wait goes on to the same
+ *               deadline; else a handler that ran ends the wait. A wait for
+ *               ever is not ended by a handler installed with SA_RESTART.
+ *
+ *   PY_LOCK_ACQUIRED   acquired, also where a signal came at the same time
+ *   PY_LOCK_FAILURE    in use to the end of that time, or lock is NULL
+ *   PY_LOCK_INTR       intr_flag is set and a signal handler ran
+ *
+ * CPython: all versions.
+ */
+PYTHREAD_API PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock,
+                                                      PY_TIMEOUT_T microseconds, int intr_flag);
+
+/*
+ * Acquires a lock within a time, serving Python's pending calls (signal
+ * handlers written in Python) while it waits. Where the process has a running
+ * Python, the caller holds the GIL, which is given up during the wait;
+ * elsewhere an interruption just resumes the wait.
+ *
+ * nanoseconds  0 tries; more waits so long; negative waits for ever. (The
+ *              parameter is in nanoseconds, as in CPython's code.)
+ *
+ *   PY_LOCK_ACQUIRED   acquired
+ *   PY_LOCK_FAILURE    in use to the end of that time, or lock is NULL
+ *   PY_LOCK_INTR       a pending call raised: the exception is set
+ *
+ * CPython: since 3.13 (internal there).
+ */
+PYTHREAD_API PyLockStatus PyThread_acquire_lock_timed_with_retries(PyThread_type_lock lock,
+                                                                   PY_TIMEOUT_T nanoseconds);
+
+/*
+ * Releases a lock, whoever acquired it, and lets one waiter have it. Never
+ * blocks. A lock that nobody holds stays free, and a line on stderr says that
+ * it was released; so too for NULL. CPython: all versions.
+ */
+PYTHREAD_API void PyThread_release_lock(PyThread_type_lock lock);
+
+/*
+ * For the child of a fork: puts a new, free lock in *lock in place of one that
+ * a thread of the parent may hold for ever. The old one is leaked on purpose,
+ * since a waiter's state in it cannot be trusted. Never blocks.
+ *
+ *    0   *lock is free
+ *   -1   lock is NULL or no memory is left; *lock is untouched
+ *
+ * CPython: 3.9 to 3.12 (later internal there).
+ */
+PYTHREAD_API int _PyThread_at_fork_reinit(PyThread_type_lock *lock);
+
+/* ------------------------------------------------------------------------
+ * Thread-specific storage
+ * --------------------------------------------------------------------- */
+
+/*
+ * A key, under which every thread keeps a pointer of its own, NULL at first.
+ * The layout is CPython's, so that a key may be static; its fields are the
+ * library's. A value belongs to the thread and is gone with it: nothing is
+ * called or freed. At least 100,000 keys can be alive at once.
+ * CPython: since 3.7 (PEP 539).
+ *
+ * @code
+ * #include <pythread.h>
+ * #include <stdio.h>
+ *
+ * static Py_tss_t name = Py_tss_NEEDS_INIT;
+ *
+ * static void run(void *arg)
+ * {
+ *     if (PyThread_tss_get(&name) == NULL) {
+ *         PyThread_tss_set(&name, arg);
+ *     }
+ *     printf("in the thread: %s\n", (char *)PyThread_tss_get(&name));
+ * }
+ *
+ * int main(void)
+ * {
+ *     PyThread_ident_t ident;
+ *     PyThread_handle_t handle;
+ *     if (PyThread_tss_create(&name) != 0 || PyThread_tss_set(&name, (void *)"main") != 0 ||
+ *         PyThread_start_joinable_thread(run, (void *)"worker", &ident, &handle) != 0) {
+ *         return 1;
+ *     }
+ *     PyThread_join_thread(handle);
+ *     printf("in main: %s\n", (char *)PyThread_tss_get(&name));
+ *     PyThread_tss_delete(&name);
+ *     return 0;
+ * }
+ * @endcode
+ */
+typedef struct _Py_tss_t {
+    int _is_initialized;
+    pthread_key_t _key;
+} Py_tss_t;
+
+/* The initializer of a key: not created. */
+#define Py_tss_NEEDS_INIT {0, 0}
+
+/*
+ * Allocates a key that is not created. The caller owns it and gives it back
+ * with PyThread_tss_free. Never blocks. NULL when no memory is left.
+ * CPython: since 3.7.
+ */
+PYTHREAD_NODISCARD PYTHREAD_API Py_tss_t *PyThread_tss_alloc(void);
+
+/*
+ * Deletes and frees a key of PyThread_tss_alloc; NULL is nothing to free. No
+ * thread may use it any more. CPython: since 3.7.
+ */
+PYTHREAD_API void PyThread_tss_free(Py_tss_t *key);
+
+/*
+ * Not 0 if the key is created; 0 if it is not, or is NULL. Never blocks.
+ * CPython: since 3.7.
+ */
+PYTHREAD_API int PyThread_tss_is_created(Py_tss_t *key);
+
+/*
+ * Creates a key: NULL is its value in every thread, also where the key was
+ * created and deleted before. A created key is left as it is. Several threads
+ * may create one key at once: it is created once.
+ *
+ *    0   created
+ *   -1   key is NULL, or no memory or number for it is left
+ *
+ * CPython: since 3.7.
+ */
+PYTHREAD_API int PyThread_tss_create(Py_tss_t *key);
+
+/*
+ * Deletes a key: every thread's value of it is forgotten. What the values
+ * point to is the caller's. A key that is not created, or NULL, is left as it
+ * is. No thread may use the key at the same time. CPython: since 3.7.
+ */
+PYTHREAD_API void PyThread_tss_delete(Py_tss_t *key);
+
+/*
+ * Sets the calling thread's value. The library keeps the pointer alone.
+ *
+ *    0   set
+ *   -1   the key is not created, or is NULL, or no memory is left; the value
+ *        is as before
+ *
+ * CPython: since 3.7.
+ */
+PYTHREAD_API int PyThread_tss_set(Py_tss_t *key, void *value);
+
+/*
+ * The calling thread's value; NULL if it has none, or the key is not created
+ * or is NULL. Never blocks; preserves errno. CPython: since 3.7.
+ */
+PYTHREAD_API void *PyThread_tss_get(Py_tss_t *key);
+
+/*
+ * The storage of before PEP 539, with plain numbers for keys. CPython: all
+ * versions, deprecated since 3.7.
+ *
+ * PyThread_create_key         a new key, 0 or more; -1 when none is left
+ * PyThread_delete_key         forgets every thread's value of it; a bad key
+ *                             is ignored
+ * PyThread_set_key_value      0 set (an older value is replaced), -1 bad key
+ *                             or no memory
+ * PyThread_get_key_value      the caller's value; NULL for none or a bad key;
+ *                             preserves errno
+ * PyThread_delete_key_value   forgets the caller's value
+ * PyThread_ReInitTLS          does nothing: storage outlives a fork
+ */
+PYTHREAD_DEPRECATED("PyThread_tss_create") PYTHREAD_API int PyThread_create_key(void);
+PYTHREAD_DEPRECATED("PyThread_tss_delete") PYTHREAD_API void PyThread_delete_key(int key);
+PYTHREAD_DEPRECATED("PyThread_tss_set")
+PYTHREAD_API int PyThread_set_key_value(int key, void *value);
+PYTHREAD_DEPRECATED("PyThread_tss_get") PYTHREAD_API void *PyThread_get_key_value(int key);
+PYTHREAD_DEPRECATED("PyThread_tss_set") PYTHREAD_API void PyThread_delete_key_value(int key);
+PYTHREAD_DEPRECATED("nothing") PYTHREAD_API void PyThread_ReInitTLS(void);
+
+/* ------------------------------------------------------------------------
+ * Python objects
+ * --------------------------------------------------------------------- */
+
+/*
+ * sys.thread_info: a new reference to a named tuple of name, lock and version.
+ * The caller holds the GIL of a Python in this process. NULL with an exception
+ * set on failure, and NULL at once where the process has no running Python.
+ * CPython: since 3.3.
+ */
+PYTHREAD_NODISCARD PYTHREAD_API struct _object *PyThread_GetInfo(void);
+
+/* What PyThread_ParseTimeoutArg says for "no timeout": -1 s in nanoseconds. */
+#define PyThread_UNSET_TIMEOUT (-1000000000LL)
+
+/*
+ * Reads a timeout argument, a number of seconds, as Python's lock methods take
+ * it, rounded away from zero to nanoseconds. The caller holds the GIL of a
+ * Python in this process.
+ *
+ * arg          the argument; NULL or None is no timeout
+ * blocking     whether the call that it belongs to may block
+ * nanoseconds  where the result goes: PyThread_UNSET_TIMEOUT for no timeout
+ *              of a blocking call, 0 for one that may not block
+ *
+ *    0   *nanoseconds is set
+ *   -1   an exception is set: ValueError (a timeout for a call that may not
+ *        block, a negative one, not a number), OverflowError (more than
+ *        PY_TIMEOUT_MAX microseconds), TypeError. So too, without an
+ *        exception, where the process has no running Python or nanoseconds
+ *        is NULL. *nanoseconds is untouched.
+ *
+ * CPython: since 3.13 (internal there).
+ */
+PYTHREAD_API int PyThread_ParseTimeoutArg(struct _object *arg, int blocking,
+                                          PY_TIMEOUT_T *nanoseconds);
+
+/* ------------------------------------------------------------------------
+ * What CPython does not have
+ * --------------------------------------------------------------------- */
+
+/*
+ * The version of the library in use, "MAJOR.MINOR.PATCH": a static string,
+ * which a program may compare with the macros it was compiled with.
+ */
+PYTHREAD_API const char *pythread_version(void);
+
+/*
+ * Whether threads started from now on, by any thread, each get an OS thread of
+ * their own that ends with them. Off at first: OS threads are reused, which is
+ * many times faster, but C thread_local variables and pthread keys of the
+ * program then outlive a thread, and the next on that OS thread finds them. On,
+ * thread_local constructors and destructors and pthread key destructors run
+ * once per thread, the destructors before its join returns. Never blocks.
+ * Returns what was set before, 0 or 1.
+ */
+PYTHREAD_API int pythread_set_fresh_os_threads(int on);
+
+/* What the library holds at one moment (pythread_get_stats). */
+typedef struct pythread_stats {
+    size_t threads;    /* threads started here that have not ended */
+    size_t handles;    /* handles that are not spent */
+    size_t os_threads; /* OS threads kept to run threads, idle ones included */
+    size_t goroutines; /* goroutines that carry a thread or are about to end */
+} pythread_stats;
+
+/*
+ * Counts what the library holds, for monitoring and leak tests. Each number is
+ * right at some moment during the call, not all at the same one. Never blocks.
+ * stats may not be NULL.
+ */
+PYTHREAD_API void pythread_get_stats(pythread_stats *stats);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* Py_PYTHREAD_H */
