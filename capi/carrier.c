@@ -139,9 +139,10 @@ static struct thread *take(void)
 
 void carrier_run(void)
 {
+    uint64_t float_mode = os_float_mode();
+    struct thread *thread;
     thread_carrier_begins();
     pthread_mutex_lock(&mutex);
-    struct thread *thread;
     while ((thread = take()) != NULL) {
         long missing = send_for();
         pthread_mutex_unlock(&mutex);
@@ -154,6 +155,7 @@ void carrier_run(void)
         coming++;
     }
     pthread_mutex_unlock(&mutex);
+    os_set_float_mode(float_mode);
     block_signals(NULL);
 }
 

@@ -152,11 +152,11 @@ int thread_slot_enter(PyThread_handle_t handle, struct thread **slot)
     unsigned long long word = atomic_load_explicit(&(*slot)->word, memory_order_acquire);
     do {
         unsigned long long now = word / USE + 1;
-        if (use > now || (use == now && (word & COUNT_MASK) == 0)) {
-            return ESRCH;
-        }
-        if (use < now || (word & SPENT) != 0) {
+        if (use < now || (use == now && (word & SPENT) != 0)) {
             return EINVAL;
+        }
+        if (use > now || (word & COUNT_MASK) == 0) {
+            return ESRCH;
         }
         /* If the slot goes to another use after this look, the exchange fails. */
         if (atomic_load_explicit(&(*slot)->epoch, memory_order_relaxed) != fork_epoch()) {

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <time.h>
 
 /*
@@ -47,6 +48,36 @@ static inline void os_relax(void)
 
 /* A word, never freed, that reads 0 in the child of a fork. */
 atomic_uint *os_fork_word(void);
+
+/* The calling thread's modes of floating-point arithmetic: rounding, traps, tiny numbers. */
+static inline uint64_t os_float_mode(void)
+{
+#if defined(__x86_64__)
+    uint16_t x87;
+    __asm__ volatile("fnstcw %0" : "=m"(x87));
+    /* But for the low bits, which are flags of what has happened. */
+    return (uint64_t)x87 << 32 | (__builtin_ia32_stmxcsr() & ~0x3fU);
+#elif defined(__aarch64__)
+    uint64_t mode;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+    return mode;
+#else
+    return 0;
+#endif
+}
+
+static inline void os_set_float_mode(uint64_t mode)
+{
+#if defined(__x86_64__)
+    uint16_t x87 = (uint16_t)(mode >> 32);
+    __asm__ volatile("fldcw %0" : : "m"(x87));
+    __builtin_ia32_ldmxcsr((unsigned)mode);
+#elif defined(__aarch64__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(mode));
+#else
+    (void)mode;
+#endif
+}
 
 /* A spin of limited length: for (spin = os_spin_begin(ns); not yet && os_spin(&spin);) {} */
 struct os_spin {

@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <locale.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdlib.h>
@@ -91,7 +92,7 @@ static void os_thread_ends(void *round)
         main_ends();
         return;
     }
-    if (!self->own_pthread) {
+    if (!self->own_pthread && reserve_has_go()) {
         carrier_lost();
     }
     thread_end(self);
@@ -126,6 +127,9 @@ static void clean_os_thread(void)
 {
     static const stack_t no_stack = {.ss_flags = SS_DISABLE};
     char name[OS_NAME_SIZE];
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+    pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, NULL);
+    uselocale(LC_GLOBAL_LOCALE);
     sigaltstack(&no_stack, NULL);
     os_get_name(name);
     if (memcmp(name, program_name, sizeof name) != 0) {
@@ -148,6 +152,7 @@ void thread_run(struct thread *thread)
 {
     self = thread;
     self_ident = thread->ident;
+    os_set_float_mode(thread->float_mode);
     pthread_sigmask(SIG_SETMASK, &thread->mask, NULL);
     errno = 0;
     if (_setjmp(exit_to) == 0) {
@@ -199,6 +204,7 @@ static PyThread_ident_t start(void (*func)(void *), void *arg, PyThread_handle_t
     if (thread->own_pthread) {
         started = reserve_create(&os_thread, run_own, thread) == 0;
     } else {
+        thread->float_mode = os_float_mode();
         pthread_sigmask(SIG_BLOCK, NULL, &thread->mask);
         started = carrier_start(thread);
     }

@@ -27,8 +27,9 @@ struct thread {
     PyThread_ident_t ident;
     void (*func)(void *);
     void *arg;
-    /* The signal mask that it begins with: its creator's. */
+    /* The signal mask and the modes of arithmetic that it begins with: its creator's. */
     sigset_t mask;
+    uint64_t float_mode;
     /* It runs on a pthread of its own, not on a carrier. */
     bool own_pthread;
     /* carrier.c: the thread that was started after this one, while neither runs. */

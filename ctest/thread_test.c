@@ -191,7 +191,7 @@ TEST(a_hundred_thousand_threads_in_sequence_take_no_memory)
         join(start(count, NULL));
     }
     EQ(atomic_load(&counter), 110000);
-    LE(resident_kib() - before, 4096);
+    LE(resident_kib() - before, 8192);
     check_nothing_is_left();
 }
 

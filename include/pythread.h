@@ -99,12 +99,13 @@ PYTHREAD_API void PyThread_init_thread(void);
 
 /*
  * Starts a detached thread that runs func(arg). Does not wait for it to run;
- * it may run, and end, before this returns. It begins with the caller's
- * signal mask, errno 0, empty thread-specific storage and the name of the
- * program, on an OS thread that other threads may have used before
- * (pythread_set_fresh_os_threads).
+ * it may run, and end, before this returns. It begins with the caller's signal
+ * mask and floating-point modes, errno 0, empty thread-specific storage, the
+ * global locale, no alternate signal stack and the name of the program, on an
+ * OS thread that other threads may have used before
+ * (pythread_set_fresh_os_threads tells what that means).
  *
- * func  what to run; ending it by return, or PyThread_exit_thread
+ * func  what to run; it ends by return, or by PyThread_exit_thread
  * arg   handed to func as it is; the library does not look at it
  *
  *   the thread's ident            it will run, or is running, or has ended
@@ -185,10 +186,11 @@ PYTHREAD_API PyThread_ident_t PyThread_get_thread_ident_ex(void);
 PYTHREAD_API unsigned long PyThread_get_thread_native_id(void);
 
 /*
- * Ends the calling thread, from any depth of calls; joiners are released. In a
- * thread started here C frames vanish as with longjmp: neither C++ destructors
- * nor pthread cleanup handlers of theirs run. In any other thread it is
- * pthread_exit(NULL). CPython: all versions, deprecated there since 3.14.
+ * Ends the calling thread, from any depth of calls; joiners are released. On a
+ * reused OS thread C frames vanish as with longjmp, and C++ destructors of
+ * theirs do not run. In a thread with an OS thread of its own, or not started
+ * here, it is pthread_exit(NULL); from main, the process ends with status 0 when
+ * its last thread has ended. CPython: all versions, deprecated since 3.14.
  */
 PYTHREAD_NORETURN PYTHREAD_API void PyThread_exit_thread(void);
 
@@ -534,11 +536,14 @@ PYTHREAD_API const char *pythread_version(void);
 /*
  * Whether threads started from now on, by any thread, each get an OS thread of
  * their own that ends with them. Off at first: OS threads are reused, which is
- * many times faster, but C thread_local variables and pthread keys of the
- * program then outlive a thread, and the next on that OS thread finds them. On,
- * thread_local constructors and destructors and pthread key destructors run
- * once per thread, the destructors before its join returns. Never blocks.
- * Returns what was set before, 0 or 1.
+ * many times faster. What the library knows of is made clean between threads
+ * (PyThread_start_new_thread lists it); what it cannot know outlives them, and
+ * the next thread there finds it: C thread_local variables, pthread keys of the
+ * program, robust mutexes left locked, and what the kernel keeps for an OS
+ * thread, such as affinity and priority. On, thread_local constructors and
+ * destructors and pthread key destructors run once per thread, the destructors
+ * before its join returns, and all else is as pthread_create gives it.
+ * Never blocks. Returns what was set before, 0 or 1.
  */
 PYTHREAD_API int pythread_set_fresh_os_threads(int on);
 
@@ -546,8 +551,8 @@ PYTHREAD_API int pythread_set_fresh_os_threads(int on);
 typedef struct pythread_stats {
     size_t threads;    /* threads started here that have not ended */
     size_t handles;    /* handles that are not spent */
-    size_t os_threads; /* OS threads kept to run threads, idle ones included */
-    size_t goroutines; /* goroutines that carry a thread or are about to end */
+    size_t os_threads; /* OS threads that exist for the Go runtime, idle ones included */
+    size_t goroutines; /* goroutines that run threads, or are about to, or were */
 } pythread_stats;
 
 /*
