@@ -1,6 +1,6 @@
 /*
  * carrier.c - how started threads come to run: the queue, and the carriers,
- * goroutines that take threads from it.
+ * goroutines, and pthreads where there are very many, that take threads from it.
  *
  * A carrier that has run a thread to its end takes the next, so that short
  * threads follow each other on one OS thread without a step into Go; but any
@@ -39,13 +39,6 @@ enum { COMING = 8 };
    as long as it would take to wake one. */
 enum { LINGER_NS = 20000 };
 
-static void block_signals(sigset_t *mask)
-{
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, mask);
-}
-
 /* With the mutex: counts as coming, and returns, how many carriers are to be sent for. */
 static long send_for(void)
 {
@@ -60,16 +53,34 @@ static long send_for(void)
 }
 
 /*
- * Has Go start carriers. No signal handler may run while this OS thread is in Go code, whose stacks
- * are small; and on a thread that was not Go's, Go leaves a signal stack the first time, which is
- * not its to give.
+ * How many carriers there are before further ones are pthreads. Where so many are in threads that
+ * do not end, a goroutine, which takes as much memory again as the pthread under it, buys nothing.
+ */
+enum { GOROUTINES = 256 };
+
+static void run_on_pthread(void)
+{
+    carrier_run();
+    atomic_fetch_sub_explicit(&carrier_count, 1, memory_order_relaxed);
+}
+
+/*
+ * Has carriers start, which send_for has counted. No signal handler may run while this OS thread is
+ * in Go code, whose stacks are small; and on a thread that was not Go's, Go leaves a signal stack
+ * the first time, which is not its to give.
  */
 static void send(long carriers)
 {
     THREAD_LOCAL bool known;
     stack_t stack;
-    sigset_t mask;
-    block_signals(&mask);
+    for (; carriers > 0 && atomic_load_explicit(&carrier_count, memory_order_relaxed) > GOROUTINES;
+         carriers--) {
+        reserve_run(run_on_pthread);
+    }
+    if (carriers == 0) {
+        return;
+    }
+    uint64_t mask = os_set_signal_mask(OS_ALL_SIGNALS);
     if (known) {
         pythread_go_carriers(carriers);
     } else {
@@ -78,15 +89,19 @@ static void send(long carriers)
         pythread_go_carriers(carriers);
         sigaltstack(&stack, NULL);
     }
-    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    os_set_signal_mask(mask);
 }
 
 bool carrier_start(struct thread *thread)
 {
+    if (!reserve_has_go()) {
+        return false;
+    }
     /* Counted before the reserve is looked at, so that of starts at one time each counts the
        others. Every carrier has an OS thread, or will. */
-    if (!reserve_for(atomic_fetch_add_explicit(&claims, 1, memory_order_relaxed) + 1 +
-                     atomic_load_explicit(&carrier_count, memory_order_relaxed))) {
+    long carriers = atomic_fetch_add_explicit(&claims, 1, memory_order_relaxed) + 1 +
+                    atomic_load_explicit(&carrier_count, memory_order_relaxed);
+    if (!reserve_for(carriers)) {
         atomic_fetch_sub_explicit(&claims, 1, memory_order_relaxed);
         return false;
     }
@@ -130,7 +145,7 @@ static struct thread *take(void)
         }
         /* Alone, and nothing to do. Threads that ended may have left any signal mask. */
         pthread_mutex_unlock(&mutex);
-        block_signals(NULL);
+        os_set_signal_mask(OS_ALL_SIGNALS);
         linger();
         lingered = true;
         pthread_mutex_lock(&mutex);
@@ -156,7 +171,7 @@ void carrier_run(void)
     }
     pthread_mutex_unlock(&mutex);
     os_set_float_mode(float_mode);
-    block_signals(NULL);
+    os_set_signal_mask(OS_ALL_SIGNALS);
 }
 
 void carrier_lost(void)

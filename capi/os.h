@@ -26,6 +26,13 @@ void os_wake(atomic_uint *word, int count);
 /* The kernel's number for the calling thread. */
 unsigned long os_thread_id(void);
 
+/* Every signal but those that the C library sends among its threads. */
+#define OS_ALL_SIGNALS (~(3ULL << 31))
+
+/* The calling thread's signal mask, a bit for each signal from 1; setting it gives the old one. */
+uint64_t os_signal_mask(void);
+uint64_t os_set_signal_mask(uint64_t mask);
+
 /* How many OS threads the process has; 0 when the system does not say. */
 size_t os_thread_count(void);
 

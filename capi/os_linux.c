@@ -9,6 +9,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -38,6 +39,20 @@ void os_wake(atomic_uint *word, int count)
 unsigned long os_thread_id(void)
 {
     return (unsigned long)syscall(SYS_gettid);
+}
+
+uint64_t os_signal_mask(void)
+{
+    uint64_t mask = 0;
+    syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, sizeof mask);
+    return mask;
+}
+
+uint64_t os_set_signal_mask(uint64_t mask)
+{
+    uint64_t before = 0;
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &before, sizeof mask);
+    return before;
 }
 
 size_t os_thread_count(void)

@@ -16,6 +16,7 @@
  */
 #define _GNU_SOURCE
 #include "reserve.h"
+#include "thread.h"
 
 #include "fork.h"
 #include "os.h"
@@ -45,17 +46,25 @@ static void *runtime_arg;
 /* The epoch in which the runtime was started; 0 before that. */
 static atomic_uint runtime_epoch;
 
-/* An OS thread in reserve. It owns its record, and frees it when it has work. */
+/* An OS thread in reserve. It owns its record, and frees it when it is not to be back. */
 struct spare {
     struct spare *next;
     pthread_t os_thread;
-    /* 0 until func and arg are set. */
+    /* 0 until one of the two below is set: work of ours, from which it comes back, or Go's. */
     atomic_uint called;
+    void (*work)(void);
     os_thread_func *func;
     void *arg;
 };
 
 static struct spare *spares;
+static long spare_count;
+
+/* The calling OS thread's record, while it is in work of ours. */
+THREAD_LOCAL struct spare *busy;
+
+/* How many OS threads wait in reserve at most once they have worked. */
+enum { KEPT = 64 };
 
 int reserve_create(pthread_t *os_thread, os_thread_func *func, void *arg)
 {
@@ -92,16 +101,43 @@ static void block_signals(int sig, siginfo_t *info, void *context)
     }
 }
 
+/* Puts a record into the reserve. With the mutex. */
+static void add(struct spare *spare)
+{
+    spare->next = spares;
+    spares = spare;
+    spare_count++;
+}
+
 static void *wait_in_reserve(void *arg)
 {
     struct spare *spare = arg;
-    /* Acquire: func and arg are those of the release in pthread_create below. */
-    while (atomic_load_explicit(&spare->called, memory_order_acquire) == 0) {
-        os_wait(&spare->called, 0, NULL);
+    os_thread_func *func = NULL;
+    for (bool kept = true; kept;) {
+        /* Acquire: work, func and arg are those of the release in call_spare. */
+        while (atomic_load_explicit(&spare->called, memory_order_acquire) == 0) {
+            os_wait(&spare->called, 0, NULL);
+        }
+        if ((func = spare->func) != NULL) {
+            arg = spare->arg;
+            break;
+        }
+        busy = spare;
+        spare->work();
+        busy = NULL;
+        pthread_mutex_lock(&mutex);
+        if ((kept = spare_count < KEPT)) {
+            atomic_store_explicit(&spare->called, 0, memory_order_relaxed);
+            add(spare);
+        } else {
+            atomic_fetch_sub_explicit(&reserve_os_threads, 1, memory_order_relaxed);
+        }
+        pthread_mutex_unlock(&mutex);
     }
-    os_thread_func *func = spare->func;
-    arg = spare->arg;
     free(spare);
+    if (func == NULL) {
+        return NULL;
+    }
     /* It waits until Go unblocks it, which is when Go sets the signal mask. */
     enters_go = true;
     pthread_kill(pthread_self(), SIGSTKFLT);
@@ -119,30 +155,40 @@ static bool add_spare(void)
         free(spare);
         return false;
     }
-    spare->next = spares;
-    spares = spare;
+    add(spare);
     atomic_fetch_add_explicit(&reserve_os_threads, 1, memory_order_relaxed);
     return true;
 }
 
-/* Takes an OS thread out of the reserve to run func(arg). False if none is there. */
-static bool call_spare(pthread_t *os_thread, os_thread_func *func, void *arg)
+/* Has an OS thread of the reserve run work(), or func(arg) for Go. */
+static void call_spare(pthread_t *os_thread, void (*work)(void), os_thread_func *func, void *arg)
 {
+    const struct timespec pause = {0, 1000000};
+    struct spare *spare;
     pthread_mutex_lock(&mutex);
-    struct spare *spare = spares;
-    if (spare != NULL) {
-        spares = spare->next;
+    while ((spare = spares) == NULL && !add_spare()) {
+        /* Should what is needed ever have been counted too small: Go would end the process, where
+           the end of another OS thread may yet help. */
+        pthread_mutex_unlock(&mutex);
+        nanosleep(&pause, NULL);
+        pthread_mutex_lock(&mutex);
     }
+    spare = spares;
+    spares = spare->next;
+    spare_count--;
     pthread_mutex_unlock(&mutex);
-    if (spare == NULL) {
-        return false;
-    }
     *os_thread = spare->os_thread;
+    spare->work = work;
     spare->func = func;
     spare->arg = arg;
     atomic_store_explicit(&spare->called, 1, memory_order_release);
     os_wake(&spare->called, 1);
-    return true;
+}
+
+void reserve_run(void (*work)(void))
+{
+    pthread_t os_thread;
+    call_spare(&os_thread, work, NULL, NULL);
 }
 
 /* The Go runtime's pthread_create. Called with all signals blocked. */
@@ -150,22 +196,12 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, os_thre
                           void *arg)
 {
     (void)attr; /* The defaults, with which the reserve was made too. */
-    const struct timespec pause = {0, 1000000};
     if (atomic_load_explicit(&runtime_epoch, memory_order_relaxed) == 0) {
         /* The library is being loaded: the runtime's first thread, which asks for no answer. */
         runtime_func = func;
         runtime_arg = arg;
-        return 0;
-    }
-    while (!call_spare(thread, func, arg)) {
-        /* Should what Go can need ever have been counted too small: an error would end the process
-           where another OS thread, or the end of one, may yet help. */
-        pthread_mutex_lock(&mutex);
-        bool added = add_spare();
-        pthread_mutex_unlock(&mutex);
-        if (!added) {
-            nanosleep(&pause, NULL);
-        }
+    } else {
+        call_spare(thread, NULL, func, arg);
     }
     return 0;
 }
@@ -190,23 +226,21 @@ enum { SLACK = 16 };
 static bool add_spares(long needed)
 {
     bool has = true;
-    sigset_t all, mask;
     /* What OS threads for Go begin with: signals are the host's business. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &mask);
+    uint64_t mask = os_set_signal_mask(OS_ALL_SIGNALS);
     pthread_mutex_lock(&mutex);
     while (has && atomic_load_explicit(&reserve_os_threads, memory_order_relaxed) < needed) {
         has = has_address_space(HEAP_SPACE) && add_spare();
     }
     pthread_mutex_unlock(&mutex);
-    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    os_set_signal_mask(mask);
     return has;
 }
 
 /* Has the runtime run, on an OS thread of the reserve. False when there is no room for it. */
 static bool start_runtime(void)
 {
-    struct sigaction action = {.sa_sigaction = block_signals, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    struct sigaction action = {.sa_sigaction = block_signals, .sa_flags = SA_SIGINFO};
     pthread_t os_thread;
     unsigned none = 0;
     if (!has_address_space(START_SPACE)) {
@@ -219,7 +253,7 @@ static bool start_runtime(void)
         sigfillset(&action.sa_mask);
         sigaction(SIGSTKFLT, &action, &host_action);
         /* Not empty: nobody else takes from the reserve before. */
-        call_spare(&os_thread, runtime_func, runtime_arg);
+        call_spare(&os_thread, NULL, runtime_func, runtime_arg);
     }
     return true;
 }
@@ -240,6 +274,7 @@ bool reserve_has_go(void)
 
 void reserve_lost(void)
 {
+    free(busy);
     atomic_fetch_sub_explicit(&reserve_os_threads, 1, memory_order_relaxed);
 }
 
@@ -248,6 +283,7 @@ static void after_fork(void)
 {
     pthread_mutex_init(&mutex, NULL);
     spares = NULL;
+    spare_count = 0;
     atomic_store_explicit(&reserve_os_threads, 0, memory_order_relaxed);
 }
 

@@ -1,4 +1,4 @@
-/* reserve.h - the OS threads under goroutines, and the Go runtime on them. */
+/* reserve.h - the OS threads under carriers, and the Go runtime on them. */
 #ifndef RESERVE_H
 #define RESERVE_H
 
@@ -14,7 +14,7 @@
  */
 enum { RESERVE_PROCESSORS = 16 };
 
-/* OS threads that exist for goroutines: the Go runtime's, and those it has not taken yet. */
+/* OS threads that exist for carriers: the Go runtime's, those that it has not taken, and others. */
 extern atomic_long reserve_os_threads;
 
 /*
@@ -22,6 +22,9 @@ extern atomic_long reserve_os_threads;
  * False when an OS thread, or memory for one, is not to be had.
  */
 bool reserve_for(long carriers);
+
+/* Has one of those OS threads run work() with all signals blocked, and come back. */
+void reserve_run(void (*work)(void));
 
 /* Whether the Go runtime may be entered: not in the child of a fork of a process that used it. */
 bool reserve_has_go(void);

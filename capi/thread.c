@@ -20,6 +20,7 @@
 #include <locale.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -153,7 +154,7 @@ void thread_run(struct thread *thread)
     self = thread;
     self_ident = thread->ident;
     os_set_float_mode(thread->float_mode);
-    pthread_sigmask(SIG_SETMASK, &thread->mask, NULL);
+    os_set_signal_mask(thread->mask);
     errno = 0;
     if (_setjmp(exit_to) == 0) {
         thread->func(thread->arg);
@@ -198,15 +199,14 @@ static PyThread_ident_t start(void (*func)(void *), void *arg, PyThread_handle_t
     thread->ident = ident;
     thread->func = func;
     thread->arg = arg;
-    thread->own_pthread =
-        !reserve_has_go() || atomic_load_explicit(&fresh_os_threads, memory_order_relaxed) != 0;
-    bool started;
-    if (thread->own_pthread) {
+    thread->own_pthread = atomic_load_explicit(&fresh_os_threads, memory_order_relaxed) != 0;
+    thread->float_mode = os_float_mode();
+    thread->mask = os_signal_mask();
+    bool started = !thread->own_pthread && carrier_start(thread);
+    if (!started) {
+        /* A pthread begins with its creator's mask and modes by itself. */
+        thread->own_pthread = true;
         started = reserve_create(&os_thread, run_own, thread) == 0;
-    } else {
-        thread->float_mode = os_float_mode();
-        pthread_sigmask(SIG_BLOCK, NULL, &thread->mask);
-        started = carrier_start(thread);
     }
     if (!started) {
         if (handle != NULL) {

@@ -4,9 +4,9 @@
 
 #include "pythread.h"
 
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* In the initial-exec model a thread-local variable is one load; Go's TLS binds us to it anyway. */
 #define THREAD_LOCAL static _Thread_local __attribute__((tls_model("initial-exec")))
@@ -28,7 +28,7 @@ struct thread {
     void (*func)(void *);
     void *arg;
     /* The signal mask and the modes of arithmetic that it begins with: its creator's. */
-    sigset_t mask;
+    uint64_t mask;
     uint64_t float_mode;
     /* It runs on a pthread of its own, not on a carrier. */
     bool own_pthread;
