@@ -1,0 +1,39 @@
+# test.sh - what test.h is for C: sourced at the top of a <concept>_test.sh, whose functions
+# test_CASE are its cases and whose last line is: main "$@". `sh x_test.sh --list` prints the cases,
+# `sh x_test.sh CASE` runs one, in an empty directory that is removed afterwards. Exits 0 when it
+# passed, 77 when it was skipped. Invariant: the first command that fails ends the case.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+source_dir=${PYTHREAD_SOURCE_DIR:-$(dirname "$here")}
+binary_dir=${PYTHREAD_BINARY_DIR:-$source_dir/build}
+CC=${CC:-cc} CXX=${CXX:-c++} CMAKE=${CMAKE:-cmake}
+# Nothing of the caller's environment for Go, as in the build.
+go=${GO:-go}
+export GOFLAGS=-buildvcs=false GOWORK=off
+
+fail() {
+    echo "$*" >&2
+    exit 1
+}
+
+skip() {
+    echo "skipped: $*"
+    exit 77
+}
+
+# same WHAT LEFT RIGHT
+same() {
+    [ "$2" = "$3" ] || fail "$1: left is \"$2\", right is \"$3\""
+}
+
+main() {
+    if [ "$1" = --list ]; then
+        sed -n 's/^test_\([a-z0-9_]*\)() {$/\1/p' "$0"
+        exit
+    fi
+    scratch=$(mktemp -d)
+    trap 'rm -rf "$scratch"' EXIT
+    cd "$scratch"
+    "test_$1"
+}
