@@ -1,0 +1,209 @@
+/*
+ * tss_thread_test.c - thread-specific storage in threads that the library
+ * starts: a value belongs to the thread, not to the OS thread it ran on.
+ */
+#define _GNU_SOURCE
+#include "pythread.h"
+#include "test.h"
+
+#include <malloc.h>
+#include <stdbool.h>
+#include <sys/wait.h>
+
+enum { KEYS = 100 };
+static Py_tss_t keys[KEYS];
+
+static void create_keys(void)
+{
+    for (int i = 0; i < KEYS; i++) {
+        EQ(PyThread_tss_create(&keys[i]), 0);
+    }
+}
+
+/* Any pointer that is not NULL, and another for each number. */
+static void *value(size_t number)
+{
+    static char somewhere[1];
+    return (void *)((uintptr_t)somewhere + 16 * number);
+}
+
+static void check_and_set(int count)
+{
+    for (int i = 0; i < KEYS; i++) {
+        EQ_PTR(PyThread_tss_get(&keys[i]), NULL);
+    }
+    for (int i = 0; i < count; i++) {
+        EQ(PyThread_tss_set(&keys[i], value(i)), 0);
+    }
+    for (int i = 0; i < KEYS; i++) {
+        EQ_PTR(PyThread_tss_get(&keys[i]), i < count ? value(i) : NULL);
+    }
+}
+
+static PyThread_handle_t start(void (*func)(void *), void *arg)
+{
+    PyThread_ident_t ident;
+    PyThread_handle_t handle;
+    EQ(PyThread_start_joinable_thread(func, arg, &ident, &handle), 0);
+    return handle;
+}
+
+static void run_in_thread(void (*func)(void *), void *arg)
+{
+    EQ(PyThread_join_thread(start(func, arg)), 0);
+}
+
+struct visit {
+    int count;
+    bool exits;
+    unsigned long os_thread;
+};
+
+static void visit_keys(void *arg)
+{
+    struct visit *visit = arg;
+    visit->os_thread = PyThread_get_thread_native_id();
+    check_and_set(visit->count);
+    if (visit->exits) {
+        PyThread_exit_thread();
+    }
+}
+
+TEST(a_thread_finds_nothing_that_another_left_on_its_os_thread)
+{
+    static const int counts[] = {1, 3, 4, KEYS};
+    unsigned long last = 0;
+    int reused = 0;
+    create_keys();
+    for (int i = 0; i < 1000; i++) {
+        struct visit visit = {counts[i % 4], i % 3 == 0, 0};
+        run_in_thread(visit_keys, &visit);
+        reused += visit.os_thread == last;
+        last = visit.os_thread;
+    }
+    if (reused == 0) {
+        test_skip("no OS thread was used twice");
+    }
+}
+
+static void keep_values(void *arg)
+{
+    size_t own = (size_t)PyThread_get_thread_ident();
+    for (int i = 0; i < KEYS; i++) {
+        EQ_PTR(PyThread_tss_get(&keys[i]), NULL);
+        EQ(PyThread_tss_set(&keys[i], value(own + i)), 0);
+    }
+    for (int round = 0; round < 100; round++) {
+        for (int i = 0; i < KEYS; i++) {
+            EQ_PTR(PyThread_tss_get(&keys[i]), value(own + i));
+        }
+        PyThread_get_thread_native_id();
+    }
+    (void)arg;
+}
+
+TEST(many_threads_at_once_keep_their_own_values)
+{
+    PyThread_handle_t handles[64];
+    create_keys();
+    check_and_set(KEYS);
+    for (int round = 0; round < 20; round++) {
+        for (int i = 0; i < 64; i++) {
+            handles[i] = start(keep_values, NULL);
+        }
+        for (int i = 0; i < 64; i++) {
+            EQ(PyThread_join_thread(handles[i]), 0);
+        }
+    }
+    for (int i = 0; i < KEYS; i++) {
+        EQ_PTR(PyThread_tss_get(&keys[i]), value(i));
+    }
+}
+
+static void set_all(void *arg)
+{
+    (void)arg;
+    check_and_set(KEYS);
+}
+
+static size_t allocated_bytes(void)
+{
+    struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+}
+
+static void run_threads(int count)
+{
+    for (int i = 0; i < count; i++) {
+        run_in_thread(set_all, NULL);
+    }
+}
+
+static void check_memory_is_flat(int count)
+{
+    create_keys();
+    run_threads(count / 5);
+    size_t before = allocated_bytes();
+    run_threads(count);
+    /* Values left behind would be some 4 KiB for each. */
+    LT(allocated_bytes(), before + 300 * (size_t)count);
+}
+
+TEST(ended_threads_leave_nothing_on_reused_os_threads)
+{
+    check_memory_is_flat(10000);
+}
+
+TEST(ended_threads_leave_nothing_on_fresh_os_threads)
+{
+    pythread_set_fresh_os_threads(1);
+    check_memory_is_flat(1000);
+}
+
+static pthread_key_t key_of_program;
+static atomic_int ends;
+
+/* The thread has ended, its values with it; the OS thread may still be used. */
+static void use_storage_at_end(void *arg)
+{
+    (void)arg;
+    check_and_set(KEYS);
+    atomic_fetch_add(&ends, 1);
+}
+
+static void end_with_storage(void *arg)
+{
+    check_and_set(KEYS);
+    EQ(pthread_setspecific(key_of_program, arg), 0);
+}
+
+TEST(destructors_on_a_fresh_os_thread_begin_with_empty_storage)
+{
+    create_keys();
+    EQ(pthread_key_create(&key_of_program, use_storage_at_end), 0);
+    pythread_set_fresh_os_threads(1);
+    for (int i = 0; i < 100; i++) {
+        run_in_thread(end_with_storage, &key_of_program);
+        EQ(atomic_load(&ends), i + 1);
+    }
+}
+
+TEST(threads_in_the_child_of_a_fork_have_values_of_their_own)
+{
+    create_keys();
+    check_and_set(KEYS);
+    run_threads(10);
+    pid_t child = fork();
+    GE(child, 0);
+    if (child == 0) {
+        alarm(30);
+        for (int i = 0; i < KEYS; i++) {
+            EQ_PTR(PyThread_tss_get(&keys[i]), value(i));
+        }
+        run_threads(10);
+        _exit(0);
+    }
+    int status;
+    EQ(waitpid(child, &status, 0), child);
+    EQ(status, 0);
+}
