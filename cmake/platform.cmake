@@ -1,0 +1,40 @@
+# What the C side needs: Linux with glibc on amd64 or arm64, and the go command.
+# Sets PYTHREAD_GO, the go command with this build's compiler and flags, and with nothing of what the
+# caller's environment has for Go.
+include(CheckSymbolExists)
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64)$")
+    set(goarch amd64)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+    set(goarch arm64)
+endif()
+check_symbol_exists(__GLIBC__ features.h PYTHREAD_HAVE_GLIBC)
+if(NOT CMAKE_SYSTEM_NAME STREQUAL "Linux" OR NOT PYTHREAD_HAVE_GLIBC OR NOT goarch)
+    message(FATAL_ERROR
+            "libpythread.so is for Linux with glibc on amd64 or arm64: with another C library the "
+            "Go runtime does not load as a shared library. The Go package pythread builds anywhere.")
+endif()
+
+# The go command does not see that capi/ includes a header from outside of it. With the header's
+# hash among the flags, another header is another build.
+file(SHA256 ${PYTHREAD_HEADER} hash)
+string(TOUPPER "CMAKE_C_FLAGS_${CMAKE_BUILD_TYPE}" flags)
+set(cflags "${CMAKE_C_FLAGS} ${${flags}} -DPYTHREAD_HEADER_HASH=${hash}")
+set(ldflags "${CMAKE_SHARED_LINKER_FLAGS}")
+
+if(PYTHREAD_SANITIZE STREQUAL "address")
+    set(sanitize -fsanitize=address,undefined -fno-sanitize-recover=undefined)
+    # The address sanitizer comes by go build -asan.
+    string(APPEND cflags " -fsanitize=undefined -fno-sanitize-recover=undefined")
+    string(APPEND ldflags " -fsanitize=undefined")
+elseif(PYTHREAD_SANITIZE STREQUAL "thread")
+    set(sanitize -fsanitize=thread)
+endif()
+add_compile_options(${sanitize})
+add_link_options(${sanitize})
+
+find_program(GO_EXECUTABLE go HINTS /usr/local/go/bin REQUIRED)
+set(PYTHREAD_GO
+    ${CMAKE_COMMAND} -E env GOFLAGS= GOWORK=off GOOS=linux GOARCH=${goarch} CGO_ENABLED=1
+    CC=${CMAKE_C_COMPILER} CGO_CPPFLAGS= CGO_CFLAGS=${cflags} CGO_LDFLAGS=${ldflags}
+    ${GO_EXECUTABLE})

@@ -1,0 +1,56 @@
+# build_test.sh - a build does all that has changed, and nothing else. In a copy of the sources, in a
+# directory whose name has a space.
+. "$(dirname "$0")/test.sh"
+
+# build GENERATOR: the first, whole build.
+build() {
+    tree="$scratch/a copy"
+    mkdir "$tree"
+    for part in CMakeLists.txt cmake go.mod include capi pythread examples; do
+        cp -R "$source_dir/$part" "$tree"
+    done
+    library="$tree/build/libpythread.so"
+    "$CMAKE" -S "$tree" -B "$tree/build" -G "$1" -DBUILD_TESTING=OFF >/dev/null
+    "$CMAKE" --build "$tree/build" >/dev/null
+}
+
+idle_build_does_nothing() {
+    build "$1"
+    find "$tree" -name 'libpythread.so.*' -o -name pythread-cksum -type f | xargs -d '\n' stat -c '%n %y' >before
+    "$CMAKE" --build "$tree/build" >log 2>&1
+    find "$tree" -name 'libpythread.so.*' -o -name pythread-cksum -type f | xargs -d '\n' stat -c '%n %y' >after
+    diff before after
+    ! grep -vE 'Built target|Re-checking globbed directories|Running utility command' log
+}
+
+test_idle_build_by_make_does_nothing() {
+    command -v make >/dev/null || skip "no make"
+    idle_build_does_nothing "Unix Makefiles"
+}
+
+test_idle_build_by_ninja_does_nothing() {
+    command -v ninja >/dev/null || skip "no ninja"
+    idle_build_does_nothing Ninja
+}
+
+# changed FILE SCRIPT MARK: sed SCRIPT applied to FILE brings MARK into the library.
+changed() {
+    ! grep -q "$3" "$library" || fail "$3 is in the library already"
+    sed -i "$2" "$tree/$1"
+    "$CMAKE" --build "$tree/build" >/dev/null
+    grep -q "$3" "$library" || fail "a change of $1 is not in the library"
+}
+
+test_change_of_any_source_rebuilds() {
+    build "Unix Makefiles"
+    changed include/pythread.h 's/^#define PYTHREAD_VERSION_PATCH .*/&00071/' '\.[0-9]*00071'
+    changed capi/os_linux.c '$a const char pythread_mark[] = "a changed C file";' 'a changed C file'
+    changed capi/os.h '$i __attribute__((used)) static char os_mark[] = "a changed header";' \
+        'a changed header'
+    changed capi/main.go '$a var mark any; func init() { mark = "a changed Go file of capi" }' \
+        'a changed Go file of capi'
+    changed pythread/thread.go '$a var mark any; func init() { mark = "a changed core" }' \
+        'a changed core'
+}
+
+main "$@"

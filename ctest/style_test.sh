@@ -1,0 +1,39 @@
+# style_test.sh - the sources look and compile as CONTRIBUTING.md asks.
+. "$(dirname "$0")/test.sh"
+
+# The C and C++ sources, those of a build in the tree left out.
+sources() {
+    find "$source_dir/include" "$source_dir/capi" "$source_dir/ctest" "$source_dir/examples" \
+        -name '*.[ch]' -o -name '*.cpp'
+}
+
+test_clang_format() {
+    command -v clang-format >/dev/null || skip "no clang-format"
+    # Each major version formats some things in its own way.
+    clang-format --version | grep -q 'version 14\.' || skip "clang-format is not version 14"
+    sources | xargs clang-format --dry-run --Werror
+}
+
+test_gofmt() {
+    same "gofmt -l" "$("$("$go" env GOROOT)/bin/gofmt" -l "$source_dir/capi" "$source_dir/pythread")" ""
+}
+
+warnings() {
+    command -v "$1" >/dev/null || skip "no $1"
+    cd "$source_dir/capi"
+    "$go" tool cgo -objdir "$scratch" -- -I../include *.go # for _cgo_export.h
+    for source in *.c; do
+        "$1" -std=c11 -O2 -Wall -Wextra -Wpedantic -Werror -I. -I../include -isystem "$scratch" \
+            -c "$source" -o /dev/null
+    done
+}
+
+test_gcc_has_no_warning() {
+    warnings gcc
+}
+
+test_clang_has_no_warning() {
+    warnings clang
+}
+
+main "$@"

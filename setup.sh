@@ -1,0 +1,89 @@
+#!/bin/sh
+# setup.sh - installs, on Debian and Ubuntu, what the build lacks; does nothing where nothing lacks.
+#
+#   ./setup.sh                 what builds the library, the demo and the tests
+#   ./setup.sh --with-python   and what the tests with a live Python interpreter are built with
+#   ./setup.sh --with-tools    and the checkers: valgrind, spin, gnuplot, clang, clang-format
+#
+# Go is not among them: distributions have it too old.
+set -eu
+cd "$(dirname "$0")"
+
+die() {
+    echo "setup.sh: $*" >&2
+    exit 1
+}
+
+# older A B: whether version A comes before version B.
+older() {
+    [ "$1" != "$2" ] && [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]
+}
+
+has() {
+    command -v "$1" >/dev/null
+}
+
+cmake_wanted=3.25
+cmake_version() {
+    cmake --version 2>/dev/null | sed -n 's/^cmake version //p'
+}
+no_cmake() {
+    older "$(cmake_version)" "$cmake_wanted"
+}
+
+python=false tools=false
+for option; do
+    case $option in
+    --with-python) python=true ;;
+    --with-tools) tools=true ;;
+    *) die "unknown option $option: it knows --with-python and --with-tools" ;;
+    esac
+done
+
+PATH=$PATH:/usr/local/go/bin
+go_wanted=$(sed -n 's/^go //p' go.mod)
+has go || die "no Go: install Go $go_wanted or newer from https://go.dev/dl/ and put it on the PATH"
+go_version=$(cd / && GOTOOLCHAIN=local go env GOVERSION)
+go_version=${go_version#go}
+if older "$go_version" "$go_wanted"; then
+    die "Go is $go_version, too old: install Go $go_wanted or newer from https://go.dev/dl/"
+fi
+
+missing=
+if no_cmake; then missing="$missing cmake"; fi
+if ! has cc || ! has c++ || ! has make; then missing="$missing build-essential"; fi
+if ! has pkg-config; then missing="$missing pkg-config"; fi
+if $python && ! pkg-config --exists python3-embed 2>/dev/null; then
+    missing="$missing python3-dev"
+fi
+if $tools; then
+    for tool in valgrind spin clang clang-format; do
+        has $tool || missing="$missing $tool"
+    done
+    has gnuplot || missing="$missing gnuplot-nox"
+fi
+
+if [ -z "$missing" ]; then
+    echo "setup.sh: nothing to install (Go $go_version, CMake $(cmake_version))"
+    exit
+fi
+has apt-get || die "no apt-get to install them with; missing:$missing"
+sudo=
+if [ "$(id -u)" != 0 ]; then
+    has sudo || die "neither root nor sudo to install them with; missing:$missing"
+    sudo=sudo
+fi
+
+echo "setup.sh: installing$missing"
+# The network may fail a moment: three tries.
+for pause in 5 15 0; do
+    if $sudo apt-get update -q; then break; fi
+    sleep $pause
+done
+$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+
+if no_cmake; then
+    die "this distribution's CMake is $(cmake_version): install $cmake_wanted or newer from" \
+        "https://cmake.org/download/"
+fi
+echo "setup.sh: installed$missing"
