@@ -16,15 +16,14 @@
  */
 #define _GNU_SOURCE
 #include "reserve.h"
-#include "thread.h"
 
+#include "carrier.h"
 #include "fork.h"
+#include "memory.h"
 #include "os.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <time.h>
 
 typedef void *os_thread_func(void *);
@@ -43,10 +42,11 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static os_thread_func *runtime_func;
 static void *runtime_arg;
 
-/* The epoch in which the runtime was started; 0 before that. */
+/* The epoch in which the runtime was started; 0 before that. Whether it has come so far. */
 static atomic_uint runtime_epoch;
+static atomic_bool runtime_started;
 
-/* An OS thread in reserve. It owns its record, and frees it when it is not to be back. */
+/* An OS thread in reserve. It owns its record, and gives it back when it is not to be back. */
 struct spare {
     struct spare *next;
     pthread_t os_thread;
@@ -59,12 +59,24 @@ struct spare {
 
 static struct spare *spares;
 static long spare_count;
+/* Records of none, for the next ones: to free memory costs every OS thread an arena of the C
+   library's, of which Go's need none, and that is much address space. */
+static struct spare *unused;
 
 /* The calling OS thread's record, while it is in work of ours. */
 THREAD_LOCAL struct spare *busy;
 
 /* How many OS threads wait in reserve at most once they have worked. */
 enum { KEPT = 64 };
+
+/* Address space that the runtime takes to start, and afterwards between one start and the next. */
+enum { START_SPACE = 3 << 29, HEAP_SPACE = 160 << 20 };
+
+/*
+ * OS threads that Go can need beside those of carriers and one for each processor: its monitor,
+ * the template for new ones, and those between two states, on their way to be idle.
+ */
+enum { SLACK = 16, FOR_GO = RESERVE_PROCESSORS + SLACK };
 
 int reserve_create(pthread_t *os_thread, os_thread_func *func, void *arg)
 {
@@ -76,37 +88,34 @@ int reserve_create(pthread_t *os_thread, os_thread_func *func, void *arg)
     return error;
 }
 
-/*
- * Go unblocks a few signals on its OS threads, whatever their mask was before, so a handler of the
- * host's, which need not ask for a signal stack, could run on the few kilobytes of a goroutine's.
- * And a signal that the host blocks everywhere, to wait for it, could come out on one of them. One
- * of those that Go unblocks is SIGSTKFLT, which Linux never sends: it is pending on every OS thread
- * that enters Go, is delivered as soon as Go has set the mask, and blocks all signals.
- */
-static _Thread_local bool enters_go;
-static struct sigaction host_action;
-
-static void block_signals(int sig, siginfo_t *info, void *context)
+static void push(struct spare **list, struct spare *spare)
 {
-    if (enters_go) {
-        enters_go = false;
-        sigfillset(&((ucontext_t *)context)->uc_sigmask);
-    } else if ((host_action.sa_flags & SA_SIGINFO) != 0) {
-        host_action.sa_sigaction(sig, info, context);
-    } else if (host_action.sa_handler == SIG_DFL) {
-        sigaction(sig, &host_action, NULL);
-        pthread_kill(pthread_self(), sig);
-    } else if (host_action.sa_handler != SIG_IGN) {
-        host_action.sa_handler(sig);
-    }
+    spare->next = *list;
+    *list = spare;
 }
 
 /* Puts a record into the reserve. With the mutex. */
 static void add(struct spare *spare)
 {
-    spare->next = spares;
-    spares = spare;
+    push(&spares, spare);
     spare_count++;
+}
+
+/* Counts the calling OS thread out, unless it is needed. See carrier_need. */
+static bool is_needed(void)
+{
+    bool needed = atomic_fetch_sub(&reserve_os_threads, 1) <= carrier_need() + FOR_GO;
+    if (needed) {
+        atomic_fetch_add(&reserve_os_threads, 1);
+    }
+    return needed;
+}
+
+static void give_record(struct spare *spare)
+{
+    pthread_mutex_lock(&mutex);
+    push(&unused, spare);
+    pthread_mutex_unlock(&mutex);
 }
 
 static void *wait_in_reserve(void *arg)
@@ -126,37 +135,32 @@ static void *wait_in_reserve(void *arg)
         spare->work();
         busy = NULL;
         pthread_mutex_lock(&mutex);
-        if ((kept = spare_count < KEPT)) {
+        if ((kept = spare_count < KEPT || is_needed())) {
             atomic_store_explicit(&spare->called, 0, memory_order_relaxed);
             add(spare);
-        } else {
-            atomic_fetch_sub_explicit(&reserve_os_threads, 1, memory_order_relaxed);
         }
         pthread_mutex_unlock(&mutex);
     }
-    free(spare);
-    if (func == NULL) {
-        return NULL;
-    }
-    /* It waits until Go unblocks it, which is when Go sets the signal mask. */
-    enters_go = true;
-    pthread_kill(pthread_self(), SIGSTKFLT);
-    return func(arg);
+    give_record(spare);
+    return func != NULL ? func(arg) : NULL;
 }
 
 /* Adds an OS thread to the reserve, which the caller has locked. */
 static bool add_spare(void)
 {
-    struct spare *spare = calloc(1, sizeof *spare);
-    if (spare == NULL) {
+    struct spare *spare = unused;
+    if (spare != NULL) {
+        unused = spare->next;
+    } else if ((spare = calloc(1, sizeof *spare)) == NULL) {
         return false;
     }
+    atomic_store_explicit(&spare->called, 0, memory_order_relaxed);
     if (reserve_create(&spare->os_thread, wait_in_reserve, spare) != 0) {
-        free(spare);
+        push(&unused, spare);
         return false;
     }
     add(spare);
-    atomic_fetch_add_explicit(&reserve_os_threads, 1, memory_order_relaxed);
+    atomic_fetch_add(&reserve_os_threads, 1);
     return true;
 }
 
@@ -206,64 +210,59 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, os_thre
     return 0;
 }
 
-/* Whether so much address space is to be had, of which Go takes some without asking. */
-static bool has_address_space(size_t size)
-{
-    void *space = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return space != MAP_FAILED && munmap(space, size) == 0;
-}
-
-/* Address space that the runtime maps when it starts, and at most at once when its heap grows. */
-enum { START_SPACE = 1 << 30, HEAP_SPACE = 160 << 20 };
-
-/*
- * OS threads that Go can need beside those of carriers and one for each processor: its monitor,
- * the template for new ones, and those between two states, on their way to be idle.
- */
-enum { SLACK = 16 };
-
-/* Adds to the reserve until as many OS threads exist as are needed. */
+/* Adds to the reserve until as many OS threads exist as are needed. With the mutex. */
 static bool add_spares(long needed)
 {
     bool has = true;
-    /* What OS threads for Go begin with: signals are the host's business. */
-    uint64_t mask = os_set_signal_mask(OS_ALL_SIGNALS);
-    pthread_mutex_lock(&mutex);
-    while (has && atomic_load_explicit(&reserve_os_threads, memory_order_relaxed) < needed) {
-        has = has_address_space(HEAP_SPACE) && add_spare();
+    while (has && atomic_load(&reserve_os_threads) < needed) {
+        has = add_spare();
     }
-    pthread_mutex_unlock(&mutex);
-    os_set_signal_mask(mask);
     return has;
 }
 
-/* Has the runtime run, on an OS thread of the reserve. False when there is no room for it. */
-static bool start_runtime(void)
+void reserve_runtime_runs(void)
 {
-    struct sigaction action = {.sa_sigaction = block_signals, .sa_flags = SA_SIGINFO};
-    pthread_t os_thread;
-    unsigned none = 0;
-    if (!has_address_space(START_SPACE)) {
-        return false;
-    }
-    /* Said before it is so: a child forked from now on has no runtime, and will not have one. Who
-       comes second goes on, and waits for the runtime on entering Go. */
-    if (atomic_compare_exchange_strong_explicit(&runtime_epoch, &none, fork_epoch(),
-                                                memory_order_relaxed, memory_order_relaxed)) {
-        sigfillset(&action.sa_mask);
-        sigaction(SIGSTKFLT, &action, &host_action);
-        /* Not empty: nobody else takes from the reserve before. */
-        call_spare(&os_thread, NULL, runtime_func, runtime_arg);
-    }
-    return true;
+    /* Release: what it took to start was taken before less is held back. */
+    atomic_store_explicit(&runtime_started, true, memory_order_release);
+    memory_hold(HEAP_SPACE);
 }
 
-bool reserve_for(long carriers)
+static bool hold_memory(void)
 {
-    long needed = carriers + RESERVE_PROCESSORS + SLACK;
-    return (atomic_load_explicit(&reserve_os_threads, memory_order_relaxed) >= needed ||
-            add_spares(needed)) &&
-           (atomic_load_explicit(&runtime_epoch, memory_order_relaxed) != 0 || start_runtime());
+    return memory_hold(atomic_load_explicit(&runtime_started, memory_order_acquire) ? HEAP_SPACE
+                                                                                    : START_SPACE);
+}
+
+bool reserve_has_started_go(void)
+{
+    return atomic_load_explicit(&runtime_epoch, memory_order_relaxed) != 0;
+}
+
+bool reserve_for_carriers(void)
+{
+    if (reserve_has_started_go() && atomic_load(&reserve_os_threads) >= carrier_need() + FOR_GO &&
+        hold_memory()) {
+        return true;
+    }
+    /* What OS threads for Go begin with: signals are the host's business. */
+    uint64_t mask = os_set_signal_mask(OS_ALL_SIGNALS);
+    pthread_mutex_lock(&mutex);
+    bool room = add_spares(carrier_need() + FOR_GO) && hold_memory();
+    bool starts = room && !reserve_has_started_go();
+    if (starts) {
+        /* Said before it is so: a child forked from now on has no runtime, and will not have one.
+           Who comes second goes on, and waits for the runtime on entering Go. */
+        atomic_store_explicit(&runtime_epoch, fork_epoch(), memory_order_relaxed);
+    } else if (!room && !reserve_has_started_go()) {
+        room = add_spares(carrier_need());
+    }
+    pthread_mutex_unlock(&mutex);
+    if (starts) {
+        pthread_t os_thread;
+        call_spare(&os_thread, NULL, runtime_func, runtime_arg);
+    }
+    os_set_signal_mask(mask);
+    return room;
 }
 
 bool reserve_has_go(void)
@@ -274,7 +273,9 @@ bool reserve_has_go(void)
 
 void reserve_lost(void)
 {
-    free(busy);
+    if (busy != NULL) {
+        give_record(busy);
+    }
     atomic_fetch_sub_explicit(&reserve_os_threads, 1, memory_order_relaxed);
 }
 

@@ -1,0 +1,179 @@
+/*
+ * memory.c - memory that the Go runtime is not refused.
+ *
+ * Go ends the process when the system has no memory for it: no address space,
+ * no mapping more, nothing left for malloc. So what it can need until the next
+ * start is held back here, and the calls by which it asks (--wrap) fall back on
+ * that. Invariant: before a start enters Go, all of it is held; a start for
+ * which it cannot be held does not enter Go. The runtime asks by these calls
+ * on amd64, arm64, loong64 and ppc64le; elsewhere it asks the kernel itself.
+ */
+#define _GNU_SOURCE
+#include "memory.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+void *__real_mmap(void *address, size_t size, int protection, int flags, int file, off_t offset);
+void *__wrap_mmap(void *address, size_t size, int protection, int flags, int file, off_t offset);
+int __real_munmap(void *address, size_t size);
+int __wrap_munmap(void *address, size_t size);
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void __real_free(void *block);
+void __wrap_free(void *block);
+int __real_pthread_getattr_np(pthread_t thread, pthread_attr_t *attr);
+int __wrap_pthread_getattr_np(pthread_t thread, pthread_attr_t *attr);
+
+/* ------------------------------------------------------------------------ mappings */
+
+/* Guards what follows. */
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+/* The address space that is held back: inaccessible pages, which cost nothing. */
+static char *space;
+static size_t space_size;
+/* The size that was asked for; 0 when some of it was used, or its mappings were. */
+static atomic_size_t whole;
+
+/* The process may have so many mappings only, so these too are held back: every other of the
+   first pages is readable, which makes each page a mapping by itself. */
+enum { MAPPINGS = 64 };
+
+/* Frees the mappings that are held back. With the mutex. */
+static void give_mappings(void)
+{
+    atomic_store_explicit(&whole, 0, memory_order_relaxed);
+    mprotect(space, space_size, PROT_NONE);
+}
+
+static bool hold_mappings(void)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    bool held = true;
+    for (size_t i = 1; held && i < MAPPINGS; i += 2) {
+        held = mprotect(space + i * page, page, PROT_READ) == 0;
+    }
+    return held;
+}
+
+bool memory_hold(size_t size)
+{
+    /* Relaxed: whether it is held is asked, not what is in it. */
+    if (atomic_load_explicit(&whole, memory_order_relaxed) == size) {
+        return true;
+    }
+    pthread_mutex_lock(&mutex);
+    if (atomic_load_explicit(&whole, memory_order_relaxed) != size) {
+        give_mappings();
+        if (space_size == 0 || __real_munmap(space, space_size) == 0) {
+            space = __real_mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                                -1, 0);
+            space_size = space != MAP_FAILED ? size : 0;
+            if (space_size != 0 && hold_mappings()) {
+                atomic_store_explicit(&whole, size, memory_order_relaxed);
+            } else if (space_size != 0 && __real_munmap(space, space_size) == 0) {
+                space_size = 0;
+            }
+        }
+    }
+    bool held = atomic_load_explicit(&whole, memory_order_relaxed) == size;
+    pthread_mutex_unlock(&mutex);
+    return held;
+}
+
+void *__wrap_mmap(void *address, size_t size, int protection, int flags, int file, off_t offset)
+{
+    void *mapped = __real_mmap(address, size, protection, flags, file, offset);
+    if (mapped == MAP_FAILED) {
+        pthread_mutex_lock(&mutex);
+        give_mappings();
+        size_t left = space_size;
+        if (address == NULL && size <= left) {
+            /* In place of what is held back, so that nobody else can have it in between. */
+            left -= size;
+            address = space + left;
+            flags |= MAP_FIXED;
+        }
+        mapped = __real_mmap(address, size, protection, flags, file, offset);
+        if (mapped != MAP_FAILED) {
+            space_size = left;
+        }
+        pthread_mutex_unlock(&mutex);
+    }
+    return mapped;
+}
+
+int __wrap_munmap(void *address, size_t size)
+{
+    int result = __real_munmap(address, size);
+    if (result != 0) {
+        pthread_mutex_lock(&mutex);
+        give_mappings();
+        result = __real_munmap(address, size);
+        pthread_mutex_unlock(&mutex);
+    }
+    return result;
+}
+
+/* The parent's other threads, one of which may have been at work above, are not in the child. */
+static void after_fork(void)
+{
+    pthread_mutex_init(&mutex, NULL);
+    atomic_store_explicit(&whole, 0, memory_order_relaxed);
+    space_size = 0;
+}
+
+__attribute__((constructor)) static void at_load(void)
+{
+    pthread_atfork(NULL, NULL, after_fork);
+}
+
+/* ------------------------------------------------------------------------ blocks */
+
+/*
+ * In this library cgo alone calls malloc: for the few words that go with each OS thread to its
+ * start, which it frees there. Every one of Go's processors can be starting one, and so can two
+ * OS threads that have none. What is freed on an OS thread of malloc's moreover costs it an arena
+ * of the C library's, much address space.
+ */
+enum { BLOCKS = 64, BLOCK_SIZE = 64 };
+
+static _Alignas(BLOCK_SIZE) char blocks[BLOCKS][BLOCK_SIZE];
+static atomic_bool taken[BLOCKS];
+
+void *__wrap_malloc(size_t size)
+{
+    void *block = NULL;
+    for (int i = 0; block == NULL && size <= BLOCK_SIZE && i < BLOCKS; i++) {
+        /* Acquire: the one who freed it is done with it. */
+        if (!atomic_exchange_explicit(&taken[i], true, memory_order_acquire)) {
+            block = blocks[i];
+        }
+    }
+    return block != NULL ? block : __real_malloc(size);
+}
+
+void __wrap_free(void *block)
+{
+    size_t offset = (size_t)((char *)block - blocks[0]);
+    if (offset < sizeof blocks) {
+        atomic_store_explicit(&taken[offset / BLOCK_SIZE], false, memory_order_release);
+    } else {
+        __real_free(block);
+    }
+}
+
+/*
+ * By which cgo asks for the bounds of the stack, to do without them where there is no answer, and
+ * destroys attr in any case. The C library has done that already when it runs out of memory.
+ */
+int __wrap_pthread_getattr_np(pthread_t thread, pthread_attr_t *attr)
+{
+    int error = __real_pthread_getattr_np(thread, attr);
+    if (error != 0) {
+        pthread_attr_init(attr);
+    }
+    return error;
+}

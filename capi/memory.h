@@ -1,0 +1,12 @@
+/* memory.h - memory held back for the Go runtime. */
+#ifndef MEMORY_H
+#define MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Has so much address space be held back, and what else the runtime asks for. False when it is not
+   to be had. */
+bool memory_hold(size_t size);
+
+#endif
