@@ -127,8 +127,8 @@ func (h *Handle) Join() any {
 }
 
 // Done returns a channel that is closed when the thread has ended, for use in
-// a select: after a receive from it [Join] does not block. Every call returns
-// the same channel.
+// a select: after a receive from it [Handle.Join] does not block. Every call
+// returns the same channel.
 //
 // CPython has no counterpart.
 func (h *Handle) Done() <-chan struct{} { return h.done }

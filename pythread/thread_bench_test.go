@@ -1,25 +1,70 @@
 package pythread
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
+// counted is what the threads do: the least that cannot be left out.
+var counted int
+
+func count() { counted++ }
+
+// bare is what Start and Join are measured against.
+func bare(fn func()) (done chan struct{}) {
+	done = make(chan struct{})
+	go func() {
+		fn()
+		close(done)
+	}()
+	return done
+}
+
+// BenchmarkStartJoin is one thread at a time.
 func BenchmarkStartJoin(b *testing.B) {
 	b.Run("pythread", func(b *testing.B) {
 		b.ReportAllocs()
-		n := 0
 		for range b.N {
-			Start(func() { n++ }).Join()
+			Start(count).Join()
 		}
 	})
 	b.Run("bare", func(b *testing.B) {
 		b.ReportAllocs()
-		n := 0
 		for range b.N {
-			done := make(chan struct{})
-			go func() {
-				n++
-				close(done)
-			}()
-			<-done
+			<-bare(count)
 		}
 	})
+}
+
+// BenchmarkStartJoinBatch starts as many threads as its name says and then
+// joins them; the time is that of one thread. It should not grow with the
+// number by more than the bare goroutines' does.
+func BenchmarkStartJoinBatch(b *testing.B) {
+	nothing := func() {}
+	for _, size := range []int{10, 1000, 100_000} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			b.Run("pythread", func(b *testing.B) {
+				handles := make([]*Handle, size)
+				for begun := 0; begun < b.N; begun += size {
+					for i := range handles {
+						handles[i] = Start(nothing)
+					}
+					for _, h := range handles {
+						h.Join()
+					}
+				}
+			})
+			b.Run("bare", func(b *testing.B) {
+				handles := make([]chan struct{}, size)
+				for begun := 0; begun < b.N; begun += size {
+					for i := range handles {
+						handles[i] = bare(nothing)
+					}
+					for _, done := range handles {
+						<-done
+					}
+				}
+			})
+		})
+	}
 }

@@ -1,0 +1,85 @@
+package pythread
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+)
+
+// BenchmarkLockPair is one acquire and release that meet nobody. Each loop
+// stands by itself for the calls to be inlined as in real use.
+func BenchmarkLockPair(b *testing.B) {
+	b.Run("pythread", func(b *testing.B) {
+		var l Lock
+		for range b.N {
+			l.Acquire()
+			l.Release()
+		}
+	})
+	b.Run("mutex", func(b *testing.B) {
+		var l sync.Mutex
+		for range b.N {
+			l.Lock()
+			l.Unlock()
+		}
+	})
+	b.Run("channel", func(b *testing.B) {
+		l := make(chan struct{}, 1)
+		for range b.N {
+			l <- struct{}{}
+			<-l
+		}
+	})
+	b.Run("select", func(b *testing.B) {
+		l := make(chan struct{}, 1)
+		never := make(chan struct{})
+		for range b.N {
+			select {
+			case l <- struct{}{}:
+			case <-never:
+			}
+			<-l
+		}
+	})
+}
+
+// BenchmarkLockContended is one acquire and release, with a few instructions
+// between, by many goroutines at once.
+func BenchmarkLockContended(b *testing.B) {
+	for _, goroutines := range []int{2, 4, 8, 16, 32, 64} {
+		b.Run(fmt.Sprint(goroutines), func(b *testing.B) {
+			b.Run("pythread", func(b *testing.B) {
+				var l Lock
+				contend(b, goroutines, l.Acquire, l.Release)
+			})
+			b.Run("mutex", func(b *testing.B) {
+				var l sync.Mutex
+				contend(b, goroutines, l.Lock, l.Unlock)
+			})
+			b.Run("channel", func(b *testing.B) {
+				l := make(chan struct{}, 1)
+				contend(b, goroutines, func() { l <- struct{}{} }, func() { <-l })
+			})
+		})
+	}
+}
+
+func contend(b *testing.B, goroutines int, acquire, release func()) {
+	n := 0
+	var all sync.WaitGroup
+	for i := range goroutines {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			for range (b.N + i) / goroutines {
+				acquire()
+				n++
+				release()
+			}
+		}()
+	}
+	all.Wait()
+	if n != b.N {
+		b.Errorf("counted %d, want %d", n, b.N)
+	}
+}

@@ -1,0 +1,227 @@
+package pythread
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+)
+
+// The tests in this file drive a Lock's own code through every possible order
+// of its steps. A step is one change of state without mu, or all that is done
+// under mu, so that what happens between goroutines is a sequence of steps;
+// the order is chosen here instead of by chance.
+
+// actor is one goroutine that acquires the lock some times, cut into steps.
+type actor struct {
+	rounds int  // acquires to go, the present one included
+	tries  bool // does not wait
+	leaves bool // may give up waiting at any time
+	w      *waiter
+	phase  phase
+}
+
+type phase byte
+
+const (
+	start    phase = iota // before take
+	queueing              // before enqueue
+	waiting               // for its token
+	holding               // before free
+	waking                // before wake
+	finished
+)
+
+// steps returns the steps that the actor could take now. One of them may be to
+// give up.
+func (a *actor) steps(l *Lock) (steps []func(), mayLeave bool) {
+	switch a.phase {
+	case start:
+		steps = append(steps, func() {
+			switch {
+			case l.take():
+				a.phase = holding
+			case a.tries:
+				a.next()
+			default:
+				a.phase = queueing
+			}
+		})
+	case queueing:
+		steps = append(steps, func() {
+			a.phase = waiting
+			if l.enqueue(a.w) {
+				a.phase = holding
+			}
+		})
+	case waiting:
+		if len(a.w.token) > 0 {
+			steps = append(steps, func() {
+				<-a.w.token
+				a.phase = holding
+				if !a.w.granted {
+					a.w.awake = true
+					a.phase = queueing
+				}
+			})
+		}
+		if a.leaves {
+			mayLeave = true
+			steps = append(steps, func() {
+				if l.leave(a.w) {
+					a.phase = holding
+				} else {
+					a.next()
+				}
+			})
+		}
+	case holding:
+		steps = append(steps, func() {
+			if l.free() {
+				a.phase = waking
+			} else {
+				a.next()
+			}
+		})
+	case waking:
+		steps = append(steps, func() {
+			l.wake()
+			a.next()
+		})
+	}
+	return steps, mayLeave
+}
+
+// next ends a round; what was left of the wait goes with it.
+func (a *actor) next() {
+	a.w.granted, a.w.awake = false, false
+	a.phase = start
+	if a.rounds--; a.rounds == 0 {
+		a.phase = finished
+	}
+}
+
+// world is a lock and those who use it.
+type world struct {
+	l      Lock
+	actors []*actor
+}
+
+// key tells worlds apart that may go on differently.
+func (w *world) key() string {
+	key := []byte{byte(w.l.state.Load())}
+	for queued := w.l.first; queued != nil; queued = queued.next {
+		key = append(key, byte(slices.IndexFunc(w.actors, func(a *actor) bool { return a.w == queued })))
+	}
+	for _, a := range w.actors {
+		flags := len(a.w.token)
+		if a.w.awake {
+			flags |= 2
+		}
+		if a.w.granted {
+			flags |= 4
+		}
+		key = append(key, '|', byte(a.rounds), byte(a.phase), byte(flags))
+	}
+	return string(key)
+}
+
+// check returns what is wrong with the world.
+func (w *world) check(alive bool) string {
+	holders, atWork := 0, false
+	for _, a := range w.actors {
+		if a.phase == holding {
+			holders++
+		}
+		// A lock that is being passed on is held by who has its token.
+		if a.phase == waiting && a.w.granted {
+			holders++
+		}
+		atWork = atWork || a.phase != finished
+	}
+	s := w.l.state.Load()
+	switch {
+	case holders > 1:
+		return fmt.Sprint(holders, " have the lock")
+	case holders == 1 != (s&held != 0):
+		return fmt.Sprint(holders, " have the lock, and held says otherwise")
+	case s&handoff != 0 && s&(queued|held) != queued|held:
+		return "handoff without a queue or a holder"
+	case s&queued != 0 && s&(held|woken) == 0:
+		return "nobody to look after the queue"
+	case s&queued != 0 != (w.l.first != nil):
+		return "queued and the queue disagree"
+	case atWork && !alive:
+		return "a wake-up is lost"
+	case !atWork && s != 0:
+		return "the lock is not free in the end"
+	}
+	return ""
+}
+
+// choice is one step that can be next: an actor's number, and which of its
+// steps it is.
+type choice struct{ actor, step byte }
+
+// explore takes every path from the world that create makes. Worlds cannot be
+// copied, so each path is walked from the beginning.
+func explore(t *testing.T, create func() *world) (worlds int) {
+	seen := map[string]bool{}
+	paths := [][]choice{nil}
+	for len(paths) > 0 {
+		path := paths[len(paths)-1]
+		paths = paths[:len(paths)-1]
+		w := create()
+		for _, c := range path {
+			steps, _ := w.actors[c.actor].steps(&w.l)
+			steps[c.step]()
+		}
+		key := w.key()
+		if seen[key] {
+			continue
+		}
+		seen[key] = true
+		alive := false // somebody can do more than give up
+		for i, a := range w.actors {
+			steps, mayLeave := a.steps(&w.l)
+			alive = alive || len(steps) > 1 || len(steps) == 1 && !mayLeave
+			for j := range steps {
+				paths = append(paths, append(slices.Clip(path), choice{byte(i), byte(j)}))
+			}
+		}
+		if wrong := w.check(alive); wrong != "" {
+			t.Fatalf("%s after %v, with state %b", wrong, path, w.l.state.Load())
+		}
+	}
+	return len(seen)
+}
+
+func TestNoOrderOfStepsLosesTheLockOrAWakeUp(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		actors []actor
+	}{
+		{"two wait", []actor{{rounds: 4}, {rounds: 4}}},
+		{"three wait", []actor{{rounds: 2}, {rounds: 2}, {rounds: 2}}},
+		{"four wait", []actor{{rounds: 1}, {rounds: 1}, {rounds: 1}, {rounds: 1}}},
+		{"one of two may leave", []actor{{rounds: 3}, {rounds: 3, leaves: true}}},
+		{"one of three may leave", []actor{{rounds: 2}, {rounds: 2}, {rounds: 2, leaves: true}}},
+		{"all may leave", []actor{{rounds: 2, leaves: true}, {rounds: 2, leaves: true}, {rounds: 2, leaves: true}}},
+		{"one tries", []actor{{rounds: 3, tries: true}, {rounds: 2}, {rounds: 2, leaves: true}}},
+		{"one of each", []actor{{rounds: 1}, {rounds: 1}, {rounds: 1, leaves: true}, {rounds: 2, tries: true}}},
+	} {
+		everybody := 1<<len(c.actors) - 1
+		for _, old := range []int{0, 1, everybody} { // bit i: actor i is old
+			t.Run(fmt.Sprintf("%s, old %b", c.name, old), func(t *testing.T) {
+				worlds := explore(t, func() *world {
+					w := new(world)
+					for i, a := range c.actors {
+						a.w = newWaiter(old>>i&1 != 0)
+						w.actors = append(w.actors, &a)
+					}
+					return w
+				})
+				t.Log(worlds, "worlds")
+			})
+		}
+	}
+}

@@ -1,0 +1,123 @@
+package pythread
+
+import "sync"
+
+// TSS is a key for thread-specific storage: it holds one value of type T for
+// each thread, apart from what it holds for every other.
+//
+// The zero TSS is ready to use and must not be copied once used. A method
+// means the thread whose [Handle] it is given, whichever goroutine calls it; a
+// thread gets its own handle from [StartWith]. A nil handle panics. All
+// methods are safe for concurrent use and wait for no more than each other's
+// few instructions.
+//
+// A value lasts until it is overwritten or deleted, until [TSS.Clear], or
+// until its thread ends: the thread has no values left when [Handle.Join]
+// returns. Nothing is called when a value goes. A running thread keeps alive
+// the keys that it has values for: clear a key that is to go before they do.
+//
+// It stands for CPython's Py_tss_t (3.7). PyThread_tss_create and
+// PyThread_tss_is_created have no counterpart, as a zero TSS has always been
+// created, nor have PyThread_tss_alloc and PyThread_tss_free. There is no
+// limit to the number of keys, and creating one cannot fail.
+type TSS[T any] struct {
+	values sync.Map // of *Handle to T
+
+	// What each thread must erase when it ends is written down with the
+	// thread, in locals. Both records change together, under the thread's
+	// locals.mu; only Get, which reads one of them, does without it.
+}
+
+// locals is the list of keys that hold a value for one thread.
+type locals struct {
+	mu   sync.Mutex
+	keys map[eraser]struct{} // nil once the thread has ended
+}
+
+// eraser is a *TSS[T] of any T.
+type eraser interface{ erase(h *Handle) }
+
+// noLocals takes the place of a thread's locals when it ends; having no map,
+// it refuses every later Set.
+var noLocals = new(locals)
+
+// Set makes v the thread's value. For a thread that has ended it does
+// nothing: the value would never go away.
+//
+// It mirrors PyThread_tss_set (3.7), but cannot fail.
+func (t *TSS[T]) Set(h *Handle, v T) {
+	l := h.locals.Load()
+	if l == nil {
+		// Of several first Sets one installs its list and the others must
+		// find that one, or the end of the thread that got in before: hence
+		// the second Load.
+		h.locals.CompareAndSwap(nil, &locals{keys: map[eraser]struct{}{}})
+		l = h.locals.Load()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.keys == nil {
+		return
+	}
+	l.keys[t] = struct{}{}
+	t.values.Store(h, v)
+}
+
+// Get returns the thread's value and true, or the zero T and false if it has
+// none.
+//
+// It mirrors PyThread_tss_get (3.7), which cannot tell NULL from no value.
+func (t *TSS[T]) Get(h *Handle) (T, bool) {
+	v, ok := t.values.Load(h)
+	if !ok {
+		var none T
+		return none, false
+	}
+	return v.(T), true
+}
+
+// Delete takes the thread's value away, if it has one.
+//
+// It mirrors PyThread_tss_set with NULL and PyThread_delete_key_value.
+func (t *TSS[T]) Delete(h *Handle) {
+	l := h.locals.Load()
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.keys, t)
+	t.erase(h)
+}
+
+// Clear takes away the values that the key holds, whichever thread they
+// belong to; the key can be used on. A Set at the same time may or may not
+// be cleared.
+//
+// It mirrors PyThread_tss_delete followed by PyThread_tss_create (3.7).
+func (t *TSS[T]) Clear() {
+	t.values.Range(func(h, _ any) bool {
+		t.Delete(h.(*Handle))
+		return true
+	})
+}
+
+func (t *TSS[T]) erase(h *Handle) { t.values.Delete(h) }
+
+// dropLocals erases the thread's value from every key that has one, for good.
+//
+// The Swap decides between it and the first Set: a Set that comes later finds
+// noLocals, one that came earlier has left its list here. In that list mu
+// decides: a Set that has not yet locked it will find no map.
+func (h *Handle) dropLocals() {
+	l := h.locals.Swap(noLocals)
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for t := range l.keys {
+		t.erase(h)
+	}
+	l.keys = nil
+}
