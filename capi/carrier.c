@@ -15,9 +15,9 @@
 #include "_cgo_export.h"
 #include "os.h"
 #include "reserve.h"
+#include "signals.h"
 
 #include <pthread.h>
-#include <signal.h>
 
 atomic_long carrier_count;
 
@@ -28,8 +28,8 @@ static long coming;
 /* The length of the queue: changed under the mutex, but watched by a carrier that lingers. */
 static atomic_long queued;
 
-/* Threads being started that no carrier has taken: each may need an OS thread yet. */
-static atomic_long claims;
+/* Starts that wait for the reserve: each may need an OS thread yet. */
+static long starting;
 
 /* How many carriers are on their way at most. With one, many threads that all block would get
    theirs one after the other; more than a few come in vain where threads are short. */
@@ -64,58 +64,74 @@ static void run_on_pthread(void)
     atomic_fetch_sub_explicit(&carrier_count, 1, memory_order_relaxed);
 }
 
-/*
- * Has carriers start, which send_for has counted. No signal handler may run while this OS thread is
- * in Go code, whose stacks are small; and on a thread that was not Go's, Go leaves a signal stack
- * the first time, which is not its to give.
- */
+/* Has carriers start, which send_for has counted. */
 static void send(long carriers)
 {
-    THREAD_LOCAL bool known;
-    stack_t stack;
-    for (; carriers > 0 && atomic_load_explicit(&carrier_count, memory_order_relaxed) > GOROUTINES;
+    struct signals host;
+    for (;
+         carriers > 0 && (atomic_load_explicit(&carrier_count, memory_order_relaxed) > GOROUTINES ||
+                          !reserve_has_started_go());
          carriers--) {
         reserve_run(run_on_pthread);
     }
     if (carriers == 0) {
         return;
     }
-    uint64_t mask = os_set_signal_mask(OS_ALL_SIGNALS);
-    if (known) {
-        pythread_go_carriers(carriers);
-    } else {
-        known = true;
-        sigaltstack(NULL, &stack);
-        pythread_go_carriers(carriers);
-        sigaltstack(&stack, NULL);
-    }
-    os_set_signal_mask(mask);
+    signals_enter_go(&host);
+    pythread_go_carriers(carriers);
+    signals_leave_go(&host);
+}
+
+/* With the mutex. A carrier on its way to a thread in the queue is counted already. */
+static long need(void)
+{
+    long waiting = atomic_load_explicit(&queued, memory_order_relaxed) - coming;
+    return atomic_load_explicit(&carrier_count, memory_order_relaxed) + starting +
+           (waiting > 0 ? waiting : 0);
+}
+
+long carrier_need(void)
+{
+    pthread_mutex_lock(&mutex);
+    long needed = need();
+    pthread_mutex_unlock(&mutex);
+    return needed;
+}
+
+/* With the mutex. Whether more carriers are on their way than will find a thread in the queue. */
+static bool carrier_is_free(void)
+{
+    return coming > atomic_load_explicit(&queued, memory_order_relaxed);
 }
 
 bool carrier_start(struct thread *thread)
 {
+    long missing = 0;
     if (!reserve_has_go()) {
-        return false;
-    }
-    /* Counted before the reserve is looked at, so that of starts at one time each counts the
-       others. Every carrier has an OS thread, or will. */
-    long carriers = atomic_fetch_add_explicit(&claims, 1, memory_order_relaxed) + 1 +
-                    atomic_load_explicit(&carrier_count, memory_order_relaxed);
-    if (!reserve_for(carriers)) {
-        atomic_fetch_sub_explicit(&claims, 1, memory_order_relaxed);
         return false;
     }
     thread->next = NULL;
     pthread_mutex_lock(&mutex);
-    *last = thread;
-    last = &thread->next;
-    atomic_fetch_add_explicit(&queued, 1, memory_order_relaxed);
-    long missing = send_for();
+    starting++;
+    bool room = carrier_is_free() || reserve_suffices(need());
+    if (!room) {
+        pthread_mutex_unlock(&mutex);
+        room = reserve_fill();
+        pthread_mutex_lock(&mutex);
+        room = room || carrier_is_free();
+    }
+    starting--;
+    if (room) {
+        *last = thread;
+        last = &thread->next;
+        atomic_fetch_add_explicit(&queued, 1, memory_order_relaxed);
+        missing = send_for();
+    }
     pthread_mutex_unlock(&mutex);
     if (missing > 0) {
         send(missing);
     }
-    return true;
+    return room;
 }
 
 /* Waits a while for a start. */
@@ -143,9 +159,8 @@ static struct thread *take(void)
             coming--;
             return thread;
         }
-        /* Alone, and nothing to do. Threads that ended may have left any signal mask. */
+        /* Alone, and nothing to do. */
         pthread_mutex_unlock(&mutex);
-        os_set_signal_mask(OS_ALL_SIGNALS);
         linger();
         lingered = true;
         pthread_mutex_lock(&mutex);
@@ -156,12 +171,12 @@ void carrier_run(void)
 {
     uint64_t float_mode = os_float_mode();
     struct thread *thread;
+    signals_enter_host();
     thread_carrier_begins();
     pthread_mutex_lock(&mutex);
     while ((thread = take()) != NULL) {
         long missing = send_for();
         pthread_mutex_unlock(&mutex);
-        atomic_fetch_sub_explicit(&claims, 1, memory_order_relaxed);
         if (missing > 0) {
             send(missing);
         }
@@ -171,7 +186,31 @@ void carrier_run(void)
     }
     pthread_mutex_unlock(&mutex);
     os_set_float_mode(float_mode);
-    os_set_signal_mask(OS_ALL_SIGNALS);
+    signals_leave_host();
+}
+
+/*
+ * The Go runtime's: runs function(argument) in Go or, where function is NULL, ends what Go has on
+ * an OS thread of the host's, which ends.
+ */
+extern void (*x_crosscall2_ptr)(void (*function)(void *), void *argument, int size, size_t context);
+static void (*call_go)(void (*function)(void *), void *argument, int size, size_t context);
+
+/* Stands in its place. In the child of a fork there is nothing to end, and nobody to wait for. */
+static void end_go(void (*function)(void *), void *argument, int size, size_t context)
+{
+    struct signals host;
+    if (reserve_has_go()) {
+        signals_enter_go(&host);
+        call_go(function, argument, size, context);
+        signals_leave_go(&host);
+    }
+}
+
+void carrier_go_began(void)
+{
+    call_go = x_crosscall2_ptr;
+    x_crosscall2_ptr = end_go;
 }
 
 void carrier_lost(void)
@@ -189,7 +228,7 @@ static void after_fork(void)
     last = &first;
     coming = 0;
     atomic_store_explicit(&queued, 0, memory_order_relaxed);
-    atomic_store_explicit(&claims, 0, memory_order_relaxed);
+    starting = 0;
     atomic_store_explicit(&carrier_count, 0, memory_order_relaxed);
 }
 

@@ -11,7 +11,8 @@
 package main
 
 // #cgo CFLAGS: -std=gnu11 -I${SRCDIR}/../include -Wall -Wextra -Wno-unused-parameter -Werror
-// #cgo LDFLAGS: -Wl,--wrap=pthread_create
+// #cgo LDFLAGS: -Wl,--wrap=pthread_create -Wl,--wrap=pthread_getattr_np
+// #cgo LDFLAGS: -Wl,--wrap=mmap -Wl,--wrap=munmap -Wl,--wrap=malloc -Wl,--wrap=free
 import "C"
 
 func main() {}

@@ -58,14 +58,16 @@ static bool hold_mappings(void)
     return held;
 }
 
-bool memory_hold(size_t size)
+bool memory_is_held(size_t size)
 {
     /* Relaxed: whether it is held is asked, not what is in it. */
-    if (atomic_load_explicit(&whole, memory_order_relaxed) == size) {
-        return true;
-    }
+    return atomic_load_explicit(&whole, memory_order_relaxed) == size;
+}
+
+bool memory_hold(size_t size)
+{
     pthread_mutex_lock(&mutex);
-    if (atomic_load_explicit(&whole, memory_order_relaxed) != size) {
+    if (!memory_is_held(size)) {
         give_mappings();
         if (space_size == 0 || __real_munmap(space, space_size) == 0) {
             space = __real_mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
@@ -78,7 +80,7 @@ bool memory_hold(size_t size)
             }
         }
     }
-    bool held = atomic_load_explicit(&whole, memory_order_relaxed) == size;
+    bool held = memory_is_held(size);
     pthread_mutex_unlock(&mutex);
     return held;
 }

@@ -9,4 +9,7 @@
    to be had. */
 bool memory_hold(size_t size);
 
+/* Whether it is. */
+bool memory_is_held(size_t size);
+
 #endif

@@ -102,4 +102,7 @@ bool os_spin(struct os_spin *spin);
 /* How many processors this process may run on; 1 means that spinning is no use. */
 int os_processors(void);
 
+/* The number of the processor that the caller runs on at this moment, 0 or more. */
+int os_processor(void);
+
 #endif

@@ -87,6 +87,14 @@ int os_processors(void)
     return count;
 }
 
+int os_processor(void)
+{
+    int saved = errno, processor = sched_getcpu();
+    errno = saved;
+    /* Where the system does not say, all are one. */
+    return processor < 0 ? 0 : processor;
+}
+
 static atomic_uint *fork_word;
 
 static void clear_fork_word(void)

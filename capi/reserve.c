@@ -101,14 +101,19 @@ static void add(struct spare *spare)
     spare_count++;
 }
 
-/* Counts the calling OS thread out, unless it is needed. See carrier_need. */
+/*
+ * Counts the calling OS thread out, unless it is needed. Counts first and asks then: a start at the
+ * same time either is part of that need, or looks at the reserve after the need was asked for.
+ */
 static bool is_needed(void)
 {
-    bool needed = atomic_fetch_sub(&reserve_os_threads, 1) <= carrier_need() + FOR_GO;
-    if (needed) {
-        atomic_fetch_add(&reserve_os_threads, 1);
+    atomic_fetch_sub_explicit(&reserve_os_threads, 1, memory_order_relaxed);
+    long needed = carrier_need() + FOR_GO;
+    if (atomic_load_explicit(&reserve_os_threads, memory_order_relaxed) >= needed) {
+        return false;
     }
-    return needed;
+    atomic_fetch_add_explicit(&reserve_os_threads, 1, memory_order_relaxed);
+    return true;
 }
 
 static void give_record(struct spare *spare)
@@ -160,7 +165,7 @@ static bool add_spare(void)
         return false;
     }
     add(spare);
-    atomic_fetch_add(&reserve_os_threads, 1);
+    atomic_fetch_add_explicit(&reserve_os_threads, 1, memory_order_relaxed);
     return true;
 }
 
@@ -214,7 +219,7 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, os_thre
 static bool add_spares(long needed)
 {
     bool has = true;
-    while (has && atomic_load(&reserve_os_threads) < needed) {
+    while (has && atomic_load_explicit(&reserve_os_threads, memory_order_relaxed) < needed) {
         has = add_spare();
     }
     return has;
@@ -227,10 +232,10 @@ void reserve_runtime_runs(void)
     memory_hold(HEAP_SPACE);
 }
 
-static bool hold_memory(void)
+/* Acquire: see above. */
+static size_t space_for_go(void)
 {
-    return memory_hold(atomic_load_explicit(&runtime_started, memory_order_acquire) ? HEAP_SPACE
-                                                                                    : START_SPACE);
+    return atomic_load_explicit(&runtime_started, memory_order_acquire) ? HEAP_SPACE : START_SPACE;
 }
 
 bool reserve_has_started_go(void)
@@ -238,16 +243,20 @@ bool reserve_has_started_go(void)
     return atomic_load_explicit(&runtime_epoch, memory_order_relaxed) != 0;
 }
 
-bool reserve_for_carriers(void)
+bool reserve_suffices(long needed)
 {
-    if (reserve_has_started_go() && atomic_load(&reserve_os_threads) >= carrier_need() + FOR_GO &&
-        hold_memory()) {
-        return true;
-    }
+    return reserve_has_started_go() &&
+           atomic_load_explicit(&reserve_os_threads, memory_order_relaxed) >= needed + FOR_GO &&
+           memory_is_held(space_for_go());
+}
+
+bool reserve_fill(void)
+{
+    pthread_t os_thread;
     /* What OS threads for Go begin with: signals are the host's business. */
     uint64_t mask = os_set_signal_mask(OS_ALL_SIGNALS);
     pthread_mutex_lock(&mutex);
-    bool room = add_spares(carrier_need() + FOR_GO) && hold_memory();
+    bool room = add_spares(carrier_need() + FOR_GO) && memory_hold(space_for_go());
     bool starts = room && !reserve_has_started_go();
     if (starts) {
         /* Said before it is so: a child forked from now on has no runtime, and will not have one.
@@ -258,7 +267,6 @@ bool reserve_for_carriers(void)
     }
     pthread_mutex_unlock(&mutex);
     if (starts) {
-        pthread_t os_thread;
         call_spare(&os_thread, NULL, runtime_func, runtime_arg);
     }
     os_set_signal_mask(mask);

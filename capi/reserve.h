@@ -17,14 +17,23 @@ enum { RESERVE_PROCESSORS = 16 };
 /* OS threads that exist for carriers: the Go runtime's, those that it has not taken, and others. */
 extern atomic_long reserve_os_threads;
 
+/* Whether there are OS threads, and memory, for so many carriers. */
+bool reserve_suffices(long carriers);
+
 /*
- * Has as many OS threads exist as that many carriers can need, and the Go runtime run.
- * False when an OS thread, or memory for one, is not to be had.
+ * Sees to it that there are for those that are needed (carrier_need), and that the Go runtime runs,
+ * or, where there is no room for that, that there are OS threads. False when one is not to be had.
  */
-bool reserve_for(long carriers);
+bool reserve_fill(void);
 
 /* Has one of those OS threads run work() with all signals blocked, and come back. */
 void reserve_run(void (*work)(void));
+
+/* The Go runtime says so when it has started. */
+void reserve_runtime_runs(void);
+
+/* Whether the Go runtime was started: until then carriers are pthreads. */
+bool reserve_has_started_go(void);
 
 /* Whether the Go runtime may be entered: not in the child of a fork of a process that used it. */
 bool reserve_has_go(void);

@@ -1,36 +1,45 @@
 /*
- * signals.c - the host's signal handlers, left as they were.
+ * signals.c - the host's signals, kept apart from Go.
  *
- * The Go runtime, when it is loaded, installs handlers of its own for a few
- * signals and changes the flags of the host's: without them a fault in C code
- * would print a Go traceback, and a write to a broken pipe would not end a
- * program. This library needs none of them: its Go code neither faults nor is
- * preempted by signals, and no handler of the host runs on its stacks, since
- * all signals are blocked while it runs. Invariant: when the library is
- * loaded, every signal is handled as it was before.
+ * The Go runtime neither handles a signal here nor unblocks one: the build takes
+ * all that it would do about them out of it. Invariant: while an OS thread is in
+ * Go code all signals are blocked there, since a handler of the host's, which
+ * need not ask for a signal stack, would find no room on a goroutine's few
+ * kilobytes. Those by which the C library's threads speak to each other, for
+ * setuid and cancellation, cannot be blocked, but ask for a signal stack: in Go
+ * code it is Go's own. Outside of Go an OS thread has the host's mask and stack.
  */
 #define _GNU_SOURCE
-#include <signal.h>
-#include <string.h>
+#include "signals.h"
 
-static struct sigaction before[NSIG];
+#include "os.h"
+#include "thread.h"
 
-/* The runtime does its part in a constructor without priority, after those with one. */
-__attribute__((constructor(102))) static void save_handlers(void)
+static const stack_t no_stack = {.ss_flags = SS_DISABLE};
+
+/* The signal stack that the calling OS thread has in Go code: none until Go has seen it. */
+THREAD_LOCAL stack_t go_stack = {.ss_flags = SS_DISABLE};
+
+void signals_enter_go(struct signals *host)
 {
-    for (int sig = 1; sig < NSIG; sig++) {
-        sigaction(sig, NULL, &before[sig]);
-    }
+    host->mask = os_set_signal_mask(OS_ALL_SIGNALS);
+    /* Refused where the host runs its code on a signal stack; then that one is there for Go too. */
+    host->stack = no_stack;
+    sigaltstack(&go_stack, &host->stack);
 }
 
-/* In the order of linking: after the runtime's, which the linker is given first. */
-__attribute__((constructor)) static void restore_handlers(void)
+void signals_leave_go(const struct signals *host)
 {
-    for (int sig = 1; sig < NSIG; sig++) {
-        struct sigaction now;
-        if (sigaction(sig, NULL, &now) == 0 &&
-            (now.sa_handler != before[sig].sa_handler || now.sa_flags != before[sig].sa_flags)) {
-            sigaction(sig, &before[sig], NULL);
-        }
-    }
+    sigaltstack(&host->stack, &go_stack);
+    os_set_signal_mask(host->mask);
+}
+
+void signals_enter_host(void)
+{
+    sigaltstack(&no_stack, &go_stack);
+}
+
+void signals_leave_host(void)
+{
+    sigaltstack(&go_stack, NULL);
 }

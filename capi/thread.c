@@ -93,7 +93,7 @@ static void os_thread_ends(void *round)
         main_ends();
         return;
     }
-    if (!self->own_pthread && reserve_has_go()) {
+    if (!self->own_pthread) {
         carrier_lost();
     }
     thread_end(self);
@@ -110,6 +110,8 @@ static void after_fork(void)
 {
     if (self != NULL) {
         atomic_store_explicit(&self->epoch, fork_epoch(), memory_order_relaxed);
+        /* Nor is there the carrier that it came from. */
+        self->own_pthread = true;
     }
 }
 
@@ -142,7 +144,6 @@ void thread_carrier_begins(void)
 {
     THREAD_LOCAL bool known;
     if (!known) {
-        /* Go has given it a signal stack, too small for a host's handler that asks for one. */
         known = true;
         clean_os_thread();
         watch_end();
@@ -159,12 +160,15 @@ void thread_run(struct thread *thread)
     if (_setjmp(exit_to) == 0) {
         thread->func(thread->arg);
     }
-    if (!reserve_has_go()) {
-        /* It forked and came back in the child, where there is no Go to return to. */
+    if (self->own_pthread) {
+        /* It forked and came back in the child, where there is no carrier to return to. */
         pthread_exit(NULL);
     }
-    thread_end(self);
+    /* First of all: after the join nobody expects a handler to run here, or on a signal stack that
+       may be freed by then. */
+    os_set_signal_mask(OS_ALL_SIGNALS);
     clean_os_thread();
+    thread_end(self);
 }
 
 static void *run_own(void *arg)
