@@ -18,6 +18,8 @@
 #include "signals.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <time.h>
 
 atomic_long carrier_count;
 
@@ -58,28 +60,25 @@ static long send_for(void)
  */
 enum { GOROUTINES = 256 };
 
-static void run_on_pthread(void)
-{
-    carrier_run();
-    atomic_fetch_sub_explicit(&carrier_count, 1, memory_order_relaxed);
-}
-
-/* Has carriers start, which send_for has counted. */
+/*
+ * Has carriers start, which send_for has counted. Where no OS thread is in reserve Go has those
+ * that they need, idle, as there are enough of both; and where Go was not started all are in
+ * reserve.
+ */
 static void send(long carriers)
 {
     struct signals host;
-    for (;
-         carriers > 0 && (atomic_load_explicit(&carrier_count, memory_order_relaxed) > GOROUTINES ||
-                          !reserve_has_started_go());
-         carriers--) {
-        reserve_run(run_on_pthread);
+    long goroutines = 0;
+    for (; carriers > 0; carriers--) {
+        bool pthread = atomic_load_explicit(&carrier_count, memory_order_relaxed) > GOROUTINES ||
+                       !reserve_has_started_go();
+        goroutines += !pthread || !reserve_run_carrier();
     }
-    if (carriers == 0) {
-        return;
+    if (goroutines > 0) {
+        signals_enter_go(&host);
+        pythread_go_carriers(goroutines);
+        signals_leave_go(&host);
     }
-    signals_enter_go(&host);
-    pythread_go_carriers(carriers);
-    signals_leave_go(&host);
 }
 
 /* With the mutex. A carrier on its way to a thread in the queue is counted already. */
@@ -104,6 +103,38 @@ static bool carrier_is_free(void)
     return coming > atomic_load_explicit(&queued, memory_order_relaxed);
 }
 
+/* How long a starter that is ahead of the carriers waits for them: as long as it takes to make an
+   OS thread, which it may save. */
+enum { CATCH_UP_NS = 30000 };
+
+/*
+ * With the mutex, which it gives up meanwhile: lets the carriers catch up with the starts. Whether
+ * there is room then. Where there is not, since threads block, the next starts do without, the more
+ * of them the oftener that is so.
+ */
+static bool catch_up(void)
+{
+    static int skipped, in_vain;
+    if (atomic_load_explicit(&queued, memory_order_relaxed) == 0 || skipped++ < in_vain) {
+        return false;
+    }
+    bool room = false;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    long long begin = now.tv_sec * 1000000000LL + now.tv_nsec, ns = begin;
+    while (!room && ns - begin < CATCH_UP_NS) {
+        pthread_mutex_unlock(&mutex);
+        sched_yield();
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        ns = now.tv_sec * 1000000000LL + now.tv_nsec;
+        pthread_mutex_lock(&mutex);
+        room = carrier_is_free() || reserve_suffices(need());
+    }
+    skipped = 0;
+    in_vain = room ? 0 : in_vain < 64 ? 2 * in_vain + 1 : in_vain;
+    return room;
+}
+
 bool carrier_start(struct thread *thread)
 {
     long missing = 0;
@@ -113,7 +144,7 @@ bool carrier_start(struct thread *thread)
     thread->next = NULL;
     pthread_mutex_lock(&mutex);
     starting++;
-    bool room = carrier_is_free() || reserve_suffices(need());
+    bool room = carrier_is_free() || reserve_suffices(need()) || catch_up();
     if (!room) {
         pthread_mutex_unlock(&mutex);
         room = reserve_fill();
@@ -185,6 +216,7 @@ void carrier_run(void)
         coming++;
     }
     pthread_mutex_unlock(&mutex);
+    reserve_trim();
     os_set_float_mode(float_mode);
     signals_leave_host();
 }
@@ -221,18 +253,13 @@ void carrier_lost(void)
 
 /* The child of a fork has no carrier. Only where it may enter Go does any of this matter to it:
    then none was ever sent for, and what a start in another thread had begun is undone. */
-static void after_fork(void)
+void carrier_after_fork(void)
 {
-    pthread_mutex_init(&mutex, NULL);
+    mutex = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
     first = NULL;
     last = &first;
     coming = 0;
     atomic_store_explicit(&queued, 0, memory_order_relaxed);
     starting = 0;
     atomic_store_explicit(&carrier_count, 0, memory_order_relaxed);
-}
-
-__attribute__((constructor)) static void at_load(void)
-{
-    pthread_atfork(NULL, NULL, after_fork);
 }

@@ -1,33 +1,59 @@
 /*
  * fork.c - the epoch: in which process this code runs.
  *
- * Invariant: the word that the system clears in the child of every fork
- * (os_fork_word) is 0 or the number of this process, and the number kept
- * beside it is the last one given out by this process or an ancestor.
+ * What belongs to the parent's other threads is of no use in the child of a
+ * fork, and may be locked for ever. The child is not told of that when it is
+ * made, since not every way to fork runs handlers, nor runs ours before those of
+ * the host; it is reset when the child first asks for its epoch. Invariant:
+ * whoever has an epoch finds the library's state as this process has it, and
+ * nobody uses that state before asking.
  */
 #include "fork.h"
 
+#include "carrier.h"
+#include "memory.h"
 #include "os.h"
+#include "reserve.h"
+
+/* What the word that the system clears in a child (os_fork_word) says beside the epoch itself. */
+enum { UNKNOWN, RESETTING, FIRST };
 
 static atomic_uint *current;
-static atomic_uint last;
+/* The epoch of this process, or of the last ancestor that asked for its own. */
+static unsigned last = FIRST;
 
 __attribute__((constructor(101))) static void at_load(void)
 {
     current = os_fork_word();
+    atomic_store_explicit(current, last, memory_order_relaxed);
+}
+
+/* The first call in a new process, where other threads may run by now that call too. */
+static unsigned enter_process(void)
+{
+    unsigned epoch = UNKNOWN;
+    /* A signal handler that asks would wait for the code that it interrupted. */
+    uint64_t mask = os_set_signal_mask(OS_ALL_SIGNALS);
+    if (atomic_compare_exchange_strong_explicit(current, &epoch, RESETTING, memory_order_acquire,
+                                                memory_order_acquire)) {
+        carrier_after_fork();
+        reserve_after_fork();
+        memory_after_fork();
+        /* Release: who finds the epoch finds what was reset. A child that is forked before this
+           resets it again, and may use the same number, since this process never did. */
+        epoch = ++last;
+        atomic_store_explicit(current, epoch, memory_order_release);
+    }
+    while (epoch == RESETTING) {
+        os_relax();
+        epoch = atomic_load_explicit(current, memory_order_acquire);
+    }
+    os_set_signal_mask(mask);
+    return epoch;
 }
 
 unsigned fork_epoch(void)
 {
-    /* Relaxed: a fork is a barrier, and nothing but the number itself hangs on it. */
-    unsigned epoch = atomic_load_explicit(current, memory_order_relaxed);
-    if (__builtin_expect(epoch == 0, 0)) {
-        /* The first call in a new process; threads that it has started already may race for it. */
-        unsigned next = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
-        if (atomic_compare_exchange_strong_explicit(current, &epoch, next, memory_order_relaxed,
-                                                    memory_order_relaxed)) {
-            epoch = next;
-        }
-    }
-    return epoch;
+    unsigned epoch = atomic_load_explicit(current, memory_order_acquire);
+    return __builtin_expect(epoch >= FIRST, 1) ? epoch : enter_process();
 }

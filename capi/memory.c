@@ -34,7 +34,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 /* The address space that is held back: inaccessible pages, which cost nothing. */
 static char *space;
 static size_t space_size;
-/* The size that was asked for; 0 when some of it was used, or its mappings were. */
+/* The size that was asked for; 0 when some of it may be missing, or the mappings are. */
 static atomic_size_t whole;
 
 /* The process may have so many mappings only, so these too are held back: every other of the
@@ -48,9 +48,14 @@ static void give_mappings(void)
     mprotect(space, space_size, PROT_NONE);
 }
 
+static size_t page_size(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
 static bool hold_mappings(void)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t page = page_size();
     bool held = true;
     for (size_t i = 1; held && i < MAPPINGS; i += 2) {
         held = mprotect(space + i * page, page, PROT_READ) == 0;
@@ -64,20 +69,33 @@ bool memory_is_held(size_t size)
     return atomic_load_explicit(&whole, memory_order_relaxed) == size;
 }
 
+/* With the mutex. Whether what is held back does for the size, in which it may lack an eighth. */
+static bool fill_space(size_t size)
+{
+    if (space_size > size && __real_munmap(space + size, space_size - size) == 0) {
+        space_size = size;
+    }
+    if (space_size < size - size / 8) {
+        char *new =
+            __real_mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (new != MAP_FAILED) {
+            __real_munmap(space, space_size);
+            space = new;
+            space_size = size;
+        }
+    }
+    return size - size / 8 <= space_size && space_size <= size;
+}
+
 bool memory_hold(size_t size)
 {
     pthread_mutex_lock(&mutex);
     if (!memory_is_held(size)) {
         give_mappings();
-        if (space_size == 0 || __real_munmap(space, space_size) == 0) {
-            space = __real_mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                                -1, 0);
-            space_size = space != MAP_FAILED ? size : 0;
-            if (space_size != 0 && hold_mappings()) {
-                atomic_store_explicit(&whole, size, memory_order_relaxed);
-            } else if (space_size != 0 && __real_munmap(space, space_size) == 0) {
-                space_size = 0;
-            }
+        if (fill_space(size) && hold_mappings()) {
+            atomic_store_explicit(&whole, size, memory_order_relaxed);
+        } else {
+            give_mappings();
         }
     }
     bool held = memory_is_held(size);
@@ -91,10 +109,10 @@ void *__wrap_mmap(void *address, size_t size, int protection, int flags, int fil
     if (mapped == MAP_FAILED) {
         pthread_mutex_lock(&mutex);
         give_mappings();
-        size_t left = space_size;
-        if (address == NULL && size <= left) {
+        size_t left = space_size, pages = (size + page_size() - 1) & -page_size();
+        if (address == NULL && pages <= left) {
             /* In place of what is held back, so that nobody else can have it in between. */
-            left -= size;
+            left -= pages;
             address = space + left;
             flags |= MAP_FIXED;
         }
@@ -120,27 +138,22 @@ int __wrap_munmap(void *address, size_t size)
 }
 
 /* The parent's other threads, one of which may have been at work above, are not in the child. */
-static void after_fork(void)
+void memory_after_fork(void)
 {
-    pthread_mutex_init(&mutex, NULL);
+    mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     atomic_store_explicit(&whole, 0, memory_order_relaxed);
     space_size = 0;
-}
-
-__attribute__((constructor)) static void at_load(void)
-{
-    pthread_atfork(NULL, NULL, after_fork);
 }
 
 /* ------------------------------------------------------------------------ blocks */
 
 /*
- * In this library cgo alone calls malloc: for the few words that go with each OS thread to its
- * start, which it frees there. Every one of Go's processors can be starting one, and so can two
- * OS threads that have none. What is freed on an OS thread of malloc's moreover costs it an arena
- * of the C library's, much address space.
+ * In this library cgo alone asks malloc for so little: for the few words that go with each OS
+ * thread to its start, which it frees there. Every one of Go's processors can be starting one, and
+ * so can two OS threads that have none. What is freed on an OS thread of malloc's moreover costs it
+ * an arena of the C library's, much address space.
  */
-enum { BLOCKS = 64, BLOCK_SIZE = 64 };
+enum { BLOCKS = 64, BLOCK_SIZE = 32 };
 
 static _Alignas(BLOCK_SIZE) char blocks[BLOCKS][BLOCK_SIZE];
 static atomic_bool taken[BLOCKS];

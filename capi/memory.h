@@ -12,4 +12,7 @@ bool memory_hold(size_t size);
 /* Whether it is. */
 bool memory_is_held(size_t size);
 
+/* Has the child of a fork begin with nothing held back. */
+void memory_after_fork(void);
+
 #endif

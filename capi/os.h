@@ -33,6 +33,9 @@ unsigned long os_thread_id(void);
 uint64_t os_signal_mask(void);
 uint64_t os_set_signal_mask(uint64_t mask);
 
+/* Discards what signals are pending for the calling thread alone. It blocks all signals. */
+void os_discard_signals(void);
+
 /* How many OS threads the process has; 0 when the system does not say. */
 size_t os_thread_count(void);
 

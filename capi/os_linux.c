@@ -6,10 +6,13 @@
 #include "os.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -53,6 +56,35 @@ uint64_t os_set_signal_mask(uint64_t mask)
     uint64_t before = 0;
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &before, sizeof mask);
     return before;
+}
+
+/* The signals that are pending for the calling thread alone; none if there is no /proc. */
+static uint64_t own_pending_signals(void)
+{
+    static const char field[] = "\nSigPnd:";
+    char status[2048];
+    const char *found = NULL;
+    int file = open("/proc/thread-self/status", O_RDONLY | O_CLOEXEC);
+    if (file >= 0) {
+        ssize_t length = read(file, status, sizeof status - 1);
+        close(file);
+        status[length > 0 ? length : 0] = '\0';
+        found = strstr(status, field);
+    }
+    return found != NULL ? strtoull(found + sizeof field - 1, NULL, 16) : 0;
+}
+
+void os_discard_signals(void)
+{
+    static const struct timespec none;
+    int saved = errno;
+    uint64_t pending = 0;
+    /* What is pending, most often nothing, may be the process's; those of the thread come first. */
+    syscall(SYS_rt_sigpending, &pending, sizeof pending);
+    while (pending != 0 && (pending = own_pending_signals()) != 0 &&
+           syscall(SYS_rt_sigtimedwait, &pending, NULL, &none, sizeof pending) > 0) {
+    }
+    errno = saved;
 }
 
 size_t os_thread_count(void)

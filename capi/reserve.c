@@ -50,9 +50,8 @@ static atomic_bool runtime_started;
 struct spare {
     struct spare *next;
     pthread_t os_thread;
-    /* 0 until one of the two below is set: work of ours, from which it comes back, or Go's. */
+    /* 0 until func and arg say what to run: for Go, or NULL to be a carrier and come back. */
     atomic_uint called;
-    void (*work)(void);
     os_thread_func *func;
     void *arg;
 };
@@ -63,10 +62,10 @@ static long spare_count;
    library's, of which Go's need none, and that is much address space. */
 static struct spare *unused;
 
-/* The calling OS thread's record, while it is in work of ours. */
+/* The calling OS thread's record, while it is a carrier. */
 THREAD_LOCAL struct spare *busy;
 
-/* How many OS threads wait in reserve at most once they have worked. */
+/* How many OS threads wait in reserve at most when carriers go. */
 enum { KEPT = 64 };
 
 /* Address space that the runtime takes to start, and afterwards between one start and the next. */
@@ -128,7 +127,7 @@ static void *wait_in_reserve(void *arg)
     struct spare *spare = arg;
     os_thread_func *func = NULL;
     for (bool kept = true; kept;) {
-        /* Acquire: work, func and arg are those of the release in call_spare. */
+        /* Acquire: func and arg are those of the release in call. */
         while (atomic_load_explicit(&spare->called, memory_order_acquire) == 0) {
             os_wait(&spare->called, 0, NULL);
         }
@@ -137,7 +136,7 @@ static void *wait_in_reserve(void *arg)
             break;
         }
         busy = spare;
-        spare->work();
+        carrier_run();
         busy = NULL;
         pthread_mutex_lock(&mutex);
         if ((kept = spare_count < KEPT || is_needed())) {
@@ -145,6 +144,8 @@ static void *wait_in_reserve(void *arg)
             add(spare);
         }
         pthread_mutex_unlock(&mutex);
+        /* Not before: either it is in reserve or a carrier has it. */
+        atomic_fetch_sub_explicit(&carrier_count, 1, memory_order_relaxed);
     }
     give_record(spare);
     return func != NULL ? func(arg) : NULL;
@@ -169,35 +170,59 @@ static bool add_spare(void)
     return true;
 }
 
-/* Has an OS thread of the reserve run work(), or func(arg) for Go. */
-static void call_spare(pthread_t *os_thread, void (*work)(void), os_thread_func *func, void *arg)
+/* Takes an OS thread out of the reserve. NULL when there is none. */
+static struct spare *take_spare(void)
 {
-    const struct timespec pause = {0, 1000000};
-    struct spare *spare;
     pthread_mutex_lock(&mutex);
-    while ((spare = spares) == NULL && !add_spare()) {
-        /* Should what is needed ever have been counted too small: Go would end the process, where
-           the end of another OS thread may yet help. */
-        pthread_mutex_unlock(&mutex);
-        nanosleep(&pause, NULL);
-        pthread_mutex_lock(&mutex);
+    struct spare *spare = spares;
+    if (spare != NULL) {
+        spares = spare->next;
+        spare_count--;
     }
-    spare = spares;
-    spares = spare->next;
-    spare_count--;
     pthread_mutex_unlock(&mutex);
-    *os_thread = spare->os_thread;
-    spare->work = work;
+    return spare;
+}
+
+/* Has it run func(arg) for Go or, where func is NULL, be a carrier. */
+static void call(struct spare *spare, os_thread_func *func, void *arg)
+{
     spare->func = func;
     spare->arg = arg;
     atomic_store_explicit(&spare->called, 1, memory_order_release);
     os_wake(&spare->called, 1);
 }
 
-void reserve_run(void (*work)(void))
+static void *end(void *arg)
 {
-    pthread_t os_thread;
-    call_spare(&os_thread, work, NULL, NULL);
+    return arg;
+}
+
+void reserve_trim(void)
+{
+    enum { AT_ONCE = 8 };
+    for (int i = 0; i < AT_ONCE; i++) {
+        struct spare *spare = NULL;
+        pthread_mutex_lock(&mutex);
+        if (spare_count > KEPT && !is_needed()) {
+            spare = spares;
+            spares = spare->next;
+            spare_count--;
+        }
+        pthread_mutex_unlock(&mutex);
+        if (spare == NULL) {
+            return;
+        }
+        call(spare, end, NULL);
+    }
+}
+
+bool reserve_run_carrier(void)
+{
+    struct spare *spare = take_spare();
+    if (spare != NULL) {
+        call(spare, NULL, NULL);
+    }
+    return spare != NULL;
 }
 
 /* The Go runtime's pthread_create. Called with all signals blocked. */
@@ -205,13 +230,26 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, os_thre
                           void *arg)
 {
     (void)attr; /* The defaults, with which the reserve was made too. */
+    const struct timespec pause = {0, 1000000};
+    struct spare *spare;
     if (atomic_load_explicit(&runtime_epoch, memory_order_relaxed) == 0) {
         /* The library is being loaded: the runtime's first thread, which asks for no answer. */
         runtime_func = func;
         runtime_arg = arg;
-    } else {
-        call_spare(thread, NULL, func, arg);
+        return 0;
     }
+    while ((spare = take_spare()) == NULL) {
+        /* Should what Go can need ever have been counted too small: an error would end the process
+           where another OS thread, or the end of one, may yet help. */
+        pthread_mutex_lock(&mutex);
+        bool added = add_spare();
+        pthread_mutex_unlock(&mutex);
+        if (!added) {
+            nanosleep(&pause, NULL);
+        }
+    }
+    *thread = spare->os_thread;
+    call(spare, func, arg);
     return 0;
 }
 
@@ -252,7 +290,6 @@ bool reserve_suffices(long needed)
 
 bool reserve_fill(void)
 {
-    pthread_t os_thread;
     /* What OS threads for Go begin with: signals are the host's business. */
     uint64_t mask = os_set_signal_mask(OS_ALL_SIGNALS);
     pthread_mutex_lock(&mutex);
@@ -267,7 +304,8 @@ bool reserve_fill(void)
     }
     pthread_mutex_unlock(&mutex);
     if (starts) {
-        call_spare(&os_thread, NULL, runtime_func, runtime_arg);
+        /* Not NULL: those for Go are there, and Go is not. */
+        call(take_spare(), runtime_func, runtime_arg);
     }
     os_set_signal_mask(mask);
     return room;
@@ -288,15 +326,10 @@ void reserve_lost(void)
 }
 
 /* The parent's other threads, one of which may have held the mutex, are not in the child. */
-static void after_fork(void)
+void reserve_after_fork(void)
 {
-    pthread_mutex_init(&mutex, NULL);
+    mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     spares = NULL;
     spare_count = 0;
     atomic_store_explicit(&reserve_os_threads, 0, memory_order_relaxed);
-}
-
-__attribute__((constructor)) static void at_load(void)
-{
-    pthread_atfork(NULL, NULL, after_fork);
 }

@@ -26,8 +26,11 @@ bool reserve_suffices(long carriers);
  */
 bool reserve_fill(void);
 
-/* Has one of those OS threads run work() with all signals blocked, and come back. */
-void reserve_run(void (*work)(void));
+/* Has an OS thread in reserve be a carrier, and come back. False when there is none. */
+bool reserve_run_carrier(void);
+
+/* Ends some OS threads of the reserve, where very many wait there: starts were too far ahead. */
+void reserve_trim(void);
 
 /* The Go runtime says so when it has started. */
 void reserve_runtime_runs(void);
@@ -37,6 +40,9 @@ bool reserve_has_started_go(void);
 
 /* Whether the Go runtime may be entered: not in the child of a fork of a process that used it. */
 bool reserve_has_go(void);
+
+/* Has the child of a fork begin with none of them. */
+void reserve_after_fork(void);
 
 /* The OS thread of a carrier has ended under it: it will not be back. */
 void reserve_lost(void);

@@ -28,6 +28,8 @@
 /* NULL and 0 on an OS thread that is none of ours at the moment. */
 THREAD_LOCAL struct thread *self;
 THREAD_LOCAL PyThread_ident_t self_ident;
+/* The thread before on this OS thread blocked signals, which may be pending for it still. */
+THREAD_LOCAL bool blocked_signals;
 /* Where a thread on a carrier goes when it exits. */
 THREAD_LOCAL jmp_buf exit_to;
 
@@ -82,21 +84,25 @@ static void main_ends(void)
  */
 static void os_thread_ends(void *round)
 {
-    if (self == NULL && os_thread_id() != (unsigned long)getpid()) {
+    bool is_main = os_thread_id() == (unsigned long)getpid();
+    if (self == NULL && !is_main) {
         return;
     }
     if ((uintptr_t)round < PTHREAD_DESTRUCTOR_ITERATIONS &&
         pthread_setspecific(end_key, (char *)round + 1) == 0) {
         return;
     }
-    if (self == NULL) {
+    if (self != NULL) {
+        /* In the child of a fork there is no carrier. */
+        if (!self->own_pthread &&
+            atomic_load_explicit(&self->epoch, memory_order_relaxed) == fork_epoch()) {
+            carrier_lost();
+        }
+        thread_end(self);
+    }
+    if (is_main) {
         main_ends();
-        return;
     }
-    if (!self->own_pthread) {
-        carrier_lost();
-    }
-    thread_end(self);
 }
 
 /* Has os_thread_ends run when the calling OS thread ends. */
@@ -113,6 +119,8 @@ static void after_fork(void)
         /* Nor is there the carrier that it came from. */
         self->own_pthread = true;
     }
+    /* It is the main one now. */
+    watch_end();
 }
 
 __attribute__((constructor)) static void at_load(void)
@@ -132,6 +140,8 @@ static void clean_os_thread(void)
     char name[OS_NAME_SIZE];
     pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
     pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, NULL);
+    /* A cancellation that came too late for the thread would hit the next one. */
+    pthread_testcancel();
     uselocale(LC_GLOBAL_LOCALE);
     sigaltstack(&no_stack, NULL);
     os_get_name(name);
@@ -154,21 +164,32 @@ void thread_run(struct thread *thread)
 {
     self = thread;
     self_ident = thread->ident;
+    unsigned epoch = fork_epoch();
     os_set_float_mode(thread->float_mode);
+    if (blocked_signals) {
+        os_discard_signals();
+    }
     os_set_signal_mask(thread->mask);
     errno = 0;
     if (_setjmp(exit_to) == 0) {
         thread->func(thread->arg);
     }
-    if (self->own_pthread) {
+    if (epoch != fork_epoch()) {
         /* It forked and came back in the child, where there is no carrier to return to. */
         pthread_exit(NULL);
     }
     /* First of all: after the join nobody expects a handler to run here, or on a signal stack that
        may be freed by then. */
-    os_set_signal_mask(OS_ALL_SIGNALS);
+    blocked_signals = os_set_signal_mask(OS_ALL_SIGNALS) != 0;
     clean_os_thread();
     thread_end(self);
+}
+
+static void end_unless(void *watched)
+{
+    if (!*(bool *)watched) {
+        thread_end(self);
+    }
 }
 
 static void *run_own(void *arg)
@@ -177,10 +198,9 @@ static void *run_own(void *arg)
     self_ident = self->ident;
     os_set_name(program_name);
     bool watched = watch_end();
+    pthread_cleanup_push(end_unless, &watched);
     self->func(self->arg);
-    if (!watched) {
-        thread_end(self);
-    }
+    pthread_cleanup_pop(1);
     return NULL;
 }
 
@@ -203,7 +223,9 @@ static PyThread_ident_t start(void (*func)(void *), void *arg, PyThread_handle_t
     thread->ident = ident;
     thread->func = func;
     thread->arg = arg;
-    thread->own_pthread = atomic_load_explicit(&fresh_os_threads, memory_order_relaxed) != 0;
+    /* Where the end of an OS thread is not to be seen, no carrier could be missed. */
+    thread->own_pthread =
+        !has_end_key || atomic_load_explicit(&fresh_os_threads, memory_order_relaxed) != 0;
     thread->float_mode = os_float_mode();
     thread->mask = os_signal_mask();
     bool started = !thread->own_pthread && carrier_start(thread);
@@ -396,6 +418,8 @@ int pythread_set_fresh_os_threads(int on)
 
 void pythread_get_stats(pythread_stats *stats)
 {
+    /* In the child of a fork the counts are the parent's until it is asked. */
+    fork_epoch();
     *stats = (pythread_stats){
         .os_threads = (size_t)atomic_load_explicit(&reserve_os_threads, memory_order_relaxed),
         .goroutines = (size_t)atomic_load_explicit(&carrier_count, memory_order_relaxed),

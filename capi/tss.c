@@ -191,7 +191,7 @@ struct entry {
 /* A thread's values: a hash table by id, always with a free entry, so that a search ends. */
 struct table {
     size_t mask; /* the number of entries, a power of two, less one */
-    size_t used; /* how many are taken; they stay so as long as the table */
+    size_t used; /* how many are taken, by values in use or not */
     struct entry entries[];
 };
 
@@ -313,7 +313,14 @@ static bool watch_os_thread(void)
     return failed == 0;
 }
 
-/* Gives the thread a larger table. False, and nothing has changed, if there is no memory. */
+/* Whether an entry has a value that can still be read: not one of a key deleted since. */
+static bool is_in_use(const struct entry *entry)
+{
+    return entry->value != NULL && entry->generation == current_generation(entry->id);
+}
+
+/* Gives the thread a table with room for what is in use, and as much again. False, and nothing has
+   changed, if there is no memory. */
 static bool make_room(void)
 {
     struct table *old = own_table();
@@ -325,17 +332,24 @@ static bool make_room(void)
     if (exit_rounds == PTHREAD_DESTRUCTOR_ITERATIONS) {
         return false;
     }
-    size_t size = 2 * (old->mask + 1);
+    size_t in_use = 0, size = 2 * FEW;
+    for (size_t i = 0; i <= old->mask; i++) {
+        in_use += is_in_use(&old->entries[i]);
+    }
+    while (size < 2 * (in_use + 1)) {
+        size *= 2;
+    }
     struct table *table = allocate(1, sizeof *table + size * sizeof(struct entry));
     if (table == NULL || !watch_os_thread()) {
         free(table);
         return false;
     }
     table->mask = size - 1;
-    table->used = old->used;
     for (size_t i = 0; i <= old->mask; i++) {
-        if (old->entries[i].id != 0) {
+        /* Asked again, it is never more, since no key comes to life again. */
+        if (is_in_use(&old->entries[i])) {
             *find_entry(table, old->entries[i].id) = old->entries[i];
+            table->used++;
         }
     }
     set_own_table(table);

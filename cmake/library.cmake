@@ -18,7 +18,8 @@ file(CONFIGURE OUTPUT pythread.map CONTENT "{ global: @names@; local: *; };\n" @
 # which nobody asks it for, an OS thread of Go's takes 2 KiB less. Without a look at the limits of
 # a container, which the library does not go by, Go keeps no file open in the host.
 string(CONCAT ldflags
-       "-X runtime.godebugDefault=asyncpreemptoff=1,profstackdepth=0,containermaxprocs=0,updatemaxprocs=0 $<$<CONFIG:Release,MinSizeRel>:-s -w> "
+       "-X runtime.godebugDefault=asyncpreemptoff=1,profstackdepth=0,"
+       "containermaxprocs=0,updatemaxprocs=0 $<$<CONFIG:Release,MinSizeRel>:-s -w> "
        "-extldflags \"-Wl,-soname,${soname} '-Wl,--version-script=${PROJECT_BINARY_DIR}/pythread.map'\"")
 
 # The Go runtime would handle some signals, change the flags of the host's handlers, and unblock some
@@ -39,6 +40,9 @@ file(CONFIGURE OUTPUT overlay.json
 # The go command is the one that knows when there is something to do, so it is asked at every build;
 # with -v it names the packages that it compiles. Its result is taken over only when it differs, so
 # that nothing is linked again for nothing.
+if(CMAKE_GENERATOR MATCHES Ninja) # which shows the commands for want of a comment, and make neither
+    set(comment COMMENT "go build libpythread.so")
+endif()
 add_custom_target(
     pythread_go ALL
     COMMAND ${PYTHREAD_GO} build -v -buildmode=c-shared -trimpath -buildvcs=false
@@ -49,6 +53,7 @@ add_custom_target(
             ${PYTHREAD_LIBRARY}
     BYPRODUCTS ${PYTHREAD_LIBRARY}
     WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+    ${comment}
     COMMAND_EXPAND_LISTS VERBATIM)
 foreach(link IN LISTS PYTHREAD_LINKS)
     file(CREATE_LINK libpythread.so.${PROJECT_VERSION} ${link} SYMBOLIC)

@@ -172,6 +172,15 @@ TEST(thread_that_is_not_pythons_is_answered_as_without_python)
     EQ(PyThread_join_thread(handle), 0);
 }
 
+TEST(thread_that_gave_up_the_gil_is_answered_as_without_python)
+{
+    Py_Initialize();
+    PyThreadState *state = PyEval_SaveThread();
+    check_answers_without_python();
+    PyEval_RestoreThread(state);
+    CHECK(PyThread_GetInfo() != NULL);
+}
+
 TEST(without_python_an_interruption_resumes_the_wait)
 {
     catch_signal_in_c();

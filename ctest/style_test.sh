@@ -15,7 +15,8 @@ test_clang_format() {
 }
 
 test_gofmt() {
-    same "gofmt -l" "$("$("$go" env GOROOT)/bin/gofmt" -l "$source_dir/capi" "$source_dir/pythread")" ""
+    same "gofmt -l" "$("$("$go" env GOROOT)/bin/gofmt" -l "$source_dir/capi" "$source_dir/ctest" \
+        "$source_dir/pythread")" ""
 }
 
 warnings() {

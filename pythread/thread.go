@@ -1,6 +1,9 @@
 package pythread
 
-import "sync/atomic"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // Ident names a thread for the life of the process. The first thread gets 1,
 // every later one the next number, and no number is ever given twice; zero is
@@ -48,16 +51,26 @@ func SetStacksize(int) int { return -2 }
 type Handle struct {
 	ident Ident
 
-	// done is closed when the thread has ended. The close comes after the
-	// only write to panicked and before every receive that it lets through,
-	// so whoever has seen done closed may read panicked without a lock.
-	done     chan struct{}
-	panicked any
+	// done is closed when the thread has ended. The close comes after all
+	// that the thread did and before every receive that it lets through.
+	done chan struct{}
 
-	// locals is what the thread keeps in TSS keys: nil as long as that is
-	// nothing, and noLocals from the thread's end on.
-	locals atomic.Pointer[locals]
+	// more is for what few threads have, so that the others stay small: nil
+	// at first, the thread's TSS keys if it uses any, and from its end on
+	// how it ended, which is unremarkable or a panic.
+	more atomic.Pointer[more]
 }
+
+type more struct {
+	mu   sync.Mutex          // guards keys
+	keys map[eraser]struct{} // the TSS keys with a value for the thread; nil once it has ended
+
+	panicked any // what the thread panicked with; never written again
+}
+
+// unremarkable is how most threads end. Having no map, it refuses TSS values,
+// as every end does.
+var unremarkable = new(more)
 
 // Start runs fn as a new thread, on a goroutine of its own, and returns the
 // thread's handle without waiting for it; fn may be running, or over, before
@@ -103,9 +116,16 @@ func newHandle() *Handle {
 // itself: only a deferred call runs on Goexit, for which recover is nil, and
 // only directly in one does recover see a panic.
 func (h *Handle) finish() {
-	h.panicked = recover()
-	h.dropLocals() // before the close, so that a joiner finds none left
-	close(h.done)
+	end := unremarkable
+	if value := recover(); value != nil {
+		end = &more{panicked: value}
+	}
+	// The Swap decides between the end and the thread's first Set: one that
+	// comes later finds the end, one that came earlier has left its keys.
+	if m := h.more.Swap(end); m != nil {
+		m.eraseAll(h)
+	}
+	close(h.done) // now that a joiner finds no value left
 }
 
 // Ident returns the thread's ident. It never blocks.
@@ -123,7 +143,7 @@ func (h *Handle) Ident() Ident { return h.ident }
 // It mirrors PyThread_join_thread (3.13), which allows one join only.
 func (h *Handle) Join() any {
 	<-h.done
-	return h.panicked
+	return h.more.Load().panicked
 }
 
 // Done returns a channel that is closed when the thread has ended, for use in

@@ -11,8 +11,8 @@ var counted int
 func count() { counted++ }
 
 // bare is what Start and Join are measured against.
-func bare(fn func()) (done chan struct{}) {
-	done = make(chan struct{})
+func bare(fn func()) chan struct{} {
+	done := make(chan struct{})
 	go func() {
 		fn()
 		close(done)

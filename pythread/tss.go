@@ -23,43 +23,33 @@ import "sync"
 type TSS[T any] struct {
 	values sync.Map // of *Handle to T
 
-	// What each thread must erase when it ends is written down with the
-	// thread, in locals. Both records change together, under the thread's
-	// locals.mu; only Get, which reads one of them, does without it.
-}
-
-// locals is the list of keys that hold a value for one thread.
-type locals struct {
-	mu   sync.Mutex
-	keys map[eraser]struct{} // nil once the thread has ended
+	// What is to be erased when a thread ends is written down with the thread,
+	// in more.keys. Both records change together, under the thread's more.mu;
+	// only Get, which reads one of them, does without it.
 }
 
 // eraser is a *TSS[T] of any T.
 type eraser interface{ erase(h *Handle) }
-
-// noLocals takes the place of a thread's locals when it ends; having no map,
-// it refuses every later Set.
-var noLocals = new(locals)
 
 // Set makes v the thread's value. For a thread that has ended it does
 // nothing: the value would never go away.
 //
 // It mirrors PyThread_tss_set (3.7), but cannot fail.
 func (t *TSS[T]) Set(h *Handle, v T) {
-	l := h.locals.Load()
-	if l == nil {
-		// Of several first Sets one installs its list and the others must
+	m := h.more.Load()
+	if m == nil {
+		// Of several first Sets one installs its record and the others must
 		// find that one, or the end of the thread that got in before: hence
 		// the second Load.
-		h.locals.CompareAndSwap(nil, &locals{keys: map[eraser]struct{}{}})
-		l = h.locals.Load()
+		h.more.CompareAndSwap(nil, &more{keys: map[eraser]struct{}{}})
+		m = h.more.Load()
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.keys == nil {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.keys == nil {
 		return
 	}
-	l.keys[t] = struct{}{}
+	m.keys[t] = struct{}{}
 	t.values.Store(h, v)
 }
 
@@ -80,13 +70,13 @@ func (t *TSS[T]) Get(h *Handle) (T, bool) {
 //
 // It mirrors PyThread_tss_set with NULL and PyThread_delete_key_value.
 func (t *TSS[T]) Delete(h *Handle) {
-	l := h.locals.Load()
-	if l == nil {
+	m := h.more.Load()
+	if m == nil {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.keys, t)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.keys, t)
 	t.erase(h)
 }
 
@@ -104,20 +94,13 @@ func (t *TSS[T]) Clear() {
 
 func (t *TSS[T]) erase(h *Handle) { t.values.Delete(h) }
 
-// dropLocals erases the thread's value from every key that has one, for good.
-//
-// The Swap decides between it and the first Set: a Set that comes later finds
-// noLocals, one that came earlier has left its list here. In that list mu
-// decides: a Set that has not yet locked it will find no map.
-func (h *Handle) dropLocals() {
-	l := h.locals.Swap(noLocals)
-	if l == nil {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for t := range l.keys {
+// eraseAll erases h's value from every key that has one. A Set that waits for
+// mu meanwhile will find no map, and give up.
+func (m *more) eraseAll(h *Handle) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for t := range m.keys {
 		t.erase(h)
 	}
-	l.keys = nil
+	m.keys = nil
 }

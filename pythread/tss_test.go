@@ -82,7 +82,7 @@ func TestClearTakesEveryThreadsValue(t *testing.T) {
 	for i, h := range handles {
 		wantValue(t, &key, h, 0, false)
 		wantValue(t, &other, h, i, true)
-		if n := len(h.locals.Load().keys); n != 1 {
+		if n := len(h.more.Load().keys); n != 1 {
 			t.Errorf("thread %d is left with %d keys, want 1", h.Ident(), n)
 		}
 	}

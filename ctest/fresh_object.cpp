@@ -1,0 +1,56 @@
+// A C++ thread_local object for fresh_test.c, which counts its lives.
+#include <atomic>
+#include <pthread.h>
+
+extern "C" {
+void touch_object();
+bool object_was_touched();
+int constructed();
+int destroyed();
+}
+
+namespace
+{
+
+std::atomic<int> objects_constructed, objects_destroyed;
+
+struct Object {
+    pthread_t owner = pthread_self();
+    bool touched = false;
+
+    Object()
+    {
+        objects_constructed++;
+    }
+
+    ~Object()
+    {
+        if (pthread_equal(owner, pthread_self())) {
+            objects_destroyed++;
+        }
+    }
+};
+
+thread_local Object object;
+
+} // namespace
+
+void touch_object()
+{
+    object.touched = true;
+}
+
+bool object_was_touched()
+{
+    return object.touched;
+}
+
+int constructed()
+{
+    return objects_constructed;
+}
+
+int destroyed()
+{
+    return objects_destroyed;
+}

@@ -1,0 +1,388 @@
+/*
+ * fresh_test.c - threads that have an OS thread of their own
+ * (pythread_set_fresh_os_threads), and what is the same and what is not for
+ * those that share one.
+ */
+#define _GNU_SOURCE
+#include "pythread.h"
+#include "test.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
+
+/* fresh_object.cpp: a thread_local object of C++. */
+void touch_object(void);
+bool object_was_touched(void);
+int constructed(void);
+int destroyed(void);
+
+static PyThread_handle_t start(void (*func)(void *), void *arg)
+{
+    PyThread_ident_t ident;
+    PyThread_handle_t handle;
+    EQ(PyThread_start_joinable_thread(func, arg, &ident, &handle), 0);
+    return handle;
+}
+
+static void join(PyThread_handle_t handle)
+{
+    EQ(PyThread_join_thread(handle), 0);
+}
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+static void count(void *counter)
+{
+    atomic_fetch_add((atomic_int *)counter, 1);
+}
+
+static int os_threads(void)
+{
+    int found = 0;
+    struct dirent *entry;
+    DIR *tasks = opendir("/proc/self/task");
+    CHECK(tasks != NULL);
+    while ((entry = readdir(tasks)) != NULL) {
+        found += entry->d_name[0] != '.';
+    }
+    closedir(tasks);
+    return found;
+}
+
+/* How a thread ends. */
+enum end { BY_RETURN, BY_EXIT_THREAD, BY_PTHREAD_EXIT, BY_CANCEL, ENDS };
+
+static void end(enum end how)
+{
+    if (how == BY_EXIT_THREAD) {
+        PyThread_exit_thread();
+    } else if (how == BY_PTHREAD_EXIT) {
+        pthread_exit(NULL);
+    } else if (how == BY_CANCEL) {
+        pthread_cancel(pthread_self());
+        pthread_testcancel();
+    }
+}
+
+/* ------------------------------------------------------------------------ C++ objects */
+
+static void use_object(void *how)
+{
+    CHECK(!object_was_touched());
+    touch_object();
+    CHECK(object_was_touched());
+    end(*(enum end *)how);
+}
+
+TEST(thread_local_objects_live_as_long_as_a_fresh_thread)
+{
+    pythread_set_fresh_os_threads(1);
+    for (int i = 1; i <= 400; i++) {
+        enum end how = i % ENDS;
+        join(start(use_object, &how));
+        EQ(constructed(), i);
+        EQ(destroyed(), i);
+    }
+}
+
+TEST(thread_local_objects_of_many_fresh_threads_at_once)
+{
+    enum { THREADS = 100 };
+    PyThread_handle_t handles[THREADS];
+    enum end how[ENDS] = {BY_RETURN, BY_EXIT_THREAD, BY_PTHREAD_EXIT, BY_CANCEL};
+    pythread_set_fresh_os_threads(1);
+    for (int i = 0; i < THREADS; i++) {
+        handles[i] = start(use_object, &how[i % ENDS]);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        join(handles[i]);
+    }
+    EQ(constructed(), THREADS);
+    EQ(destroyed(), THREADS);
+}
+
+static void touch_and_tell(void *found)
+{
+    *(bool *)found = object_was_touched();
+    touch_object();
+}
+
+TEST(thread_local_objects_outlive_a_thread_that_shares_its_os_thread)
+{
+    bool found = false;
+    int threads = 0;
+    for (; threads < 5000 && !found; threads++) {
+        join(start(touch_and_tell, &found));
+    }
+    CHECK(found);
+    LT(constructed(), threads);
+    EQ(destroyed(), 0);
+}
+
+/* ------------------------------------------------------------------------ pthread keys */
+
+static pthread_key_t pthread_key;
+static Py_tss_t keys[10];
+static PyThread_ident_t ident_inside;
+static atomic_int destructions, rounds;
+
+/* A destructor may use the library as the thread itself may. */
+static void use_library(void *arg)
+{
+    PyThread_type_lock lock = PyThread_allocate_lock();
+    EQ_PTR(arg, &pthread_key);
+    EQ(PyThread_get_thread_ident_ex(), ident_inside);
+    EQ(PyThread_acquire_lock(lock, WAIT_LOCK), 1);
+    PyThread_release_lock(lock);
+    PyThread_free_lock(lock);
+    EQ_PTR(PyThread_tss_get(&keys[0]), &keys[0]);
+    EQ(PyThread_tss_set(&keys[1], &lock), 0);
+    EQ_PTR(PyThread_tss_get(&keys[1]), &lock);
+    join(start(count, &destructions));
+    EQ(PyThread_get_thread_ident_ex(), ident_inside);
+}
+
+static void set_values(void *how)
+{
+    ident_inside = PyThread_get_thread_ident_ex();
+    EQ_PTR(pthread_getspecific(pthread_key), NULL);
+    EQ(pthread_setspecific(pthread_key, &pthread_key), 0);
+    EQ_PTR(PyThread_tss_get(&keys[0]), NULL);
+    EQ(PyThread_tss_set(&keys[0], &keys[0]), 0);
+    end(*(enum end *)how);
+}
+
+TEST(destructors_of_pthread_keys_run_before_the_join_returns)
+{
+    EQ(pthread_key_create(&pthread_key, use_library), 0);
+    EQ(PyThread_tss_create(&keys[0]), 0);
+    EQ(PyThread_tss_create(&keys[1]), 0);
+    pythread_set_fresh_os_threads(1);
+    for (int i = 1; i <= 200; i++) {
+        enum end how = i % ENDS;
+        join(start(set_values, &how));
+        EQ(atomic_load(&destructions), i);
+    }
+}
+
+static void set_again(void *value)
+{
+    atomic_fetch_add(&rounds, 1);
+    /* Fewer than the rounds that there are: the last one is not for a program to count on. */
+    if ((uintptr_t)value < PTHREAD_DESTRUCTOR_ITERATIONS - 1) {
+        EQ(pthread_setspecific(pthread_key, (void *)((uintptr_t)value + 1)), 0);
+    }
+}
+
+static void set_first(void *how)
+{
+    EQ(pthread_setspecific(pthread_key, (void *)1), 0);
+    end(*(enum end *)how);
+}
+
+TEST(destructors_run_in_rounds)
+{
+    EQ(pthread_key_create(&pthread_key, set_again), 0);
+    pythread_set_fresh_os_threads(1);
+    for (int i = 1; i <= 100; i++) {
+        enum end how = i % ENDS;
+        join(start(set_first, &how));
+        EQ(atomic_load(&rounds), i * (PTHREAD_DESTRUCTOR_ITERATIONS - 1));
+    }
+}
+
+static void fill_keys(void *how)
+{
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        EQ_PTR(PyThread_tss_get(&keys[i]), NULL);
+        EQ(PyThread_tss_set(&keys[i], &keys[i]), 0);
+    }
+    end(*(enum end *)how);
+}
+
+TEST(storage_of_fresh_threads_is_their_own)
+{
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        EQ(PyThread_tss_create(&keys[i]), 0);
+    }
+    for (int i = 0; i < 200; i++) {
+        enum end how = i % ENDS;
+        pythread_set_fresh_os_threads(i % 3 != 0);
+        join(start(fill_keys, &how));
+    }
+}
+
+static void leave_key_value(void *arg)
+{
+    *(void **)arg = pthread_getspecific(pthread_key);
+    EQ(pthread_setspecific(pthread_key, arg), 0);
+}
+
+TEST(pthread_keys_outlive_a_thread_that_shares_its_os_thread)
+{
+    void *found = NULL;
+    EQ(pthread_key_create(&pthread_key, NULL), 0);
+    for (int i = 0; i < 5000 && found == NULL; i++) {
+        join(start(leave_key_value, &found));
+    }
+    EQ_PTR(found, &found);
+}
+
+/* ------------------------------------------------------------------------ identity, OS threads */
+
+struct identity {
+    PyThread_ident_t inside;
+    unsigned long native, pthread;
+};
+
+static void see_identity(void *arg)
+{
+    struct identity *identity = arg;
+    identity->inside = PyThread_get_thread_ident_ex();
+    identity->native = PyThread_get_thread_native_id();
+    identity->pthread = (unsigned long)pthread_self();
+}
+
+TEST(idents_of_fresh_threads_follow_the_same_rules)
+{
+    PyThread_ident_t ident, last = 0;
+    PyThread_handle_t handle;
+    for (int i = 0; i < 200; i++) {
+        struct identity identity;
+        pythread_set_fresh_os_threads(i % 2);
+        EQ(PyThread_start_joinable_thread(see_identity, &identity, &ident, &handle), 0);
+        join(handle);
+        EQ(identity.inside, ident);
+        GT(ident, last);
+        NE(identity.inside, identity.pthread);
+        NE(identity.native, PyThread_get_thread_native_id());
+        last = ident;
+    }
+}
+
+TEST(the_switch_returns_what_was_set)
+{
+    EQ(pythread_set_fresh_os_threads(1), 0);
+    EQ(pythread_set_fresh_os_threads(1), 1);
+    EQ(pythread_set_fresh_os_threads(-7), 1);
+    EQ(pythread_set_fresh_os_threads(0), 1);
+    EQ(pythread_set_fresh_os_threads(0), 0);
+}
+
+static void see_switch(void *arg)
+{
+    *(int *)arg = pythread_set_fresh_os_threads(0);
+}
+
+TEST(the_switch_is_for_all_threads)
+{
+    int seen = -1;
+    pythread_set_fresh_os_threads(1);
+    join(start(see_switch, &seen));
+    EQ(seen, 1);
+    EQ(pythread_set_fresh_os_threads(0), 0);
+}
+
+static atomic_int arrived;
+static atomic_bool leave;
+
+static void stay(void *arg)
+{
+    (void)arg;
+    count(&arrived);
+    while (!atomic_load(&leave)) {
+        sleep_ms(1);
+    }
+}
+
+TEST(fresh_os_threads_end_with_their_threads)
+{
+    enum { THREADS = 50 };
+    PyThread_handle_t handles[THREADS];
+    pythread_stats stats;
+    int before = os_threads();
+    EQ(before, 1);
+    pythread_set_fresh_os_threads(1);
+    for (int round = 0; round < 5; round++) {
+        atomic_store(&arrived, 0);
+        atomic_store(&leave, false);
+        for (int i = 0; i < THREADS; i++) {
+            handles[i] = start(stay, NULL);
+        }
+        for (int i = 0; i < 10000 && atomic_load(&arrived) < THREADS; i++) {
+            sleep_ms(1);
+        }
+        EQ(os_threads(), before + THREADS);
+        pythread_get_stats(&stats);
+        EQ(stats.threads, THREADS);
+        EQ(stats.goroutines, 0);
+        EQ(stats.os_threads, 0);
+        atomic_store(&leave, true);
+        for (int i = 0; i < THREADS; i++) {
+            join(handles[i]);
+        }
+        /* The OS thread ends just after its thread. */
+        for (int i = 0; i < 10000 && os_threads() > before; i++) {
+            sleep_ms(1);
+        }
+        EQ(os_threads(), before);
+    }
+}
+
+TEST(threads_share_os_threads_again_when_it_is_off)
+{
+    pythread_stats stats;
+    pythread_set_fresh_os_threads(1);
+    join(start(nothing, NULL));
+    pythread_set_fresh_os_threads(0);
+    atomic_store(&arrived, 0);
+    PyThread_handle_t handle = start(stay, NULL);
+    for (int i = 0; i < 10000 && atomic_load(&arrived) < 1; i++) {
+        sleep_ms(1);
+    }
+    pythread_get_stats(&stats);
+    GE(stats.goroutines, 1);
+    atomic_store(&leave, true);
+    join(handle);
+    for (int i = 0; i < 20000; i++) {
+        join(start(nothing, NULL));
+    }
+    pythread_get_stats(&stats);
+    LE(stats.os_threads, 100);
+}
+
+static PyThread_handle_t own;
+
+static void misuse_own_handle(void *arg)
+{
+    while (!atomic_load((atomic_bool *)arg)) {
+        sched_yield();
+    }
+    EQ(PyThread_join_thread(own), EDEADLK);
+    EQ(PyThread_detach_thread(own), 0);
+    EQ(PyThread_join_thread(own), EINVAL);
+    count(&arrived);
+}
+
+TEST(handles_of_fresh_threads_follow_the_same_rules)
+{
+    pythread_set_fresh_os_threads(1);
+    for (int i = 1; i <= 100; i++) {
+        atomic_bool go = false;
+        own = start(misuse_own_handle, &go);
+        atomic_store(&go, true);
+        for (int j = 0; j < 10000 && atomic_load(&arrived) < i; j++) {
+            sleep_ms(1);
+        }
+        EQ(atomic_load(&arrived), i);
+        EQ(PyThread_detach_thread(own), EINVAL);
+        PyThread_handle_t handle = start(nothing, NULL);
+        join(handle);
+        EQ(PyThread_join_thread(handle), EINVAL);
+    }
+}

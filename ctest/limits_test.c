@@ -1,0 +1,626 @@
+/*
+ * limits_test.c - threads where the system has no more of them: processes, address space or
+ * mappings are used up. What was started runs and is joined, a start that cannot be says so, and
+ * when there is room again starts work again. Each case sets its own limit.
+ */
+#define _GNU_SOURCE
+#include "pythread.h"
+#include "test.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+/* ------------------------------------------------------------------------ limits */
+
+/*
+ * Becomes a user that has nothing but this process, since a limit on processes is one on a user's,
+ * and not on root's. Privileged, the process keeps the right to read all files, for exec.
+ */
+static void become_nobody(void)
+{
+    const uint32_t reads = 1U << CAP_DAC_READ_SEARCH;
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct kept[2] = {{reads, reads, reads}};
+    uid_t user = 100000 + (uid_t)getpid();
+    if (geteuid() != 0) {
+        if (unshare(CLONE_NEWUSER) != 0) {
+            test_skip("neither root nor allowed a user namespace");
+        }
+        return;
+    }
+    EQ(prctl(PR_SET_KEEPCAPS, 1), 0);
+    EQ(setresuid(user, user, user), 0);
+    EQ(syscall(SYS_capset, &header, kept), 0);
+    EQ(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_READ_SEARCH, 0, 0), 0);
+}
+
+static void limit(int resource, rlim_t soft)
+{
+    struct rlimit limit;
+    EQ(getrlimit((__rlimit_resource_t)resource, &limit), 0);
+    limit.rlim_cur = soft;
+    EQ(setrlimit((__rlimit_resource_t)resource, &limit), 0);
+}
+
+/* Runs body(arg) in a child, which has no thread yet, and checks that it ended well. */
+static void in_child(void (*body)(long), long arg)
+{
+    int status;
+    fflush(NULL);
+    pid_t child = fork();
+    NE(child, -1);
+    if (child == 0) {
+        alarm(50);
+        body(arg);
+        fflush(NULL);
+        _exit(0);
+    }
+    EQ(waitpid(child, &status, 0), child);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+        _exit(77);
+    }
+    if (status != 0) {
+        fprintf(stderr, "with %ld:\n", arg);
+    }
+    EQ(status, 0);
+}
+
+/* ------------------------------------------------------------------------ threads that block */
+
+enum { MOST = 20000 };
+
+/* Thread i waits at door i. */
+static sem_t doors[MOST];
+static PyThread_handle_t handles[MOST];
+static atomic_int inside;
+
+static void wait_at_door(void *door)
+{
+    atomic_fetch_add(&inside, 1);
+    while (sem_wait(door) != 0) {
+    }
+    atomic_fetch_sub(&inside, 1);
+}
+
+static void wait_until_inside(int expected)
+{
+    for (int i = 0; i < 40000 && atomic_load(&inside) != expected; i++) {
+        sleep_ms(1);
+    }
+    EQ(atomic_load(&inside), expected);
+}
+
+/* Starts a thread that waits at door i. Not 0, and nothing changed, where none can be. */
+static int start_at(int i)
+{
+    PyThread_ident_t ident = 11;
+    handles[i] = 22;
+    errno = 33;
+    EQ(sem_init(&doors[i], 0, 0), 0);
+    int result = PyThread_start_joinable_thread(wait_at_door, &doors[i], &ident, &handles[i]);
+    if (result != 0) {
+        EQ(result, -1);
+        EQ(ident, 11);
+        EQ(handles[i], 22);
+    }
+    EQ(errno, 33);
+    return result;
+}
+
+static atomic_int ran;
+
+static void run(void *arg)
+{
+    (void)arg;
+    atomic_fetch_add(&ran, 1);
+}
+
+/* Starts threads at the doors from begin until no thread at all will start, or to end. The last. */
+static int start_all(int begin, int end)
+{
+    int count = begin, detached = 0;
+    while (count < end) {
+        if (start_at(count) == 0) {
+            count++;
+        } else if (PyThread_start_new_thread(run, NULL) != PYTHREAD_INVALID_THREAD_ID) {
+            detached++;
+        } else {
+            break;
+        }
+    }
+    for (int i = 0; i < 20000 && atomic_load(&ran) != detached; i++) {
+        sleep_ms(1);
+    }
+    EQ(atomic_exchange(&ran, 0), detached);
+    return count;
+}
+
+static void join_range(int begin, int end)
+{
+    for (int i = begin; i < end; i++) {
+        EQ(sem_post(&doors[i]), 0);
+    }
+    for (int i = begin; i < end; i++) {
+        EQ(PyThread_join_thread(handles[i]), 0);
+    }
+}
+
+/* A thread is uncounted by its carrier a little after its join. */
+static void check_nothing_is_left(void)
+{
+    pythread_stats stats;
+    for (int i = 0; i < 20000; i++) {
+        pythread_get_stats(&stats);
+        if (stats.goroutines == 0 && stats.threads == 0) {
+            break;
+        }
+        sleep_ms(1);
+    }
+    EQ(stats.goroutines, 0);
+    EQ(stats.threads, 0);
+    EQ(stats.handles, 0);
+}
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+/* An OS thread that has ended may take the system a little longer. */
+static void start_again_at(int i)
+{
+    int result = -1;
+    for (int tries = 0; tries < 20000 && result != 0; tries++) {
+        if ((result = start_at(i)) != 0) {
+            sleep_ms(1);
+        }
+    }
+    EQ(result, 0);
+}
+
+/* At a limit that lets no more than most threads start: all that is promised, several times. */
+static void check_limit(int most)
+{
+    for (int round = 0; round < 3; round++) {
+        pythread_stats stats;
+        int count = start_all(0, most);
+        GE(count, 1);
+        LT(count, most);
+        wait_until_inside(count);
+        pythread_get_stats(&stats);
+        EQ(stats.threads, count);
+        EQ(stats.handles, count);
+        int third = (count + 2) / 3;
+        join_range(0, third);
+        for (int i = 0; i < third; i++) {
+            start_again_at(i);
+        }
+        join_range(0, count);
+        check_nothing_is_left();
+    }
+}
+
+/* ------------------------------------------------------------------------ processes */
+
+static void check_process_limit(long processes)
+{
+    become_nobody();
+    limit(RLIMIT_NPROC, (rlim_t)processes);
+    check_limit((int)processes);
+}
+
+TEST(starts_fail_at_the_limit_of_processes_and_work_again)
+{
+    const long limits[] = {2, 3, 10, 33, 34, 35, 40, 60, 100, 300, 400, 1000};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        in_child(check_process_limit, limits[i]);
+    }
+}
+
+static void check_fresh_process_limit(long processes)
+{
+    pythread_set_fresh_os_threads(1);
+    check_process_limit(processes);
+}
+
+TEST(starts_of_fresh_os_threads_fail_at_the_limit_of_processes_and_work_again)
+{
+    in_child(check_fresh_process_limit, 50);
+}
+
+static void write_file(const char *folder, const char *name, const char *text)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    int file = open(path, O_WRONLY);
+    if (file < 0 || write(file, text, strlen(text)) < 0) {
+        printf("%s: ", path);
+        test_skip(strerror(errno));
+    }
+    close(file);
+}
+
+/* The folder of this process's cgroup of processes. */
+static void find_cgroup(char folder[512])
+{
+    char line[400], path[400];
+    const char *hierarchy = NULL;
+    FILE *file = fopen("/proc/self/cgroup", "r");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (sscanf(line, "%*d:pids:%399s", path) == 1) {
+            hierarchy = "/pids";
+            break;
+        }
+        if (sscanf(line, "0::%399s", path) == 1) {
+            hierarchy = "";
+        }
+    }
+    if (hierarchy == NULL) {
+        test_skip("no cgroup of processes");
+    }
+    snprintf(folder, 512, "/sys/fs/cgroup%s%s", hierarchy, path);
+    fclose(file);
+}
+
+static char cgroup[560];
+
+static void check_cgroup_limit(long processes)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%ld", processes);
+    write_file(cgroup, "pids.max", text);
+    write_file(cgroup, "cgroup.procs", "0");
+    check_limit((int)processes);
+}
+
+static void remove_cgroup(void)
+{
+    /* What ended there may take the system a little longer. */
+    for (int i = 0; i < 1000 && rmdir(cgroup) != 0; i++) {
+        sleep_ms(1);
+    }
+}
+
+TEST(starts_fail_in_a_full_cgroup_and_work_again)
+{
+    char own[512];
+    const long limits[] = {10, 60, 200};
+    find_cgroup(own);
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        snprintf(cgroup, sizeof cgroup, "%s/pythread-%ld", own, (long)getpid());
+        if (mkdir(cgroup, 0755) != 0) {
+            printf("%s: ", cgroup);
+            test_skip(strerror(errno));
+        }
+        pid_t child = fork();
+        NE(child, -1);
+        if (child == 0) {
+            alarm(50);
+            check_cgroup_limit(limits[i]);
+            fflush(NULL);
+            _exit(0);
+        }
+        int status;
+        EQ(waitpid(child, &status, 0), child);
+        remove_cgroup();
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+            _exit(77);
+        }
+        EQ(status, 0);
+    }
+}
+
+static void *nothing_from_pthread(void *arg)
+{
+    return arg;
+}
+
+TEST(the_library_loads_where_no_thread_can_be)
+{
+    static const char stage[] = "PYTHREAD_TEST_STAGE";
+    PyThread_ident_t ident;
+    PyThread_handle_t handle;
+    if (getenv(stage) == NULL) {
+        become_nobody();
+        limit(RLIMIT_NPROC, 1);
+        setenv(stage, "1", 1);
+        execl("/proc/self/exe", "limits_test", __func__, NULL);
+        test_skip(strerror(errno));
+    }
+    pthread_t thread;
+    EQ(pthread_create(&thread, NULL, nothing_from_pthread, NULL), EAGAIN);
+    PyThread_init_thread();
+    EQ(start_all(0, 1), 0);
+    check_nothing_is_left();
+    limit(RLIMIT_NPROC, 100);
+    EQ(PyThread_start_joinable_thread(nothing, NULL, &ident, &handle), 0);
+    EQ(PyThread_join_thread(handle), 0);
+    check_limit(100);
+}
+
+/* ------------------------------------------------------------------------ bursts */
+
+enum { STARTERS = 6, BURST = 2000, TRIES = 100 };
+
+/* Threads live for a generation: they end all at once when it goes on. */
+static atomic_uint generation;
+static atomic_long started;
+static atomic_int stopped;
+
+static void live(void *seen)
+{
+    unsigned now = (unsigned)(uintptr_t)seen;
+    while (atomic_load(&generation) == now) {
+        syscall(SYS_futex, &generation, FUTEX_WAIT_PRIVATE, now, NULL, NULL, 0);
+    }
+}
+
+static void next_generation(void)
+{
+    atomic_fetch_add(&generation, 1);
+    syscall(SYS_futex, &generation, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+struct starts {
+    int count;
+    PyThread_handle_t handles[BURST];
+};
+
+static void join_all(struct starts *starts)
+{
+    for (int i = 0; i < starts->count; i++) {
+        EQ(PyThread_join_thread(starts->handles[i]), 0);
+    }
+    starts->count = 0;
+}
+
+/* Starts threads over and over, most often in vain, also while those of before end. */
+static void start_on(void *arg)
+{
+    struct starts *now = arg, *before = now + 1;
+    while (atomic_load(&stopped) == 0) {
+        unsigned seen = atomic_load(&generation);
+        for (int tries = 0; atomic_load(&generation) == seen && atomic_load(&stopped) == 0;
+             tries++) {
+            PyThread_ident_t ident;
+            if (now->count < BURST &&
+                PyThread_start_joinable_thread(live, (void *)(uintptr_t)seen, &ident,
+                                               &now->handles[now->count]) == 0) {
+                now->count++;
+                atomic_fetch_add(&started, 1);
+            } else {
+                sched_yield();
+            }
+            if (tries == TRIES) {
+                join_all(before);
+            }
+        }
+        join_all(before);
+        struct starts *swap = now;
+        now = before;
+        before = swap;
+    }
+    join_all(before);
+    join_all(now);
+}
+
+static void *start_on_from_pthread(void *arg)
+{
+    start_on(arg);
+    return NULL;
+}
+
+static void check_burst(long processes)
+{
+    static struct starts starts[STARTERS][2];
+    PyThread_ident_t ident;
+    pthread_t pthreads[STARTERS / 2];
+    become_nobody();
+    limit(RLIMIT_NPROC, (rlim_t)processes);
+    for (int i = 0; i < STARTERS / 2; i++) {
+        EQ(pthread_create(&pthreads[i], NULL, start_on_from_pthread, starts[2 * i]), 0);
+    }
+    for (int i = 0; i < STARTERS / 2; i++) {
+        int result = -1;
+        for (int tries = 0; tries < 20000 && result != 0; tries++) {
+            result =
+                PyThread_start_joinable_thread(start_on, starts[2 * i + 1], &ident, &handles[i]);
+            next_generation();
+            sleep_ms(1);
+        }
+        EQ(result, 0);
+    }
+    long long end = monotonic_ns() + 2000000000;
+    for (int round = 0; monotonic_ns() < end; round++) {
+        long before = atomic_load(&started);
+        next_generation();
+        for (int i = 0; i < 20000 && atomic_load(&started) == before; i++) {
+            sleep_ms(1);
+        }
+        GT(atomic_load(&started), before);
+        sleep_ms(round % 16);
+    }
+    atomic_store(&stopped, 1);
+    for (int i = 0; i < STARTERS; i++) {
+        next_generation();
+        sleep_ms(10);
+    }
+    for (int i = 0; i < STARTERS / 2; i++) {
+        EQ(pthread_join(pthreads[i], NULL), 0);
+        EQ(PyThread_join_thread(handles[i]), 0);
+    }
+    check_nothing_is_left();
+}
+
+TEST(bursts_at_the_limit_of_processes_neither_hang_nor_lose_a_thread)
+{
+    const long limits[] = {20, 45, 60, 100, 300, 1000};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        in_child(check_burst, limits[i]);
+    }
+}
+
+/* ------------------------------------------------------------------------ memory */
+
+/* Takes all the address space that the process may have. */
+static void take_address_space(void)
+{
+    for (size_t size = (size_t)1 << 34; size >= (size_t)sysconf(_SC_PAGESIZE);) {
+        if (mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) ==
+            MAP_FAILED) {
+            size /= 2;
+        }
+    }
+}
+
+static void skip_under_tools(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+    test_skip("AddressSanitizer takes more address space");
+#endif
+}
+
+static void check_address_space(long mib)
+{
+    limit(RLIMIT_AS, (rlim_t)mib << 20);
+    check_limit(MOST);
+}
+
+TEST(starts_fail_without_address_space_and_work_again)
+{
+    /* In MiB. By about 1,700 there is room for the Go runtime. */
+    const long sizes[] = {50,   100,  200,  280,  300,  400,  800,  1200, 1500, 1520, 1540,
+                          1560, 1600, 1700, 1750, 1780, 1800, 1820, 1850, 1900, 2000, 2200,
+                          2500, 3000, 3100, 3150, 3200, 3300, 3500, 4000, 6000};
+    skip_under_tools();
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        in_child(check_address_space, sizes[i]);
+    }
+}
+
+static void live_without_address_space(long mib)
+{
+    limit(RLIMIT_AS, (rlim_t)mib << 20);
+    int count = start_all(0, MOST);
+    GE(count, 1);
+    wait_until_inside(count);
+    take_address_space();
+    for (int round = 0; round < 50; round++) {
+        join_range(0, count);
+        start_again_at(0);
+        count = start_all(1, count);
+    }
+    join_range(0, count);
+    check_nothing_is_left();
+}
+
+TEST(threads_live_on_when_the_program_takes_all_address_space)
+{
+    const long sizes[] = {1000, 1900, 2500, 5000};
+    skip_under_tools();
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        in_child(live_without_address_space, sizes[i]);
+    }
+}
+
+/* Makes mappings until the process may have no more, each unlike its neighbours. How many. */
+static long take_mappings(char **pages)
+{
+    long count = 0, page = sysconf(_SC_PAGESIZE);
+    const long most = 1000000;
+    *pages = mmap(NULL, (size_t)(most * page), PROT_NONE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    NE((intptr_t)*pages, (intptr_t)MAP_FAILED);
+    while (count < most / 2 && mprotect(*pages + 2 * count * page, (size_t)page, PROT_READ) == 0) {
+        count++;
+    }
+    if (count == most / 2) {
+        test_skip("the system has a million mappings for a process");
+    }
+    return count;
+}
+
+static void give_mappings(char *pages, long from, long to)
+{
+    long page = sysconf(_SC_PAGESIZE);
+    EQ(mprotect(pages + 2 * from * page, (size_t)(2 * (to - from) * page), PROT_NONE), 0);
+}
+
+/* With so many mappings left, from the start or once the library has run threads. */
+static void check_mappings(long left)
+{
+    char *pages;
+    if (left < 0) {
+        EQ(start_at(0), 0);
+        join_range(0, 1);
+        left = -left - 1;
+    }
+    long count = take_mappings(&pages);
+    give_mappings(pages, count - (left + 1) / 2, count);
+    int threads = start_all(0, MOST);
+    LT(threads, MOST);
+    wait_until_inside(threads);
+    join_range(0, threads);
+    if (threads > 0) {
+        start_again_at(0);
+        join_range(0, start_all(1, threads));
+    }
+    check_nothing_is_left();
+    give_mappings(pages, 0, count);
+    EQ(start_at(0), 0);
+    join_range(0, 1);
+    check_nothing_is_left();
+}
+
+TEST(starts_fail_without_mappings_and_work_again)
+{
+    const long left[] = {0, 1, 10, 70, 120, 140, 160, 250};
+    for (size_t i = 0; i < sizeof left / sizeof *left; i++) {
+        in_child(check_mappings, left[i]);
+        in_child(check_mappings, -left[i] - 1);
+    }
+}
+
+/* ------------------------------------------------------------------------ very many */
+
+static void check_many(int count)
+{
+    pythread_stats stats;
+    struct rlimit processes;
+    int most = start_all(0, count);
+    if (most < count) {
+        join_range(0, most);
+        check_nothing_is_left();
+        EQ(getrlimit(RLIMIT_NPROC, &processes), 0);
+        printf("%d threads, of %ld: ", most, (long)processes.rlim_cur);
+        test_skip("the system has no more");
+    }
+    wait_until_inside(count);
+    pythread_get_stats(&stats);
+    EQ(stats.threads, count);
+    EQ(stats.handles, count);
+    join_range(0, count);
+    check_nothing_is_left();
+    EQ(atomic_load(&inside), 0);
+}
+
+TEST(more_threads_block_at_once_than_the_go_runtime_would_have)
+{
+    check_many(10500);
+}
+
+TEST(twenty_thousand_threads_block_at_once)
+{
+    check_many(20000);
+}

@@ -1,0 +1,483 @@
+/*
+ * memory_test.c - the library where malloc fails. The allocator of the C library stands here again
+ * under its own names, so that every allocation of the process, whoever makes it, can be made to
+ * fail: the n-th one, or all from the n-th on, for every n until the call under test needs no more.
+ */
+#define _GNU_SOURCE
+#include "pythread.h"
+#include "test.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <sys/wait.h>
+
+#ifdef __SANITIZE_ADDRESS__
+/* AddressSanitizer has an allocator of its own. */
+enum { INTERPOSED = 0 };
+static atomic_long live, until_failure, failures_left;
+#else
+enum { INTERPOSED = 1 };
+
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *block, size_t size);
+void *__libc_memalign(size_t alignment, size_t size);
+void __libc_free(void *block);
+
+/* Blocks that are allocated; allocations up to the next failure, and how often it comes. */
+static atomic_long live, until_failure, failures_left;
+
+static int fails(void)
+{
+    if (atomic_load(&failures_left) <= 0 || atomic_fetch_sub(&until_failure, 1) > 1 ||
+        atomic_fetch_sub(&failures_left, 1) <= 0) {
+        return 0;
+    }
+    errno = ENOMEM;
+    return 1;
+}
+
+static void *counted(void *block)
+{
+    atomic_fetch_add(&live, block != NULL);
+    return block;
+}
+
+void *malloc(size_t size)
+{
+    return fails() ? NULL : counted(__libc_malloc(size));
+}
+
+void *calloc(size_t count, size_t size)
+{
+    return fails() ? NULL : counted(__libc_calloc(count, size));
+}
+
+void *realloc(void *block, size_t size)
+{
+    if (fails()) {
+        return NULL;
+    }
+    void *moved = __libc_realloc(block, size);
+    atomic_fetch_add(&live, (moved != NULL) - (block != NULL && (moved != NULL || size == 0)));
+    return moved;
+}
+
+void *memalign(size_t alignment, size_t size)
+{
+    return fails() ? NULL : counted(__libc_memalign(alignment, size));
+}
+
+void *aligned_alloc(size_t alignment, size_t size)
+{
+    return memalign(alignment, size);
+}
+
+int posix_memalign(void **block, size_t alignment, size_t size)
+{
+    void *aligned = memalign(alignment, size);
+    if (aligned == NULL) {
+        return ENOMEM;
+    }
+    *block = aligned;
+    return 0;
+}
+
+void free(void *block)
+{
+    atomic_fetch_sub(&live, block != NULL);
+    __libc_free(block);
+}
+#endif
+
+/* From now on the n-th allocation fails, and so do all that follow, up to so many. */
+static void fail_at(long n, long times)
+{
+    if (!INTERPOSED) {
+        test_skip("AddressSanitizer has an allocator of its own");
+    }
+    atomic_store(&until_failure, n);
+    atomic_store(&failures_left, times);
+}
+
+/* No allocation fails any more. Whether one did. */
+static int stop_failing(long times)
+{
+    return atomic_exchange(&failures_left, 0) != times;
+}
+
+/* ------------------------------------------------------------------------ locks and storage */
+
+TEST(a_lock_without_memory_is_null_and_nothing_leaks)
+{
+    for (int i = 0; i < 3; i++) {
+        long before = atomic_load(&live);
+        fail_at(1, 1);
+        errno = 33;
+        PyThread_type_lock lock = PyThread_allocate_lock();
+        EQ(errno, 33);
+        EQ(stop_failing(1), 1);
+        EQ_PTR(lock, NULL);
+        EQ(atomic_load(&live), before);
+        lock = PyThread_allocate_lock();
+        NE((intptr_t)lock, 0);
+        EQ(PyThread_acquire_lock(lock, NOWAIT_LOCK), 1);
+        PyThread_release_lock(lock);
+        PyThread_free_lock(lock);
+        EQ(atomic_load(&live), before);
+    }
+}
+
+TEST(a_lock_made_new_without_memory_is_as_it_was)
+{
+    PyThread_type_lock lock = PyThread_allocate_lock(), same = lock;
+    NE((intptr_t)lock, 0);
+    EQ(PyThread_acquire_lock(lock, NOWAIT_LOCK), 1);
+    long before = atomic_load(&live);
+    fail_at(1, 1);
+    EQ(_PyThread_at_fork_reinit(&lock), -1);
+    EQ(stop_failing(1), 1);
+    EQ_PTR(lock, same);
+    EQ(atomic_load(&live), before);
+    EQ(PyThread_acquire_lock(lock, NOWAIT_LOCK), 0);
+    PyThread_release_lock(lock);
+    PyThread_free_lock(lock);
+}
+
+TEST(a_key_without_memory_is_null_and_nothing_leaks)
+{
+    long before = atomic_load(&live);
+    fail_at(1, 1);
+    Py_tss_t *key = PyThread_tss_alloc();
+    EQ(stop_failing(1), 1);
+    EQ_PTR(key, NULL);
+    EQ(atomic_load(&live), before);
+    key = PyThread_tss_alloc();
+    NE((intptr_t)key, 0);
+    PyThread_tss_free(key);
+    EQ(atomic_load(&live), before);
+}
+
+enum { KEYS = 20000 };
+
+static Py_tss_t keys[KEYS];
+
+/* Creates a key as often as it fails for want of memory. How often that was. */
+static int create_key(int i, long times)
+{
+    int failed = 0;
+    for (long n = 1;; n++) {
+        long before = atomic_load(&live);
+        fail_at(n, times);
+        errno = 33;
+        int result = PyThread_tss_create(&keys[i]);
+        EQ(errno, 33);
+        int did_fail = stop_failing(times);
+        if (result == 0) {
+            NE(PyThread_tss_is_created(&keys[i]), 0);
+            return failed;
+        }
+        EQ(result, -1);
+        EQ(did_fail, 1);
+        EQ(PyThread_tss_is_created(&keys[i]), 0);
+        EQ(PyThread_tss_set(&keys[i], keys), -1);
+        EQ(atomic_load(&live), before);
+        failed++;
+    }
+}
+
+TEST(creating_keys_without_memory_fails_and_leaks_nothing)
+{
+    int failed = 0;
+    for (int i = 0; i < KEYS; i++) {
+        failed += create_key(i, i % 2 == 0 ? 1 : LONG_MAX);
+    }
+    GE(failed, 1);
+    for (int i = 0; i < KEYS; i++) {
+        EQ(PyThread_tss_set(&keys[i], &keys[i]), 0);
+    }
+    for (int i = 0; i < KEYS; i++) {
+        EQ_PTR(PyThread_tss_get(&keys[i]), &keys[i]);
+        PyThread_tss_delete(&keys[i]);
+    }
+}
+
+/* Sets the caller's values of all keys, each as often as it fails for want of memory. */
+static void set_values(void *arg)
+{
+    atomic_int *failed = arg;
+    for (int i = 0; i < KEYS; i++) {
+        const long times = i % 2 == 0 ? 1 : LONG_MAX;
+        for (long n = 1;; n++) {
+            long before = atomic_load(&live);
+            fail_at(n, times);
+            errno = 33;
+            int result = PyThread_tss_set(&keys[i], &keys[i]);
+            EQ(errno, 33);
+            int did_fail = stop_failing(times);
+            if (result == 0) {
+                break;
+            }
+            EQ(result, -1);
+            EQ(did_fail, 1);
+            EQ_PTR(PyThread_tss_get(&keys[i]), NULL);
+            EQ_PTR(PyThread_tss_get(&keys[i / 2]), i < 2 ? NULL : &keys[i / 2]);
+            EQ(atomic_load(&live), before);
+            atomic_fetch_add(failed, 1);
+        }
+    }
+    for (int i = 0; i < KEYS; i++) {
+        EQ_PTR(PyThread_tss_get(&keys[i]), &keys[i]);
+    }
+}
+
+static void *set_values_on_pthread(void *arg)
+{
+    set_values(arg);
+    return NULL;
+}
+
+TEST(setting_values_without_memory_fails_and_leaks_nothing)
+{
+    PyThread_ident_t ident;
+    PyThread_handle_t handle;
+    pthread_t pthread;
+    atomic_int failed = 0;
+    for (int i = 0; i < KEYS; i++) {
+        EQ(PyThread_tss_create(&keys[i]), 0);
+    }
+    set_values(&failed);
+    GE(atomic_exchange(&failed, 0), 1);
+    EQ(PyThread_start_joinable_thread(set_values, &failed, &ident, &handle), 0);
+    EQ(PyThread_join_thread(handle), 0);
+    GE(atomic_exchange(&failed, 0), 1);
+    EQ(pthread_create(&pthread, NULL, set_values_on_pthread, &failed), 0);
+    EQ(pthread_join(pthread, NULL), 0);
+    GE(atomic_load(&failed), 1);
+}
+
+/* ------------------------------------------------------------------------ threads */
+
+static atomic_int counter;
+
+static void count(void *arg)
+{
+    (void)arg;
+    atomic_fetch_add(&counter, 1);
+}
+
+static void wait_for_count(int expected)
+{
+    for (int i = 0; i < 20000 && atomic_load(&counter) != expected; i++) {
+        sleep_ms(1);
+    }
+    EQ(atomic_load(&counter), expected);
+}
+
+static void check_nothing_is_left(void)
+{
+    pythread_stats stats;
+    for (int i = 0; i < 20000; i++) {
+        pythread_get_stats(&stats);
+        if (stats.goroutines == 0 && stats.threads == 0) {
+            break;
+        }
+        sleep_ms(1);
+    }
+    EQ(stats.goroutines, 0);
+    EQ(stats.threads, 0);
+    EQ(stats.handles, 0);
+}
+
+/* A start, of the one kind or the other. Whether there is a thread; it is joined or awaited. */
+static int start_and_join(int joinable)
+{
+    PyThread_ident_t ident = 11;
+    PyThread_handle_t handle = 22;
+    int before = atomic_load(&counter);
+    errno = 33;
+    if (joinable) {
+        int result = PyThread_start_joinable_thread(count, NULL, &ident, &handle);
+        EQ(errno, 33);
+        if (result != 0) {
+            EQ(result, -1);
+            EQ(ident, 11);
+            EQ(handle, 22);
+            return 0;
+        }
+        EQ(PyThread_join_thread(handle), 0);
+    } else {
+        unsigned long started = PyThread_start_new_thread(count, NULL);
+        EQ(errno, 33);
+        if (started == PYTHREAD_INVALID_THREAD_ID) {
+            return 0;
+        }
+    }
+    wait_for_count(before + 1);
+    return 1;
+}
+
+/* The first start of a process, with failures from the n-th allocation on. Exits 1 if none came. */
+static void start_first(long n, long times, int joinable)
+{
+    alarm(50);
+    fail_at(n, times);
+    int started = start_and_join(joinable);
+    int did_fail = stop_failing(times);
+    CHECK(started || did_fail);
+    for (int i = 0; i < 3; i++) {
+        EQ(start_and_join(joinable), 1);
+    }
+    check_nothing_is_left();
+    fflush(NULL);
+    _exit(did_fail ? 0 : 3);
+}
+
+/* A process for every n, until there are fewer allocations than that. */
+static void check_first_starts(long times, int joinable)
+{
+    int failed = 0, status = 0;
+    for (long n = 1; WEXITSTATUS(status) != 3; n++) {
+        fflush(NULL);
+        pid_t child = fork();
+        NE(child, -1);
+        if (child == 0) {
+            start_first(n, times, joinable);
+        }
+        EQ(waitpid(child, &status, 0), child);
+        if (!WIFEXITED(status) || (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != 3)) {
+            fprintf(stderr, "with failures from the %ld-th allocation on:\n", n);
+            EQ(status, 0);
+        }
+        failed++;
+    }
+    GE(failed, 3);
+}
+
+TEST(the_first_start_outlives_any_one_failure)
+{
+    if (!INTERPOSED) {
+        test_skip("AddressSanitizer has an allocator of its own");
+    }
+    check_first_starts(1, 1);
+}
+
+TEST(the_first_detached_start_outlives_failures_without_end)
+{
+    if (!INTERPOSED) {
+        test_skip("AddressSanitizer has an allocator of its own");
+    }
+    check_first_starts(LONG_MAX, 0);
+}
+
+enum { THREADS = 600 };
+
+static sem_t doors[THREADS];
+static PyThread_handle_t handles[THREADS];
+
+static void wait_at_door(void *door)
+{
+    while (sem_wait(door) != 0) {
+    }
+}
+
+/* Has threads block, each started as often as it fails for want of memory. How often that was. */
+static int start_many(long times)
+{
+    PyThread_ident_t ident;
+    int failed = 0;
+    for (int i = 0; i < THREADS; i++) {
+        EQ(sem_init(&doors[i], 0, 0), 0);
+        for (long n = 1;; n++) {
+            fail_at(n, times);
+            int result =
+                PyThread_start_joinable_thread(wait_at_door, &doors[i], &ident, &handles[i]);
+            int did_fail = stop_failing(times);
+            if (result == 0) {
+                break;
+            }
+            EQ(result, -1);
+            EQ(did_fail, 1);
+            failed++;
+        }
+    }
+    for (int i = 0; i < THREADS; i++) {
+        EQ(sem_post(&doors[i]), 0);
+        EQ(PyThread_join_thread(handles[i]), 0);
+    }
+    check_nothing_is_left();
+    return failed;
+}
+
+/*
+ * What a thread allocates stays with its OS thread, some of which end after a round and some of
+ * which stay. Beside that the rounds leave nothing.
+ */
+TEST(starts_without_memory_fail_and_leak_nothing)
+{
+    enum { ROUNDS = 10, WARM = 3 };
+    long before = 0, failed = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        if (round == WARM) {
+            before = atomic_load(&live);
+            failed = 0;
+        }
+        failed += start_many(round % 2 == 0 ? 1 : LONG_MAX);
+    }
+    GE(failed, 1000);
+    LE(atomic_load(&live) - before, failed / 10);
+}
+
+TEST(fresh_os_threads_without_memory_fail_and_leak_nothing)
+{
+    enum { ROUNDS = 2000 };
+    pythread_set_fresh_os_threads(1);
+    EQ(start_and_join(1), 1);
+    long before = atomic_load(&live);
+    for (int i = 0; i < ROUNDS; i++) {
+        const long times = i % 2 == 0 ? 1 : LONG_MAX;
+        for (long n = 1, started = 0; !started; n++) {
+            fail_at(n, times);
+            started = start_and_join(i % 4 < 2);
+            int did_fail = stop_failing(times);
+            CHECK(started || did_fail);
+        }
+    }
+    check_nothing_is_left();
+    LE(atomic_load(&live) - before, ROUNDS / 10);
+}
+
+/* What it takes to enter Go for the first time, from a thread that is not ours. */
+static void *start_from_pthread(void *arg)
+{
+    PyThread_ident_t ident;
+    PyThread_handle_t handle;
+    sem_t door;
+    long n = *(long *)arg;
+    EQ(sem_init(&door, 0, 0), 0);
+    fail_at(n / 2 + 1, n % 2 == 0 ? 1 : LONG_MAX);
+    int result = PyThread_start_joinable_thread(wait_at_door, &door, &ident, &handle);
+    stop_failing(0);
+    if (result == 0) {
+        EQ(sem_post(&door), 0);
+        EQ(PyThread_join_thread(handle), 0);
+    }
+    return NULL;
+}
+
+TEST(the_first_start_of_a_pthread_outlives_any_failure)
+{
+    EQ(start_and_join(1), 1);
+    for (long n = 0; n < 60; n++) {
+        for (int i = 0; i < 10; i++) {
+            pthread_t pthread;
+            /* So that no carrier waits for a start. */
+            sleep_ms(2);
+            EQ(pthread_create(&pthread, NULL, start_from_pthread, &n), 0);
+            EQ(pthread_join(pthread, NULL), 0);
+        }
+    }
+    EQ(start_and_join(1), 1);
+    check_nothing_is_left();
+}

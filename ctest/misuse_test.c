@@ -1,0 +1,492 @@
+/*
+ * misuse_test.c - what a program may do wrong with threads, or at an odd time, and what comes of
+ * it: stale handles by the thousand, locks that their holders leave behind, a main that ends before
+ * its threads, a process that ends in the middle of everything. A case that ends the process its
+ * own way has its checks in an atexit handler.
+ */
+#define _GNU_SOURCE
+#include "pythread.h"
+#include "test.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <semaphore.h>
+
+static PyThread_handle_t start(void (*func)(void *), void *arg)
+{
+    PyThread_ident_t ident;
+    PyThread_handle_t handle;
+    EQ(PyThread_start_joinable_thread(func, arg, &ident, &handle), 0);
+    return handle;
+}
+
+static void join(PyThread_handle_t handle)
+{
+    EQ(PyThread_join_thread(handle), 0);
+}
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+static atomic_int counter;
+
+static void count(void *arg)
+{
+    (void)arg;
+    atomic_fetch_add(&counter, 1);
+}
+
+static void check_nothing_is_left(void)
+{
+    pythread_stats stats;
+    for (int i = 0; i < 10000; i++) {
+        pythread_get_stats(&stats);
+        if (stats.goroutines == 0 && stats.threads == 0) {
+            break;
+        }
+        sleep_ms(1);
+    }
+    EQ(stats.goroutines, 0);
+    EQ(stats.threads, 0);
+    EQ(stats.handles, 0);
+}
+
+/* ------------------------------------------------------------------------ handles */
+
+TEST(a_hundred_thousand_spent_handles_are_refused)
+{
+    enum { ROUNDS = 1000, AT_ONCE = 100 };
+    static PyThread_handle_t spent[ROUNDS][AT_ONCE];
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < AT_ONCE; i++) {
+            spent[round][i] = start(nothing, NULL);
+        }
+        for (int i = 0; i < AT_ONCE; i++) {
+            EQ(i % 3 == 0 ? PyThread_detach_thread(spent[round][i])
+                          : PyThread_join_thread(spent[round][i]),
+               0);
+        }
+    }
+    PyThread_handle_t live = start(nothing, NULL);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < AT_ONCE; i++) {
+            NE(spent[round][i], live);
+            EQ(PyThread_join_thread(spent[round][i]), EINVAL);
+            EQ(PyThread_detach_thread(spent[round][i]), EINVAL);
+        }
+    }
+    join(live);
+    check_nothing_is_left();
+}
+
+/* Handles not yet given out, of all places and uses near to those that are. */
+TEST(handles_of_the_future_are_refused)
+{
+    PyThread_handle_t live = start(nothing, NULL);
+    for (int bit = 0; bit < 64; bit++) {
+        for (int more = 1; more < 4; more++) {
+            PyThread_handle_t guess = live + ((PyThread_handle_t)more << bit);
+            EQ(PyThread_join_thread(guess), ESRCH);
+            EQ(PyThread_detach_thread(guess), ESRCH);
+        }
+    }
+    join(live);
+    check_nothing_is_left();
+}
+
+/* ------------------------------------------------------------------------ any call in any order */
+
+enum { MODEL_THREADS = 200, MODEL_LOCKS = 20 };
+
+/* What the model knows of a handle: a thread that waits at the door, one that does not, or none. */
+enum model_state { UNUSED, WAITS, RUNS, SPENT };
+
+static struct {
+    enum model_state state;
+    PyThread_handle_t handle;
+    sem_t door;
+} model[MODEL_THREADS];
+
+static void wait_at_door(void *door)
+{
+    while (sem_wait(door) != 0) {
+    }
+}
+
+static void model_start(int i, int waits)
+{
+    if (model[i].state == UNUSED || model[i].state == SPENT) {
+        model[i].handle = waits ? start(wait_at_door, &model[i].door) : start(nothing, NULL);
+        model[i].state = waits ? WAITS : RUNS;
+    }
+}
+
+/* Spends a handle, or tries to. */
+static void model_spend(int i, int detach)
+{
+    const int error = model[i].state == UNUSED ? ESRCH : model[i].state == SPENT ? EINVAL : 0;
+    if (model[i].state == WAITS) {
+        EQ(sem_post(&model[i].door), 0);
+    }
+    EQ(detach ? PyThread_detach_thread(model[i].handle) : PyThread_join_thread(model[i].handle),
+       error);
+    if (error == 0) {
+        model[i].state = SPENT;
+    }
+    if (detach && error == 0) {
+        /* The door is for one thread at a time. */
+        for (int tries = 0, value = 1; tries < 10000 && value > 0; tries++) {
+            EQ(sem_getvalue(&model[i].door, &value), 0);
+            sched_yield();
+        }
+    }
+}
+
+TEST(a_hundred_thousand_random_calls_agree_with_a_model)
+{
+    static PyThread_type_lock locks[MODEL_LOCKS];
+    static int held[MODEL_LOCKS];
+    uint64_t random = 88172645463325252ULL;
+    for (int i = 0; i < MODEL_THREADS; i++) {
+        EQ(sem_init(&model[i].door, 0, 0), 0);
+    }
+    for (int i = 0; i < 100000; i++) {
+        random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+        int thread = (int)(random % MODEL_THREADS), lock = (int)(random % MODEL_LOCKS);
+        int flag = (int)(random >> 40) & 1;
+        pythread_stats stats;
+        size_t handles = 0, waiting = 0;
+        switch ((random >> 32) % 10) {
+        case 0:
+        case 1:
+        case 2:
+            model_start(thread, flag);
+            break;
+        case 3:
+        case 4:
+            model_spend(thread, flag);
+            break;
+        case 5:
+            pythread_get_stats(&stats);
+            for (int j = 0; j < MODEL_THREADS; j++) {
+                handles += model[j].state == WAITS || model[j].state == RUNS;
+                waiting += model[j].state == WAITS;
+            }
+            EQ(stats.handles, handles);
+            GE(stats.threads, waiting);
+            break;
+        case 6:
+            PyThread_free_lock(locks[lock]);
+            locks[lock] = flag ? PyThread_allocate_lock() : NULL;
+            held[lock] = locks[lock] == NULL;
+            break;
+        case 7:
+            EQ(PyThread_acquire_lock(locks[lock], NOWAIT_LOCK), !held[lock] && locks[lock] != NULL);
+            held[lock] = 1;
+            break;
+        case 8:
+            EQ(PyThread_acquire_lock_timed(locks[lock], flag, flag),
+               !held[lock] && locks[lock] != NULL ? PY_LOCK_ACQUIRED : PY_LOCK_FAILURE);
+            held[lock] = 1;
+            break;
+        default:
+            if (held[lock] && locks[lock] != NULL) {
+                PyThread_release_lock(locks[lock]);
+                held[lock] = 0;
+            }
+        }
+    }
+    for (int i = 0; i < MODEL_THREADS; i++) {
+        model_spend(i, 0);
+    }
+    for (int i = 0; i < MODEL_LOCKS; i++) {
+        PyThread_free_lock(locks[i]);
+    }
+    check_nothing_is_left();
+}
+
+/* ------------------------------------------------------------------------ arguments */
+
+TEST(any_number_switches_fresh_os_threads)
+{
+    const int numbers[] = {-1, INT_MIN, INT_MAX, 2, 256, 65536};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        EQ(pythread_set_fresh_os_threads(numbers[i]), 0);
+        EQ(pythread_set_fresh_os_threads(0), 1);
+    }
+}
+
+TEST(what_needs_a_python_is_refused_without_one)
+{
+    PY_TIMEOUT_T nanoseconds = 77;
+    EQ_PTR(PyThread_GetInfo(), NULL);
+    for (int blocking = -1; blocking <= 1; blocking++) {
+        EQ(PyThread_ParseTimeoutArg(NULL, blocking, &nanoseconds), -1);
+        EQ(PyThread_ParseTimeoutArg((struct _object *)&nanoseconds, blocking, &nanoseconds), -1);
+        EQ(PyThread_ParseTimeoutArg(NULL, blocking, NULL), -1);
+        EQ(nanoseconds, 77);
+    }
+}
+
+/* ------------------------------------------------------------------------ locks left behind */
+
+static void acquire_and_return(void *lock)
+{
+    EQ(PyThread_acquire_lock(lock, WAIT_LOCK), 1);
+}
+
+static void acquire_and_exit(void *lock)
+{
+    EQ(PyThread_acquire_lock(lock, WAIT_LOCK), 1);
+    PyThread_exit_thread();
+}
+
+static void release(void *lock)
+{
+    PyThread_release_lock(lock);
+}
+
+TEST(a_lock_outlives_the_thread_that_holds_it)
+{
+    void (*const holders[])(void *) = {acquire_and_return, acquire_and_exit};
+    PyThread_type_lock lock = PyThread_allocate_lock();
+    for (int i = 0; i < 1000; i++) {
+        join(start(holders[i % 2], lock));
+        EQ(PyThread_acquire_lock(lock, NOWAIT_LOCK), 0);
+        EQ(PyThread_acquire_lock_timed(lock, 1, i % 2), PY_LOCK_FAILURE);
+        join(start(release, lock));
+        EQ(PyThread_acquire_lock(lock, NOWAIT_LOCK), 1);
+        PyThread_release_lock(lock);
+    }
+    PyThread_free_lock(lock);
+    check_nothing_is_left();
+}
+
+TEST(a_thread_that_waits_gets_the_lock_of_one_that_ended)
+{
+    PyThread_type_lock lock = PyThread_allocate_lock();
+    join(start(acquire_and_return, lock));
+    PyThread_handle_t waiter = start(acquire_and_return, lock);
+    sleep_ms(50);
+    join(start(release, lock));
+    join(waiter);
+    PyThread_free_lock(lock);
+    check_nothing_is_left();
+}
+
+/* ------------------------------------------------------------------------ main ends first */
+
+static int expected;
+
+/* Runs when the process ends: whether all that was to happen before has happened. */
+static void check_counter(void)
+{
+    EQ(atomic_load(&counter), expected);
+}
+
+/* Starts another after a while, which does so too, depth times. */
+static void sleep_and_start(void *depth)
+{
+    intptr_t left = (intptr_t)depth;
+    sleep_ms(50);
+    count(NULL);
+    if (left > 0) {
+        NE(PyThread_start_new_thread(sleep_and_start, (void *)(left - 1)),
+           PYTHREAD_INVALID_THREAD_ID);
+    }
+}
+
+static void *sleep_and_start_on_pthread(void *arg)
+{
+    sleep_and_start(arg);
+    return NULL;
+}
+
+static void *sleep_and_count_on_pthread(void *arg)
+{
+    sleep_ms(300);
+    count(arg);
+    return NULL;
+}
+
+TEST(main_may_exit_alone)
+{
+    expected = 0;
+    atexit(check_counter);
+    PyThread_exit_thread();
+}
+
+TEST(main_may_exit_after_its_threads)
+{
+    expected = 100;
+    atexit(check_counter);
+    for (int i = 0; i < expected; i++) {
+        join(start(count, NULL));
+    }
+    PyThread_exit_thread();
+}
+
+TEST(main_may_exit_before_its_threads)
+{
+    expected = 30;
+    atexit(check_counter);
+    for (int i = 0; i < 10; i++) {
+        start(sleep_and_start, (void *)2);
+    }
+    PyThread_exit_thread();
+}
+
+TEST(main_may_exit_before_its_threads_on_fresh_os_threads)
+{
+    expected = 30;
+    atexit(check_counter);
+    pythread_set_fresh_os_threads(1);
+    for (int i = 0; i < 10; i++) {
+        start(sleep_and_start, (void *)2);
+    }
+    PyThread_exit_thread();
+}
+
+TEST(main_may_exit_before_its_pthreads)
+{
+    pthread_t thread;
+    expected = 10;
+    atexit(check_counter);
+    for (int i = 0; i < expected; i++) {
+        EQ(pthread_create(&thread, NULL, sleep_and_count_on_pthread, NULL), 0);
+    }
+    PyThread_exit_thread();
+}
+
+TEST(main_may_exit_before_pthreads_when_threads_have_been)
+{
+    pthread_t thread;
+    expected = 11;
+    atexit(check_counter);
+    join(start(count, NULL));
+    for (int i = 1; i < expected; i++) {
+        EQ(pthread_create(&thread, NULL, sleep_and_count_on_pthread, NULL), 0);
+    }
+    PyThread_exit_thread();
+}
+
+TEST(main_may_exit_before_pthreads_that_start_the_first_thread)
+{
+    pthread_t thread;
+    expected = 3;
+    atexit(check_counter);
+    EQ(pthread_create(&thread, NULL, sleep_and_start_on_pthread, (void *)2), 0);
+    PyThread_exit_thread();
+}
+
+/* From deep below, by the other name, with a thread on every kind of OS thread. */
+static void *count_and_pthread_exit(void *arg)
+{
+    sleep_ms(200);
+    count(arg);
+    pthread_exit(NULL);
+}
+
+static void count_and_exit(void *arg)
+{
+    count_and_pthread_exit(arg);
+}
+
+static int exit_in_comparison(const void *left, const void *right)
+{
+    (void)left;
+    (void)right;
+    pthread_exit(NULL);
+}
+
+TEST(main_may_end_by_pthread_exit_in_a_callback)
+{
+    int values[] = {2, 1};
+    pthread_t thread;
+    expected = 4;
+    atexit(check_counter);
+    start(count_and_exit, NULL);
+    start(sleep_and_start, (void *)0);
+    EQ(pthread_create(&thread, NULL, count_and_pthread_exit, NULL), 0);
+    pythread_set_fresh_os_threads(1);
+    start(count_and_exit, NULL);
+    qsort(values, 2, sizeof *values, exit_in_comparison);
+}
+
+/* ------------------------------------------------------------------------ the process ends */
+
+static void wait_for_ever(void *lock)
+{
+    count(NULL);
+    PyThread_acquire_lock(lock, WAIT_LOCK);
+}
+
+static void start_for_ever(void *arg)
+{
+    count(NULL);
+    for (;;) {
+        PyThread_start_new_thread(nothing, NULL);
+        PyThread_handle_t handle;
+        PyThread_ident_t ident;
+        if (PyThread_start_joinable_thread(nothing, arg, &ident, &handle) == 0) {
+            PyThread_join_thread(handle);
+        }
+    }
+}
+
+/* Threads in the middle of everything. */
+static void keep_busy(void)
+{
+    enum { WAITERS = 20, STARTERS = 4 };
+    PyThread_type_lock lock = PyThread_allocate_lock();
+    PyThread_acquire_lock(lock, WAIT_LOCK);
+    for (int i = 0; i < WAITERS; i++) {
+        start(wait_for_ever, lock);
+    }
+    for (int i = 0; i < STARTERS; i++) {
+        start(start_for_ever, NULL);
+    }
+    for (int i = 0; i < 10000 && atomic_load(&counter) != WAITERS + STARTERS; i++) {
+        sleep_ms(1);
+    }
+    EQ(atomic_load(&counter), WAITERS + STARTERS);
+}
+
+TEST(the_process_may_end_while_threads_run)
+{
+    keep_busy();
+}
+
+static void end_process(void *arg)
+{
+    (void)arg;
+    sleep_ms(20);
+    exit(0);
+}
+
+TEST(a_thread_may_end_the_process)
+{
+    keep_busy();
+    join(start(end_process, NULL));
+    CHECK(!"the join came to an end");
+}
+
+static void start_at_exit(void)
+{
+    for (int i = 0; i < 100; i++) {
+        join(start(nothing, NULL));
+    }
+}
+
+TEST(threads_start_while_the_process_ends)
+{
+    keep_busy();
+    atexit(start_at_exit);
+}
+
+TEST(the_first_thread_may_start_while_the_process_ends)
+{
+    atexit(start_at_exit);
+}
