@@ -33,9 +33,10 @@ string(REGEX REPLACE "{_Sig[A-Za-z+_ ]*, \"" "{0, \"" contents "${contents}")
 if(NOT contents MATCHES "{0, \"SIGSEGV" OR contents MATCHES "_Sig")
     message(FATAL_ERROR "${table} is not as this build knows it")
 endif()
-file(CONFIGURE OUTPUT sigtab.go CONTENT "${contents}" @ONLY)
+# The underscore keeps it from `go vet ./...`, where build directories are in the sources.
+file(CONFIGURE OUTPUT _sigtab.go CONTENT "${contents}" @ONLY)
 file(CONFIGURE OUTPUT overlay.json
-     CONTENT "{\"Replace\": {\"${table}\": \"${PROJECT_BINARY_DIR}/sigtab.go\"}}" @ONLY)
+     CONTENT "{\"Replace\": {\"${table}\": \"${PROJECT_BINARY_DIR}/_sigtab.go\"}}" @ONLY)
 
 # The go command is the one that knows when there is something to do, so it is asked at every build;
 # with -v it names the packages that it compiles. Its result is taken over only when it differs, so
