@@ -58,7 +58,7 @@ static void thread_end(struct thread *thread)
 
 /*
  * Where main ends by pthread_exit, the process goes on until its last thread ends; but those of the
- * Go runtime do not end. So main stays until there are no others.
+ * Go runtime, which others may start yet, do not end. So main stays until there are no others.
  */
 static void main_ends(void)
 {
@@ -66,9 +66,6 @@ static void main_ends(void)
     for (;;) {
         pythread_stats stats;
         pythread_get_stats(&stats);
-        if (stats.os_threads == 0) {
-            return;
-        }
         if (stats.threads == 0 && os_thread_count() == stats.os_threads + 1) {
             exit(0);
         }

@@ -705,6 +705,15 @@ static pid_t raw_clone(void)
     return (pid_t)syscall(SYS_clone, (long)SIGCHLD, NULL, NULL, NULL, NULL);
 }
 
+static pid_t quiet_fork(void)
+{
+#if __GLIBC_PREREQ(2, 34)
+    return _Fork();
+#else
+    return raw_clone();
+#endif
+}
+
 /* What a child can do where no fork handler ran. Returns true in one that is to return. */
 static bool use_after(pid_t (*fork_quietly)(void), enum end how)
 {
@@ -740,7 +749,7 @@ static bool use_after(pid_t (*fork_quietly)(void), enum end how)
 static bool use_after_each(void)
 {
     for (int i = 0; i < 3 * ENDS; i++) {
-        if (use_after(_Fork, i % ENDS) || use_after(raw_clone, i % ENDS)) {
+        if (use_after(quiet_fork, i % ENDS) || use_after(raw_clone, i % ENDS)) {
             return true;
         }
     }
@@ -861,6 +870,44 @@ TEST(a_thread_may_execute_a_program_in_place_of_the_process)
             join(start(exec_here, NULL));
         }
         reap(child, 7);
+    }
+}
+
+/* ------------------------------------------------------------------------ exit */
+
+static void exit_here(void *arg)
+{
+    (void)arg;
+    exit(5);
+}
+
+static void *exit_in_pthread(void *arg)
+{
+    exit_here(arg);
+    return arg;
+}
+
+TEST(a_process_exits_whatever_its_threads_do)
+{
+    enum { PLACES = 5, ROUNDS = 10 };
+    for (int i = 0; i < PLACES * ROUNDS; i++) {
+        pthread_t pthread;
+        pid_t child = fork_mortal();
+        if (child != 0) {
+            reap(child, 5);
+            continue;
+        }
+        open_scene();
+        pythread_set_fresh_os_threads(i % PLACES == 3);
+        if (i % PLACES == 0) {
+            exit(5);
+        } else if (i % PLACES == 1) {
+            _exit(5);
+        } else if (i % PLACES == 2) {
+            EQ(pthread_create(&pthread, NULL, exit_in_pthread, NULL), 0);
+            EQ(pthread_join(pthread, NULL), 0);
+        }
+        join(start(exit_here, NULL));
     }
 }
 

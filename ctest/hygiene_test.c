@@ -260,7 +260,8 @@ static void block_and_end(void *arg)
     ended = pthread_self();
 }
 
-/* As long as it is not joined, a thread that has ended may be sent signals, which have no effect. */
+/* As long as it is not joined, a thread that has ended may be sent signals, which have no effect.
+ */
 TEST(a_signal_to_a_thread_that_has_ended_does_not_hit_the_next)
 {
     for (int i = 0; i < 300; i++) {
@@ -378,6 +379,41 @@ static void find_default_cancellation(void)
 TEST(a_thread_begins_with_cancellation_by_default)
 {
     soil_and_look_every_way(disable_cancellation, find_default_cancellation);
+}
+
+static atomic_int cleaned_up;
+
+static void clean_up(void *arg)
+{
+    (void)arg;
+    atomic_fetch_add(&cleaned_up, 1);
+}
+
+static void exit_past_cleanup(void)
+{
+    pthread_cleanup_push(clean_up, NULL);
+    PyThread_exit_thread();
+    pthread_cleanup_pop(0);
+}
+
+static void exit_with_cleanup(void)
+{
+    pthread_cleanup_push(clean_up, NULL);
+    pthread_exit(NULL);
+    pthread_cleanup_pop(0);
+}
+
+/* Frames vanish without them in PyThread_exit_thread, and with them in pthread_exit. */
+TEST(a_thread_runs_its_own_cleanup_handlers_only)
+{
+    for (int i = 1; i <= 100; i++) {
+        struct visit first = {.func = exit_past_cleanup}, second = {.func = exit_with_cleanup};
+        pythread_set_fresh_os_threads(i % 4 == 0);
+        join(start(run_visit, &first));
+        EQ(atomic_load(&cleaned_up), i - 1);
+        join(start(run_visit, &second));
+        EQ(atomic_load(&cleaned_up), i);
+    }
 }
 
 static locale_t other_locale;

@@ -12,7 +12,10 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
+
+extern char **environ;
 
 /* The library's functions, as dlsym finds them. */
 struct api {
@@ -324,6 +327,71 @@ TEST(the_library_may_come_and_go)
 {
     in_child(load_and_close, 1);
     in_child(load_and_close, 100);
+}
+
+/* ------------------------------------------------------------------------ what changed since */
+
+static atomic_bool handler_uses;
+
+static void use_in_handler(void)
+{
+    if (atomic_load(&handler_uses)) {
+        use_library(&shared);
+    }
+}
+
+/* Its handlers run before those of a library that came later. */
+static void fork_with_handlers(int started)
+{
+    EQ(pthread_atfork(use_in_handler, use_in_handler, use_in_handler), 0);
+    shared = load(RTLD_NOW);
+    if (started != 0) {
+        use_library(&shared);
+    }
+    atomic_store(&handler_uses, true);
+    for (int i = 0; i < 10; i++) {
+        fflush(NULL);
+        pid_t child = fork();
+        if (child == 0) {
+            pythread_stats stats;
+            use_library(&shared);
+            shared.get_stats(&stats);
+            EQ(stats.threads, 0);
+            EQ(stats.handles, 0);
+            LE(stats.goroutines, 20);
+            exit(0);
+        }
+        reap(child, 0);
+    }
+}
+
+TEST(fork_handlers_of_before_may_use_the_library)
+{
+    in_child(fork_with_handlers, 0);
+    in_child(fork_with_handlers, 1);
+}
+
+static void start_with_nothing(int arg)
+{
+    struct rlimit no_files = {0, 0};
+    shared = load(RTLD_NOW);
+    for (char **entry = environ; *entry != NULL; entry++) {
+        memset(*entry, 'x', strlen(*entry));
+    }
+    *environ = NULL;
+    for (int file = 0; file < 1000; file++) {
+        close(file);
+    }
+    EQ(setrlimit(RLIMIT_NOFILE, &no_files), 0);
+    for (int i = 0; i < arg; i++) {
+        use_library(&shared);
+    }
+    _exit(0);
+}
+
+TEST(threads_need_no_file_and_no_environment)
+{
+    in_child(start_with_nothing, 5);
 }
 
 /* ------------------------------------------------------------------------ plugins */

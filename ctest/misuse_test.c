@@ -85,7 +85,8 @@ TEST(a_hundred_thousand_spent_handles_are_refused)
 TEST(handles_of_the_future_are_refused)
 {
     PyThread_handle_t live = start(nothing, NULL);
-    for (int bit = 0; bit < 64; bit++) {
+    /* Not so far that the sum would come round to a handle of the past. */
+    for (int bit = 0; bit < 62; bit++) {
         for (int more = 1; more < 4; more++) {
             PyThread_handle_t guess = live + ((PyThread_handle_t)more << bit);
             EQ(PyThread_join_thread(guess), ESRCH);

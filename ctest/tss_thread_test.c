@@ -132,67 +132,70 @@ static size_t allocated_bytes(void)
     return info.uordblks + info.hblkhd;
 }
 
-static void run_threads(int count)
+static void run_in_threads(int count, void (*func)(void *))
 {
     for (int i = 0; i < count; i++) {
-        run_in_thread(set_all, NULL);
+        run_in_thread(func, NULL);
     }
 }
 
-static void check_memory_is_flat(int count)
+static void check_memory_is_flat(int count, void (*func)(void *))
 {
     create_keys();
-    run_threads(count / 5);
+    run_in_threads(count / 5, func);
     size_t before = allocated_bytes();
-    run_threads(count);
+    run_in_threads(count, func);
     /* Values left behind would be some 4 KiB for each. */
     LT(allocated_bytes(), before + 300 * (size_t)count);
 }
 
 TEST(ended_threads_leave_nothing_on_reused_os_threads)
 {
-    check_memory_is_flat(10000);
+    check_memory_is_flat(10000, set_all);
 }
 
 TEST(ended_threads_leave_nothing_on_fresh_os_threads)
 {
     pythread_set_fresh_os_threads(1);
-    check_memory_is_flat(1000);
+    check_memory_is_flat(1000, set_all);
 }
 
 static pthread_key_t key_of_program;
 static atomic_int ends;
 
-/* The thread has ended, its values with it; the OS thread may still be used. */
+/* It may come before or after the values are gone. */
 static void use_storage_at_end(void *arg)
 {
     (void)arg;
-    check_and_set(KEYS);
+    for (int i = 0; i < KEYS; i++) {
+        void *left = PyThread_tss_get(&keys[i]);
+        CHECK(left == NULL || left == value(i));
+        EQ(PyThread_tss_set(&keys[i], value(i + 1)), 0);
+        EQ_PTR(PyThread_tss_get(&keys[i]), value(i + 1));
+    }
     atomic_fetch_add(&ends, 1);
 }
 
 static void end_with_storage(void *arg)
 {
     check_and_set(KEYS);
-    EQ(pthread_setspecific(key_of_program, arg), 0);
+    EQ(pthread_setspecific(key_of_program, &ends), 0);
+    (void)arg;
 }
 
-TEST(destructors_on_a_fresh_os_thread_begin_with_empty_storage)
+TEST(destructors_on_a_fresh_os_thread_use_storage)
 {
-    create_keys();
     EQ(pthread_key_create(&key_of_program, use_storage_at_end), 0);
     pythread_set_fresh_os_threads(1);
-    for (int i = 0; i < 100; i++) {
-        run_in_thread(end_with_storage, &key_of_program);
-        EQ(atomic_load(&ends), i + 1);
-    }
+    check_memory_is_flat(1000, end_with_storage);
+    EQ(atomic_load(&ends), 1000 + 1000 / 5);
 }
 
 TEST(threads_in_the_child_of_a_fork_have_values_of_their_own)
 {
     create_keys();
     check_and_set(KEYS);
-    run_threads(10);
+    run_in_threads(10, set_all);
     pid_t child = fork();
     GE(child, 0);
     if (child == 0) {
@@ -200,7 +203,7 @@ TEST(threads_in_the_child_of_a_fork_have_values_of_their_own)
         for (int i = 0; i < KEYS; i++) {
             EQ_PTR(PyThread_tss_get(&keys[i]), value(i));
         }
-        run_threads(10);
+        run_in_threads(10, set_all);
         _exit(0);
     }
     int status;

@@ -407,7 +407,9 @@ typedef struct _Py_tss_t {
 } Py_tss_t;
 
 /* The initializer of a key: not created. */
+/* clang-format off */
 #define Py_tss_NEEDS_INIT {0, 0}
+/* clang-format on */
 
 /*
  * Allocates a key that is not created. The caller owns it and gives it back
