@@ -30,7 +30,7 @@ THREAD_LOCAL struct thread *self;
 THREAD_LOCAL PyThread_ident_t self_ident;
 /* The thread before on this OS thread blocked signals, which may be pending for it still. */
 THREAD_LOCAL bool blocked_signals;
-/* Where a thread on a carrier goes when it exits. */
+/* Where a thread goes when it exits. */
 THREAD_LOCAL jmp_buf exit_to;
 
 /*
@@ -39,6 +39,8 @@ THREAD_LOCAL jmp_buf exit_to;
  */
 static pthread_key_t end_key;
 static bool has_end_key;
+/* Whether that will be so on the calling OS thread. */
+THREAD_LOCAL bool watched;
 /* The name that the program was loaded under. */
 static char program_name[OS_NAME_SIZE];
 
@@ -74,6 +76,17 @@ static void main_ends(void)
     }
 }
 
+/* The OS thread ends with a thread on it. */
+static void end_with_os_thread(void)
+{
+    /* In the child of a fork there is no carrier. */
+    if (!self->own_pthread &&
+        atomic_load_explicit(&self->epoch, memory_order_relaxed) == fork_epoch()) {
+        carrier_lost();
+    }
+    thread_end(self);
+}
+
 /*
  * The OS thread ends with a thread on it. One of its own: this is how it ends, in the last round of
  * destructors, so that the program's have run before the join returns. A carrier: the thread has
@@ -90,12 +103,7 @@ static void os_thread_ends(void *round)
         return;
     }
     if (self != NULL) {
-        /* In the child of a fork there is no carrier. */
-        if (!self->own_pthread &&
-            atomic_load_explicit(&self->epoch, memory_order_relaxed) == fork_epoch()) {
-            carrier_lost();
-        }
-        thread_end(self);
+        end_with_os_thread();
     }
     if (is_main) {
         main_ends();
@@ -103,9 +111,9 @@ static void os_thread_ends(void *round)
 }
 
 /* Has os_thread_ends run when the calling OS thread ends. */
-static bool watch_end(void)
+static void watch_end(void)
 {
-    return has_end_key && pthread_setspecific(end_key, (void *)1) == 0;
+    watched = has_end_key && pthread_setspecific(end_key, (void *)1) == 0;
 }
 
 /* Of the threads here the child of a fork has one at most, the one that forked. */
@@ -157,6 +165,28 @@ void thread_carrier_begins(void)
     }
 }
 
+static void end_unwatched(void *unused)
+{
+    (void)unused;
+    if (!watched) {
+        end_with_os_thread();
+    }
+}
+
+/*
+ * Runs the thread's function, which may not return. It may exit, past cleanup handlers, which the
+ * C library knows by their frames: those since ours vanish when ours is taken out. Or its OS thread
+ * may end, of which this handler is told where os_thread_ends is not.
+ */
+static void run_func(struct thread *thread)
+{
+    pthread_cleanup_push(end_unwatched, NULL);
+    if (_setjmp(exit_to) == 0) {
+        thread->func(thread->arg);
+    }
+    pthread_cleanup_pop(0);
+}
+
 void thread_run(struct thread *thread)
 {
     self = thread;
@@ -168,9 +198,7 @@ void thread_run(struct thread *thread)
     }
     os_set_signal_mask(thread->mask);
     errno = 0;
-    if (_setjmp(exit_to) == 0) {
-        thread->func(thread->arg);
-    }
+    run_func(thread);
     if (epoch != fork_epoch()) {
         /* It forked and came back in the child, where there is no carrier to return to. */
         pthread_exit(NULL);
@@ -182,22 +210,16 @@ void thread_run(struct thread *thread)
     thread_end(self);
 }
 
-static void end_unless(void *watched)
-{
-    if (!*(bool *)watched) {
-        thread_end(self);
-    }
-}
-
 static void *run_own(void *arg)
 {
     self = arg;
     self_ident = self->ident;
     os_set_name(program_name);
-    bool watched = watch_end();
-    pthread_cleanup_push(end_unless, &watched);
-    self->func(self->arg);
-    pthread_cleanup_pop(1);
+    watch_end();
+    run_func(self);
+    if (!watched) {
+        thread_end(self);
+    }
     return NULL;
 }
 
@@ -220,9 +242,7 @@ static PyThread_ident_t start(void (*func)(void *), void *arg, PyThread_handle_t
     thread->ident = ident;
     thread->func = func;
     thread->arg = arg;
-    /* Where the end of an OS thread is not to be seen, no carrier could be missed. */
-    thread->own_pthread =
-        !has_end_key || atomic_load_explicit(&fresh_os_threads, memory_order_relaxed) != 0;
+    thread->own_pthread = atomic_load_explicit(&fresh_os_threads, memory_order_relaxed) != 0;
     thread->float_mode = os_float_mode();
     thread->mask = os_signal_mask();
     bool started = !thread->own_pthread && carrier_start(thread);
@@ -384,7 +404,7 @@ unsigned long PyThread_get_thread_native_id(void)
 
 void PyThread_exit_thread(void)
 {
-    if (self == NULL || self->own_pthread) {
+    if (self == NULL) {
         pthread_exit(NULL);
     }
     _longjmp(exit_to, 1);

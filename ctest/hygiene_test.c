@@ -408,7 +408,6 @@ TEST(a_thread_runs_its_own_cleanup_handlers_only)
 {
     for (int i = 1; i <= 100; i++) {
         struct visit first = {.func = exit_past_cleanup}, second = {.func = exit_with_cleanup};
-        pythread_set_fresh_os_threads(i % 4 == 0);
         join(start(run_visit, &first));
         EQ(atomic_load(&cleaned_up), i - 1);
         join(start(run_visit, &second));
