@@ -69,13 +69,13 @@ bool memory_is_held(size_t size)
     return atomic_load_explicit(&whole, memory_order_relaxed) == size;
 }
 
-/* With the mutex. Whether what is held back does for the size, in which it may lack an eighth. */
-static bool fill_space(size_t size)
+/* With the mutex. Makes what is held back as large as asked for. Whether it is enough. */
+static bool fill_space(size_t size, size_t enough)
 {
     if (space_size > size && __real_munmap(space + size, space_size - size) == 0) {
         space_size = size;
     }
-    if (space_size < size - size / 8) {
+    if (space_size < size) {
         char *new =
             __real_mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (new != MAP_FAILED) {
@@ -84,15 +84,15 @@ static bool fill_space(size_t size)
             space_size = size;
         }
     }
-    return size - size / 8 <= space_size && space_size <= size;
+    return enough <= space_size && space_size <= size;
 }
 
-bool memory_hold(size_t size)
+bool memory_hold(size_t size, size_t enough)
 {
     pthread_mutex_lock(&mutex);
     if (!memory_is_held(size)) {
         give_mappings();
-        if (fill_space(size) && hold_mappings()) {
+        if (fill_space(size, enough) && hold_mappings()) {
             atomic_store_explicit(&whole, size, memory_order_relaxed);
         } else {
             give_mappings();

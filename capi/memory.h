@@ -5,9 +5,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Has so much address space be held back, and what else the runtime asks for. False when it is not
-   to be had. */
-bool memory_hold(size_t size);
+/*
+ * Has address space of a size be held back, or what is left of it if that is enough, and what else
+ * the runtime asks for. False when it is not to be had.
+ */
+bool memory_hold(size_t size, size_t enough);
 
 /* Whether it is. */
 bool memory_is_held(size_t size);

@@ -585,7 +585,7 @@ static void check_mappings(long left)
 
 TEST(starts_fail_without_mappings_and_work_again)
 {
-    const long left[] = {0, 1, 10, 70, 120, 140, 160, 250};
+    const long left[] = {0, 10, 70, 130, 140, 200};
     for (size_t i = 0; i < sizeof left / sizeof *left; i++) {
         in_child(check_mappings, left[i]);
         in_child(check_mappings, -left[i] - 1);
