@@ -17,6 +17,7 @@
 #define _GNU_SOURCE
 #include "reserve.h"
 
+#include "args.h"
 #include "carrier.h"
 #include "fork.h"
 #include "memory.h"
@@ -68,8 +69,12 @@ THREAD_LOCAL struct spare *busy;
 /* How many OS threads wait in reserve at most when carriers go. */
 enum { KEPT = 64 };
 
-/* Address space that the runtime takes to start, and afterwards between one start and the next. */
-enum { START_SPACE = 3 << 29, HEAP_SPACE = 160 << 20 };
+/*
+ * Address space that the runtime can take to start, and afterwards. Of the latter the most is for
+ * room for its heap to grow, once, since there are so many goroutines at most; so with little left
+ * it has that room.
+ */
+enum { START_SPACE = 3 << 29, HEAP_SPACE = 160 << 20, SPACE_LEFT = 16 << 20 };
 
 /*
  * OS threads that Go can need beside those of carriers and one for each processor: its monitor,
@@ -263,17 +268,24 @@ static bool add_spares(long needed)
     return has;
 }
 
+/* Acquire: pairs with the release in reserve_runtime_runs. */
+static size_t space_for_go(void)
+{
+    return atomic_load_explicit(&runtime_started, memory_order_acquire) ? HEAP_SPACE : START_SPACE;
+}
+
+static bool hold_memory(void)
+{
+    size_t space = space_for_go();
+    return memory_hold(space, space == HEAP_SPACE ? SPACE_LEFT : space);
+}
+
 void reserve_runtime_runs(void)
 {
     /* Release: what it took to start was taken before less is held back. */
     atomic_store_explicit(&runtime_started, true, memory_order_release);
-    memory_hold(HEAP_SPACE);
-}
-
-/* Acquire: see above. */
-static size_t space_for_go(void)
-{
-    return atomic_load_explicit(&runtime_started, memory_order_acquire) ? HEAP_SPACE : START_SPACE;
+    hold_memory();
+    args_after_runtime();
 }
 
 bool reserve_has_started_go(void)
@@ -293,7 +305,7 @@ bool reserve_fill(void)
     /* What OS threads for Go begin with: signals are the host's business. */
     uint64_t mask = os_set_signal_mask(OS_ALL_SIGNALS);
     pthread_mutex_lock(&mutex);
-    bool room = add_spares(carrier_need() + FOR_GO) && memory_hold(space_for_go());
+    bool room = add_spares(carrier_need() + FOR_GO) && hold_memory();
     bool starts = room && !reserve_has_started_go();
     if (starts) {
         /* Said before it is so: a child forked from now on has no runtime, and will not have one.
@@ -304,6 +316,7 @@ bool reserve_fill(void)
     }
     pthread_mutex_unlock(&mutex);
     if (starts) {
+        args_before_runtime();
         /* Not NULL: those for Go are there, and Go is not. */
         call(take_spare(), runtime_func, runtime_arg);
     }
