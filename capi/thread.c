@@ -30,8 +30,9 @@ THREAD_LOCAL struct thread *self;
 THREAD_LOCAL PyThread_ident_t self_ident;
 /* The thread before on this OS thread blocked signals, which may be pending for it still. */
 THREAD_LOCAL bool blocked_signals;
-/* Where a thread goes when it exits. */
+/* Where a thread goes when it exits, as long as it is in its function. */
 THREAD_LOCAL jmp_buf exit_to;
+THREAD_LOCAL bool in_func;
 
 /*
  * Its destructor runs when an OS thread ends; its value counts the rounds of destructors. It is
@@ -170,9 +171,10 @@ void thread_carrier_begins(void)
     }
 }
 
-static void end_unwatched(void *unused)
+static void os_thread_begins_to_end(void *unused)
 {
     (void)unused;
+    in_func = false;
     if (!watched) {
         end_with_os_thread();
     }
@@ -185,10 +187,12 @@ static void end_unwatched(void *unused)
  */
 static void run_func(struct thread *thread)
 {
-    pthread_cleanup_push(end_unwatched, NULL);
+    pthread_cleanup_push(os_thread_begins_to_end, NULL);
+    in_func = true;
     if (_setjmp(exit_to) == 0) {
         thread->func(thread->arg);
     }
+    in_func = false;
     pthread_cleanup_pop(0);
 }
 
@@ -409,7 +413,7 @@ unsigned long PyThread_get_thread_native_id(void)
 
 void PyThread_exit_thread(void)
 {
-    if (self == NULL) {
+    if (!in_func) {
         pthread_exit(NULL);
     }
     _longjmp(exit_to, 1);

@@ -196,6 +196,30 @@ TEST(destructors_run_in_rounds)
     }
 }
 
+static void exit_in_destructor(void *arg)
+{
+    EQ_PTR(arg, &pthread_key);
+    count(&destructions);
+    PyThread_exit_thread();
+}
+
+static void set_value(void *how)
+{
+    EQ(pthread_setspecific(pthread_key, &pthread_key), 0);
+    end(*(enum end *)how);
+}
+
+TEST(a_destructor_may_exit)
+{
+    EQ(pthread_key_create(&pthread_key, exit_in_destructor), 0);
+    pythread_set_fresh_os_threads(1);
+    for (int i = 1; i <= 100; i++) {
+        enum end how = i % 2 == 0 ? BY_RETURN : BY_EXIT_THREAD;
+        join(start(set_value, &how));
+        EQ(atomic_load(&destructions), i);
+    }
+}
+
 static void fill_keys(void *how)
 {
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
