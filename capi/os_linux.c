@@ -112,7 +112,8 @@ int os_processors(void)
     if (count == 0) {
         cpu_set_t set;
         int saved = errno;
-        count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+        /* The first thread's: the caller may be one of several that are bound to one each. */
+        count = sched_getaffinity(getpid(), sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
         errno = saved;
         atomic_store_explicit(&known, count, memory_order_relaxed);
     }

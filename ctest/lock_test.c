@@ -574,6 +574,7 @@ static void wait_for_release(int signal)
     int expected = 0;
     if (atomic_compare_exchange_strong(&handler_state, &expected, 1)) {
         while (atomic_load(&handler_state) == 1) {
+            sched_yield();
         }
     }
 }
@@ -585,7 +586,7 @@ TEST(success_beats_a_signal)
         test_skip("ThreadSanitizer runs handlers later");
     }
     handle_signal(wait_for_release, 0);
-    for (int i = 0; i < 50; i++) {
+    for (int i = 0; i < 20; i++) {
         PyThread_type_lock lock = new_held_lock();
         struct waiter waiter;
         atomic_store(&handler_state, 0);
@@ -712,7 +713,7 @@ static void go_on_with_lock(void *arg)
 
 TEST(a_child_goes_on_with_a_lock_that_others_wait_for)
 {
-    enum { THREADS = 6, FORKS = 100 / SLOWER };
+    enum { THREADS = 6, FORKS = 50 / SLOWER };
     pthread_t threads[THREADS];
     shared_lock = new_lock();
     for (intptr_t i = 0; i < THREADS; i++) {
