@@ -17,8 +17,10 @@
 #include "reserve.h"
 #include "signals.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/queue.h>
 #include <time.h>
 
 atomic_long carrier_count;
@@ -27,6 +29,16 @@ atomic_long carrier_count;
 static pthread_mutex_t mutex = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
 static struct thread *first, **last = &first;
 static long coming;
+
+/* A carrier that sleeps until it is called. */
+struct parked {
+    LIST_ENTRY(parked) link;
+    atomic_uint called;
+};
+
+static LIST_HEAD(, parked) parked;
+static long parked_count;
+
 /* The length of the queue: changed under the mutex, but watched by a carrier that lingers. */
 static atomic_long queued;
 
@@ -35,23 +47,42 @@ static long starting;
 
 /* How many carriers are on their way at most. With one, many threads that all block would get
    theirs one after the other; more than a few come in vain where threads are short. */
-enum { COMING = 8 };
+enum { COMING = 4 };
 
-/* How long a carrier with nothing to run waits for another start before it goes back to Go: about
-   as long as it would take to wake one. */
-enum { LINGER_NS = 20000 };
+/*
+ * How long a carrier with nothing to run spins for another start: about as long as it takes to wake
+ * one. How long it is parked then before it goes back to Go, from where the way is longer: one
+ * system call wakes it here.
+ */
+enum { LINGER_NS = 20000, PARK_NS = 100000000 };
 
-/* With the mutex: counts as coming, and returns, how many carriers are to be sent for. */
-static long send_for(void)
+/* Carriers to be sent for: those to be woken, and the number of new ones. */
+struct wanted {
+    int woken;
+    atomic_uint *words[COMING];
+    long missing;
+};
+
+/* With the mutex: counts as coming, and returns, the carriers to be sent for. */
+static struct wanted send_for(void)
 {
+    struct wanted wanted = {0};
     long waiting = atomic_load_explicit(&queued, memory_order_relaxed);
-    long missing = (waiting < COMING ? waiting : COMING) - coming;
-    if (missing <= 0) {
-        return 0;
+    long more = (waiting < COMING ? waiting : COMING) - coming;
+    if (more > 0) {
+        coming += more;
+        for (; more > 0 && !LIST_EMPTY(&parked); more--) {
+            /* The one that parked last: its cache may be warm, and the others come to go. */
+            struct parked *carrier = LIST_FIRST(&parked);
+            LIST_REMOVE(carrier, link);
+            parked_count--;
+            atomic_store_explicit(&carrier->called, 1, memory_order_relaxed);
+            wanted.words[wanted.woken++] = &carrier->called;
+        }
+        wanted.missing = more;
+        atomic_fetch_add_explicit(&carrier_count, more, memory_order_relaxed);
     }
-    coming += missing;
-    atomic_fetch_add_explicit(&carrier_count, missing, memory_order_relaxed);
-    return missing;
+    return wanted;
 }
 
 /*
@@ -65,11 +96,14 @@ enum { GOROUTINES = 256 };
  * that they need, idle, as there are enough of both; and where Go was not started all are in
  * reserve.
  */
-static void send(long carriers)
+static void send(const struct wanted *wanted)
 {
     struct signals host;
     long goroutines = 0;
-    for (; carriers > 0; carriers--) {
+    for (int i = 0; i < wanted->woken; i++) {
+        os_wake(wanted->words[i], 1);
+    }
+    for (long carriers = wanted->missing; carriers > 0; carriers--) {
         bool pthread = atomic_load_explicit(&carrier_count, memory_order_relaxed) > GOROUTINES ||
                        !reserve_has_started_go();
         goroutines += !pthread || !reserve_run_carrier();
@@ -81,12 +115,26 @@ static void send(long carriers)
     }
 }
 
-/* With the mutex. A carrier on its way to a thread in the queue is counted already. */
+static long long now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+/* With the mutex. How many more carriers are on their way or parked than there are threads in the
+   queue for. */
+static long free_carriers(void)
+{
+    return coming + parked_count - atomic_load_explicit(&queued, memory_order_relaxed);
+}
+
+/* With the mutex. The same before and after a free carrier goes: there is one less, and one more to
+   send for. */
 static long need(void)
 {
-    long waiting = atomic_load_explicit(&queued, memory_order_relaxed) - coming;
-    return atomic_load_explicit(&carrier_count, memory_order_relaxed) + starting +
-           (waiting > 0 ? waiting : 0);
+    long more = starting - free_carriers();
+    return atomic_load_explicit(&carrier_count, memory_order_relaxed) + (more > 0 ? more : 0);
 }
 
 long carrier_need(void)
@@ -97,39 +145,30 @@ long carrier_need(void)
     return needed;
 }
 
-/* With the mutex. Whether more carriers are on their way than will find a thread in the queue. */
-static bool carrier_is_free(void)
-{
-    return coming > atomic_load_explicit(&queued, memory_order_relaxed);
-}
-
 /* How long a starter that is ahead of the carriers waits for them: as long as it takes to make an
    OS thread, which it may save. */
 enum { CATCH_UP_NS = 30000 };
 
 /*
- * With the mutex, which it gives up meanwhile: lets the carriers catch up with the starts. Whether
- * there is room then. Where there is not, since threads block, the next starts do without, the more
- * of them the oftener that is so.
+ * With the mutex, which it gives up meanwhile: lets the carriers catch up with the starts, half of
+ * the way, so that the next starts need not wait. Whether there is room then. Where there is not,
+ * since threads block, the next starts do without, the more of them the oftener that is so.
  */
 static bool catch_up(void)
 {
     static int skipped, in_vain;
-    if (atomic_load_explicit(&queued, memory_order_relaxed) == 0 || skipped++ < in_vain) {
+    long waiting = atomic_load_explicit(&queued, memory_order_relaxed);
+    if (waiting == 0 || skipped++ < in_vain) {
         return false;
     }
-    bool room = false;
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    long long begin = now.tv_sec * 1000000000LL + now.tv_nsec, ns = begin;
-    while (!room && ns - begin < CATCH_UP_NS) {
-        pthread_mutex_unlock(&mutex);
+    pthread_mutex_unlock(&mutex);
+    long long deadline = now_ns() + CATCH_UP_NS;
+    do {
         sched_yield();
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        ns = now.tv_sec * 1000000000LL + now.tv_nsec;
-        pthread_mutex_lock(&mutex);
-        room = carrier_is_free() || reserve_suffices(need());
-    }
+    } while (atomic_load_explicit(&queued, memory_order_relaxed) > waiting / 2 &&
+             now_ns() < deadline);
+    pthread_mutex_lock(&mutex);
+    bool room = free_carriers() > 0 || reserve_suffices(need());
     skipped = 0;
     in_vain = room ? 0 : in_vain < 64 ? 2 * in_vain + 1 : in_vain;
     return room;
@@ -137,31 +176,29 @@ static bool catch_up(void)
 
 bool carrier_start(struct thread *thread)
 {
-    long missing = 0;
+    struct wanted wanted = {0};
     if (!reserve_has_go()) {
         return false;
     }
     thread->next = NULL;
     pthread_mutex_lock(&mutex);
     starting++;
-    bool room = carrier_is_free() || reserve_suffices(need()) || catch_up();
+    bool room = free_carriers() > 0 || reserve_suffices(need()) || catch_up();
     if (!room) {
         pthread_mutex_unlock(&mutex);
         room = reserve_fill();
         pthread_mutex_lock(&mutex);
-        room = room || carrier_is_free();
+        room = room || free_carriers() > 0;
     }
     starting--;
     if (room) {
         *last = thread;
         last = &thread->next;
         atomic_fetch_add_explicit(&queued, 1, memory_order_relaxed);
-        missing = send_for();
+        wanted = send_for();
     }
     pthread_mutex_unlock(&mutex);
-    if (missing > 0) {
-        send(missing);
-    }
+    send(&wanted);
     return room;
 }
 
@@ -173,29 +210,56 @@ static void linger(void)
     }
 }
 
-/* The next thread for the calling carrier, which counts as coming; NULL when it is to go. */
+/* With the mutex, which it gives up meanwhile: sleeps a while. Whether it was called. */
+static bool park(void)
+{
+    struct parked self = {.called = 0};
+    long long end = now_ns() + PARK_NS;
+    struct timespec deadline = {end / 1000000000, end % 1000000000};
+    LIST_INSERT_HEAD(&parked, &self, link);
+    parked_count++;
+    pthread_mutex_unlock(&mutex);
+    while (atomic_load_explicit(&self.called, memory_order_relaxed) == 0 &&
+           os_wait(&self.called, 0, &deadline) != ETIMEDOUT) {
+    }
+    pthread_mutex_lock(&mutex);
+    bool called = atomic_load_explicit(&self.called, memory_order_relaxed) != 0;
+    if (!called) {
+        LIST_REMOVE(&self, link);
+        parked_count--;
+    }
+    return called;
+}
+
+/* With the mutex. The next thread for the calling carrier, which counts as coming; NULL when it is
+   to go. */
 static struct thread *take(void)
 {
     bool lingered = false;
-    for (;;) {
-        struct thread *thread = first;
-        if (thread != NULL) {
-            first = thread->next;
-            if (first == NULL) {
-                last = &first;
-            }
-            atomic_fetch_sub_explicit(&queued, 1, memory_order_relaxed);
+    while (first == NULL) {
+        if (coming == 1 && !lingered) {
+            /* Alone. */
+            pthread_mutex_unlock(&mutex);
+            linger();
+            pthread_mutex_lock(&mutex);
+            lingered = true;
+            continue;
         }
-        if (thread != NULL || lingered || coming > 1) {
-            coming--;
-            return thread;
+        coming--;
+        /* Those of the reserve have their place to sleep there. */
+        if (reserve_has_carrier() || !park()) {
+            return NULL;
         }
-        /* Alone, and nothing to do. */
-        pthread_mutex_unlock(&mutex);
-        linger();
-        lingered = true;
-        pthread_mutex_lock(&mutex);
+        lingered = false;
     }
+    struct thread *thread = first;
+    first = thread->next;
+    if (first == NULL) {
+        last = &first;
+    }
+    atomic_fetch_sub_explicit(&queued, 1, memory_order_relaxed);
+    coming--;
+    return thread;
 }
 
 void carrier_run(void)
@@ -206,11 +270,9 @@ void carrier_run(void)
     thread_carrier_begins();
     pthread_mutex_lock(&mutex);
     while ((thread = take()) != NULL) {
-        long missing = send_for();
+        struct wanted wanted = send_for();
         pthread_mutex_unlock(&mutex);
-        if (missing > 0) {
-            send(missing);
-        }
+        send(&wanted);
         thread_run(thread);
         pthread_mutex_lock(&mutex);
         coming++;
@@ -259,6 +321,8 @@ void carrier_after_fork(void)
     first = NULL;
     last = &first;
     coming = 0;
+    LIST_INIT(&parked);
+    parked_count = 0;
     atomic_store_explicit(&queued, 0, memory_order_relaxed);
     starting = 0;
     atomic_store_explicit(&carrier_count, 0, memory_order_relaxed);

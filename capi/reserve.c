@@ -330,6 +330,11 @@ bool reserve_has_go(void)
     return epoch == 0 || epoch == fork_epoch();
 }
 
+bool reserve_has_carrier(void)
+{
+    return busy != NULL;
+}
+
 void reserve_lost(void)
 {
     if (busy != NULL) {

@@ -29,6 +29,9 @@ bool reserve_fill(void);
 /* Has an OS thread in reserve be a carrier, and come back. False when there is none. */
 bool reserve_run_carrier(void);
 
+/* Whether the calling carrier is one of these. */
+bool reserve_has_carrier(void);
+
 /* Ends some OS threads of the reserve, where very many wait there: starts were too far ahead. */
 void reserve_trim(void);
 
