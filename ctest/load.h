@@ -1,0 +1,262 @@
+/*
+ * load.h - the library under load for a given time: threads in sequence, detached ones, and all
+ * that threads do mixed. What is asked: nothing is lost, resident memory and OS threads stay what
+ * they were once warm, and in the end nothing is left. load_test.c does it for some seconds,
+ * load_stress_test.c for as long as wanted.
+ */
+#ifndef LOAD_H
+#define LOAD_H
+
+#include "pythread.h"
+#include "test.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+static atomic_llong load_counter;
+
+static inline long load_status(const char *field)
+{
+    char line[200];
+    long value = -1;
+    size_t length = strlen(field);
+    FILE *status = fopen("/proc/self/status", "r");
+    CHECK(status != NULL);
+    while (value < 0 && fgets(line, sizeof line, status) != NULL) {
+        if (strncmp(line, field, length) == 0 && line[length] == ':') {
+            value = atol(line + length + 1);
+        }
+    }
+    fclose(status);
+    GE(value, 0);
+    return value;
+}
+
+/*
+ * The windows of a load: after the first few, which warm up, none may need more memory than the
+ * first one after them did, but for what an allocator or a page cache moves by.
+ */
+struct load_windows {
+    int number;
+    long resident;
+};
+
+enum { LOAD_WINDOWS = 10, LOAD_WARM = 3, LOAD_KIB = 4096, LOAD_OS_THREADS = 128 };
+
+/* At the end of each window, with at most so many threads alive at once so far. */
+static inline void load_check_window(struct load_windows *windows, long alive)
+{
+    pythread_stats stats;
+    long resident = load_status("VmRSS");
+    if (windows->number == LOAD_WARM) {
+        windows->resident = resident;
+    }
+    if (windows->number > LOAD_WARM) {
+        LE(resident - windows->resident, LOAD_KIB);
+    }
+    pythread_get_stats(&stats);
+    LE(stats.os_threads, alive + LOAD_OS_THREADS);
+    LE(load_status("Threads"), alive + 2 * LOAD_OS_THREADS);
+    windows->number++;
+}
+
+/* At the end of a load in which at most so many threads were alive at once. */
+static inline void load_check_nothing_is_left(long alive)
+{
+    pythread_stats stats;
+    for (int i = 0; i < 20000; i++) {
+        pythread_get_stats(&stats);
+        if (stats.goroutines == 0 && stats.threads == 0) {
+            break;
+        }
+        sleep_ms(1);
+    }
+    EQ(stats.goroutines, 0);
+    EQ(stats.threads, 0);
+    EQ(stats.handles, 0);
+    LE(stats.os_threads, alive + LOAD_OS_THREADS);
+}
+
+static inline void load_count(void *arg)
+{
+    (void)arg;
+    atomic_fetch_add_explicit(&load_counter, 1, memory_order_relaxed);
+}
+
+/* Starts and joins one thread after the other, for so long or so many. */
+static inline void load_sequence(int seconds, long long most)
+{
+    struct load_windows windows = {0};
+    long long begin = monotonic_ns(), threads = 0;
+    while (windows.number < LOAD_WINDOWS) {
+        long long end = begin + (windows.number + 1) * (seconds * 1000000000LL / LOAD_WINDOWS);
+        long long last = (windows.number + 1) * (most / LOAD_WINDOWS);
+        while (threads < last && monotonic_ns() < end) {
+            PyThread_ident_t ident;
+            PyThread_handle_t handle;
+            EQ(PyThread_start_joinable_thread(load_count, NULL, &ident, &handle), 0);
+            EQ(PyThread_join_thread(handle), 0);
+            threads++;
+        }
+        load_check_window(&windows, 1);
+    }
+    EQ(atomic_load(&load_counter), threads);
+    load_check_nothing_is_left(1);
+    printf("%lld threads in %lld ms\n", threads, (monotonic_ns() - begin) / 1000000);
+}
+
+/* Starts detached threads, a bounded number of them alive at once, for so long or so many. */
+static inline void load_detached(int seconds, long long most)
+{
+    enum { ALIVE = 100 };
+    struct load_windows windows = {0};
+    long long begin = monotonic_ns(), threads = 0;
+    while (windows.number < LOAD_WINDOWS) {
+        long long end = begin + (windows.number + 1) * (seconds * 1000000000LL / LOAD_WINDOWS);
+        long long last = (windows.number + 1) * (most / LOAD_WINDOWS);
+        while (threads < last && monotonic_ns() < end) {
+            while (threads - atomic_load(&load_counter) >= ALIVE) {
+                sched_yield();
+            }
+            NE(PyThread_start_new_thread(load_count, NULL), PYTHREAD_INVALID_THREAD_ID);
+            threads++;
+        }
+        load_check_window(&windows, ALIVE);
+    }
+    load_check_nothing_is_left(ALIVE);
+    EQ(atomic_load(&load_counter), threads);
+    printf("%lld threads in %lld ms\n", threads, (monotonic_ns() - begin) / 1000000);
+}
+
+enum { LOAD_STARTERS = 4, LOAD_CHILDREN = 16, LOAD_LOCKS = 5, LOAD_KEYS = 5 };
+/* The starters, all that they start at once, and as many again of those detached before. */
+enum { LOAD_ALIVE = LOAD_STARTERS + 2 * 2 * LOAD_STARTERS * LOAD_CHILDREN };
+
+static PyThread_type_lock load_locks[LOAD_LOCKS];
+/* Guarded by the lock of the same number. */
+static long long load_guarded[LOAD_LOCKS];
+static Py_tss_t load_keys[LOAD_KEYS];
+static atomic_llong load_guarded_sum, load_started;
+static atomic_int load_stopped;
+
+/* One thread's work: every call that threads make of locks and storage, and every way to end. */
+static inline void load_work(void *arg)
+{
+    uintptr_t number = (uintptr_t)arg;
+    Py_tss_t own = Py_tss_NEEDS_INIT;
+    EQ(PyThread_tss_create(&own), 0);
+    EQ_PTR(PyThread_tss_get(&own), NULL);
+    EQ(PyThread_tss_set(&own, &own), 0);
+    for (uintptr_t i = 0; i < LOAD_KEYS; i++) {
+        EQ_PTR(PyThread_tss_get(&load_keys[i]), NULL);
+        EQ(PyThread_tss_set(&load_keys[i], (void *)(number + i)), 0);
+    }
+    for (uintptr_t i = 0; i < LOAD_LOCKS; i++) {
+        uintptr_t lock = (number + i) % LOAD_LOCKS;
+        int acquired;
+        switch ((number + i) % 4) {
+        case 0:
+            acquired = PyThread_acquire_lock(load_locks[lock], WAIT_LOCK);
+            break;
+        case 1:
+            acquired = PyThread_acquire_lock(load_locks[lock], NOWAIT_LOCK);
+            break;
+        case 2:
+            acquired = PyThread_acquire_lock_timed(load_locks[lock], 20, 0) == PY_LOCK_ACQUIRED;
+            break;
+        default:
+            acquired = PyThread_acquire_lock_timed(load_locks[lock], -1, 1) == PY_LOCK_ACQUIRED;
+        }
+        if (acquired) {
+            load_guarded[lock]++;
+            if (number % 64 == 0) {
+                sched_yield();
+            }
+            PyThread_release_lock(load_locks[lock]);
+            atomic_fetch_add_explicit(&load_guarded_sum, 1, memory_order_relaxed);
+        }
+    }
+    for (uintptr_t i = 0; i < LOAD_KEYS; i++) {
+        EQ_PTR(PyThread_tss_get(&load_keys[i]), (void *)(number + i));
+    }
+    EQ_PTR(PyThread_tss_get(&own), &own);
+    PyThread_tss_delete(&own);
+    load_count(NULL);
+    if (number % 3 == 0) {
+        PyThread_exit_thread();
+    }
+}
+
+/* Starts threads a few at a time, joins or detaches them. */
+static inline void load_start_on(void *arg)
+{
+    PyThread_ident_t ident;
+    PyThread_handle_t children[LOAD_CHILDREN];
+    uintptr_t number = 0;
+    (void)arg;
+    while (atomic_load(&load_stopped) == 0) {
+        if (atomic_load(&load_started) - atomic_load(&load_counter) > LOAD_ALIVE / 2) {
+            sched_yield();
+            continue;
+        }
+        atomic_fetch_add(&load_started, LOAD_CHILDREN);
+        for (int i = 0; i < LOAD_CHILDREN; i++) {
+            EQ(PyThread_start_joinable_thread(load_work, (void *)number++, &ident, &children[i]),
+               0);
+        }
+        for (int i = 0; i < LOAD_CHILDREN; i++) {
+            if (i % 8 == 7) {
+                EQ(PyThread_detach_thread(children[i]), 0);
+            } else {
+                EQ(PyThread_join_thread(children[i]), 0);
+            }
+        }
+    }
+}
+
+static inline void *load_start_on_pthread(void *arg)
+{
+    load_start_on(arg);
+    return NULL;
+}
+
+/* Threads and pthreads that start threads, which use locks and storage, for so long. */
+static inline void load_mixed(int seconds)
+{
+    struct load_windows windows = {0};
+    PyThread_ident_t ident;
+    PyThread_handle_t threads[LOAD_STARTERS];
+    pthread_t pthreads[LOAD_STARTERS];
+    long long guarded = 0;
+    for (int i = 0; i < LOAD_LOCKS; i++) {
+        load_locks[i] = PyThread_allocate_lock();
+        CHECK(load_locks[i] != NULL);
+    }
+    for (int i = 0; i < LOAD_KEYS; i++) {
+        EQ(PyThread_tss_create(&load_keys[i]), 0);
+    }
+    for (int i = 0; i < LOAD_STARTERS; i++) {
+        EQ(PyThread_start_joinable_thread(load_start_on, NULL, &ident, &threads[i]), 0);
+        EQ(pthread_create(&pthreads[i], NULL, load_start_on_pthread, NULL), 0);
+    }
+    while (windows.number < LOAD_WINDOWS) {
+        sleep_ms(seconds * 1000L / LOAD_WINDOWS);
+        load_check_window(&windows, LOAD_ALIVE);
+    }
+    atomic_store(&load_stopped, 1);
+    for (int i = 0; i < LOAD_STARTERS; i++) {
+        EQ(PyThread_join_thread(threads[i]), 0);
+        EQ(pthread_join(pthreads[i], NULL), 0);
+    }
+    load_check_nothing_is_left(LOAD_ALIVE);
+    EQ(atomic_load(&load_counter), atomic_load(&load_started));
+    for (int i = 0; i < LOAD_LOCKS; i++) {
+        EQ(PyThread_acquire_lock(load_locks[i], NOWAIT_LOCK), 1);
+        PyThread_free_lock(load_locks[i]);
+        guarded += load_guarded[i];
+    }
+    EQ(guarded, atomic_load(&load_guarded_sum));
+    printf("%lld threads in %d s\n", atomic_load(&load_started), seconds);
+}
+
+#endif
