@@ -93,8 +93,8 @@ enum { GOROUTINES = 256 };
 
 /*
  * Has carriers start, which send_for has counted. Where no OS thread is in reserve Go has those
- * that they need, idle, as there are enough of both; and where Go was not started all are in
- * reserve.
+ * that they need, idle, as there are enough of both; and where Go does not run yet all that are not
+ * carriers are in reserve.
  */
 static void send(const struct wanted *wanted)
 {
@@ -105,7 +105,7 @@ static void send(const struct wanted *wanted)
     }
     for (long carriers = wanted->missing; carriers > 0; carriers--) {
         bool pthread = atomic_load_explicit(&carrier_count, memory_order_relaxed) > GOROUTINES ||
-                       !reserve_has_started_go();
+                       !reserve_go_runs();
         goroutines += !pthread || !reserve_run_carrier();
     }
     if (goroutines > 0) {
@@ -129,12 +129,13 @@ static long free_carriers(void)
     return coming + parked_count - atomic_load_explicit(&queued, memory_order_relaxed);
 }
 
-/* With the mutex. The same before and after a free carrier goes: there is one less, and one more to
-   send for. */
+/* With the mutex. Free carriers may go before a start that waits for the reserve comes to them, and
+   their OS threads be on the way back then: such a start is counted in full. */
 static long need(void)
 {
-    long more = starting - free_carriers();
-    return atomic_load_explicit(&carrier_count, memory_order_relaxed) + (more > 0 ? more : 0);
+    long more = -free_carriers();
+    return atomic_load_explicit(&carrier_count, memory_order_relaxed) + starting +
+           (more > 0 ? more : 0);
 }
 
 long carrier_need(void)

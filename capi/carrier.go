@@ -22,8 +22,8 @@ func init() {
 	// The limit on threads is the system's alone; reserve.c keeps to it.
 	debug.SetMaxThreads(math.MaxInt32)
 	runtime.GOMAXPROCS(C.RESERVE_PROCESSORS)
-	C.reserve_runtime_runs()
 	C.carrier_go_began()
+	C.reserve_runtime_runs()
 }
 
 // carry runs started C threads until there is none.

@@ -11,8 +11,9 @@
  *
  * The runtime itself is started by the first start, not when the library is
  * loaded: a process that starts no thread pays nothing, and the child of its
- * fork has a whole library. A child of a process whose runtime runs has no
- * scheduler, and never enters Go.
+ * fork has a whole library. It starts beside the first threads, which do not
+ * wait for it: until it runs the OS threads here are the carriers. A child of a
+ * process whose runtime was started has no scheduler, and never enters Go.
  */
 #define _GNU_SOURCE
 #include "reserve.h"
@@ -43,9 +44,9 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static os_thread_func *runtime_func;
 static void *runtime_arg;
 
-/* The epoch in which the runtime was started; 0 before that. Whether it has come so far. */
+/* The epoch in which the runtime was started; 0 before that. Whether it runs. */
 static atomic_uint runtime_epoch;
-static atomic_bool runtime_started;
+static atomic_bool runtime_runs;
 
 /* An OS thread in reserve. It owns its record, and gives it back when it is not to be back. */
 struct spare {
@@ -82,6 +83,16 @@ enum { START_SPACE = 3 << 29, HEAP_SPACE = 160 << 20, SPACE_LEFT = 16 << 20 };
  */
 enum { SLACK = 16, FOR_GO = RESERVE_PROCESSORS + SLACK };
 
+/* How many of these must be there: none, then the one that starts the runtime, at last all. */
+static atomic_long for_go;
+
+/* Whether so many OS threads exist beside Go's. Relaxed: they are counted, not looked into. */
+static bool exist(long carriers)
+{
+    return atomic_load_explicit(&reserve_os_threads, memory_order_relaxed) >=
+           carriers + atomic_load_explicit(&for_go, memory_order_relaxed);
+}
+
 int reserve_create(pthread_t *os_thread, os_thread_func *func, void *arg)
 {
     pthread_attr_t detached;
@@ -112,8 +123,7 @@ static void add(struct spare *spare)
 static bool is_needed(void)
 {
     atomic_fetch_sub_explicit(&reserve_os_threads, 1, memory_order_relaxed);
-    long needed = carrier_need() + FOR_GO;
-    if (atomic_load_explicit(&reserve_os_threads, memory_order_relaxed) >= needed) {
+    if (exist(carrier_need())) {
         return false;
     }
     atomic_fetch_add_explicit(&reserve_os_threads, 1, memory_order_relaxed);
@@ -156,21 +166,26 @@ static void *wait_in_reserve(void *arg)
     return func != NULL ? func(arg) : NULL;
 }
 
-/* Adds an OS thread to the reserve, which the caller has locked. */
+/* Adds an OS thread to the reserve. */
 static bool add_spare(void)
 {
+    pthread_mutex_lock(&mutex);
     struct spare *spare = unused;
     if (spare != NULL) {
         unused = spare->next;
-    } else if ((spare = calloc(1, sizeof *spare)) == NULL) {
+    }
+    pthread_mutex_unlock(&mutex);
+    if (spare == NULL && (spare = calloc(1, sizeof *spare)) == NULL) {
         return false;
     }
     atomic_store_explicit(&spare->called, 0, memory_order_relaxed);
     if (reserve_create(&spare->os_thread, wait_in_reserve, spare) != 0) {
-        push(&unused, spare);
+        give_record(spare);
         return false;
     }
+    pthread_mutex_lock(&mutex);
     add(spare);
+    pthread_mutex_unlock(&mutex);
     atomic_fetch_add_explicit(&reserve_os_threads, 1, memory_order_relaxed);
     return true;
 }
@@ -246,10 +261,7 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, os_thre
     while ((spare = take_spare()) == NULL) {
         /* Should what Go can need ever have been counted too small: an error would end the process
            where another OS thread, or the end of one, may yet help. */
-        pthread_mutex_lock(&mutex);
-        bool added = add_spare();
-        pthread_mutex_unlock(&mutex);
-        if (!added) {
+        if (!add_spare()) {
             nanosleep(&pause, NULL);
         }
     }
@@ -258,67 +270,86 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, os_thre
     return 0;
 }
 
-/* Adds to the reserve until as many OS threads exist as are needed. With the mutex. */
-static bool add_spares(long needed)
+/* Adds to the reserve until it has so many more than needed now. */
+static bool add_spares(long more)
 {
-    bool has = true;
-    while (has && atomic_load_explicit(&reserve_os_threads, memory_order_relaxed) < needed) {
-        has = add_spare();
+    while (!exist(carrier_need() + more)) {
+        if (!add_spare() && !exist(carrier_need() + more)) {
+            return false;
+        }
     }
-    return has;
+    return true;
 }
 
-/* Acquire: pairs with the release in reserve_runtime_runs. */
-static size_t space_for_go(void)
+bool reserve_go_runs(void)
 {
-    return atomic_load_explicit(&runtime_started, memory_order_acquire) ? HEAP_SPACE : START_SPACE;
+    /* Acquire: pairs with the release in reserve_runtime_runs. */
+    return atomic_load_explicit(&runtime_runs, memory_order_acquire);
 }
 
 static bool hold_memory(void)
 {
-    size_t space = space_for_go();
-    return memory_hold(space, space == HEAP_SPACE ? SPACE_LEFT : space);
+    return memory_hold(HEAP_SPACE, SPACE_LEFT);
 }
 
 void reserve_runtime_runs(void)
 {
     /* Release: what it took to start was taken before less is held back. */
-    atomic_store_explicit(&runtime_started, true, memory_order_release);
+    atomic_store_explicit(&runtime_runs, true, memory_order_release);
     hold_memory();
     args_after_runtime();
 }
 
-bool reserve_has_started_go(void)
+static bool has_started_go(void)
 {
     return atomic_load_explicit(&runtime_epoch, memory_order_relaxed) != 0;
 }
 
 bool reserve_suffices(long needed)
 {
-    return reserve_has_started_go() &&
-           atomic_load_explicit(&reserve_os_threads, memory_order_relaxed) >= needed + FOR_GO &&
-           memory_is_held(space_for_go());
+    return has_started_go() && exist(needed) && (!reserve_go_runs() || memory_is_held(HEAP_SPACE));
+}
+
+/* All that Go can need. From when it is said how many OS threads that are every start sees to them,
+   so it is said when most are there: no start shall have to make them all. */
+static bool fill_for_go(void)
+{
+    if (!add_spares(FOR_GO - 1)) {
+        return false;
+    }
+    atomic_store_explicit(&for_go, FOR_GO, memory_order_relaxed);
+    return add_spares(0) && memory_hold(START_SPACE, START_SPACE);
+}
+
+static void *start_go(void *unused_arg)
+{
+    if (fill_for_go()) {
+        args_before_runtime();
+        return runtime_func(runtime_arg);
+    }
+    /* And it is not tried again: what threads have had once they can have again, Go took none. */
+    atomic_fetch_sub_explicit(&reserve_os_threads, 1, memory_order_relaxed);
+    atomic_store_explicit(&for_go, 0, memory_order_relaxed);
+    return unused_arg;
 }
 
 bool reserve_fill(void)
 {
     /* What OS threads for Go begin with: signals are the host's business. */
     uint64_t mask = os_set_signal_mask(OS_ALL_SIGNALS);
-    pthread_mutex_lock(&mutex);
-    bool room = add_spares(carrier_need() + FOR_GO) && hold_memory();
-    bool starts = room && !reserve_has_started_go();
-    if (starts) {
-        /* Said before it is so: a child forked from now on has no runtime, and will not have one.
-           Who comes second goes on, and waits for the runtime on entering Go. */
-        atomic_store_explicit(&runtime_epoch, fork_epoch(), memory_order_relaxed);
-    } else if (!room && !reserve_has_started_go()) {
-        room = add_spares(carrier_need());
-    }
-    pthread_mutex_unlock(&mutex);
-    if (starts) {
-        args_before_runtime();
-        /* Not NULL: those for Go are there, and Go is not. */
-        call(take_spare(), runtime_func, runtime_arg);
+    unsigned not_started = 0;
+    bool room = add_spares(0) && (!reserve_go_runs() || hold_memory());
+    /* Said before it is so: a child forked from now on has no runtime, and will not have one. */
+    if (room &&
+        atomic_compare_exchange_strong_explicit(&runtime_epoch, &not_started, fork_epoch(),
+                                                memory_order_relaxed, memory_order_relaxed)) {
+        atomic_store_explicit(&for_go, 1, memory_order_relaxed);
+        struct spare *spare = add_spares(0) ? take_spare() : NULL;
+        if (spare != NULL) {
+            call(spare, start_go, NULL);
+        } else {
+            atomic_store_explicit(&for_go, 0, memory_order_relaxed);
+        }
     }
     os_set_signal_mask(mask);
     return room;
@@ -350,4 +381,5 @@ void reserve_after_fork(void)
     spares = NULL;
     spare_count = 0;
     atomic_store_explicit(&reserve_os_threads, 0, memory_order_relaxed);
+    atomic_store_explicit(&for_go, 0, memory_order_relaxed);
 }

@@ -21,8 +21,8 @@ extern atomic_long reserve_os_threads;
 bool reserve_suffices(long carriers);
 
 /*
- * Sees to it that there are for those that are needed (carrier_need), and that the Go runtime runs,
- * or, where there is no room for that, that there are OS threads. False when one is not to be had.
+ * Sees to it that there are for those that are needed (carrier_need), and has the Go runtime start
+ * where there is room for that. False when an OS thread, or memory, is not to be had.
  */
 bool reserve_fill(void);
 
@@ -38,8 +38,8 @@ void reserve_trim(void);
 /* The Go runtime says so when it has started. */
 void reserve_runtime_runs(void);
 
-/* Whether the Go runtime was started: until then carriers are pthreads. */
-bool reserve_has_started_go(void);
+/* Whether the Go runtime runs: until then all carriers are those of the reserve. */
+bool reserve_go_runs(void);
 
 /* Whether the Go runtime may be entered: not in the child of a fork of a process that used it. */
 bool reserve_has_go(void);

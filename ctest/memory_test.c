@@ -318,12 +318,26 @@ static int start_and_join(int joinable)
     return 1;
 }
 
+/* The Go runtime starts beside the first thread. It is there, or it is not to be had, when no OS
+   thread was added for a while. */
+static void wait_for_runtime(void)
+{
+    pythread_stats stats = {0};
+    size_t before;
+    do {
+        before = stats.os_threads;
+        sleep_ms(20);
+        pythread_get_stats(&stats);
+    } while (stats.os_threads != before);
+}
+
 /* The first start of a process, with failures from the n-th allocation on. Exits 1 if none came. */
 static void start_first(long n, long times, int joinable)
 {
     alarm(50);
     fail_at(n, times);
     int started = start_and_join(joinable);
+    wait_for_runtime();
     int did_fail = stop_failing(times);
     CHECK(started || did_fail);
     for (int i = 0; i < 3; i++) {
