@@ -484,13 +484,6 @@ static void take_address_space(void)
     }
 }
 
-static void skip_under_tools(void)
-{
-#ifdef __SANITIZE_ADDRESS__
-    test_skip("AddressSanitizer takes more address space");
-#endif
-}
-
 static void check_address_space(long mib)
 {
     limit(RLIMIT_AS, (rlim_t)mib << 20);
@@ -503,7 +496,7 @@ TEST(starts_fail_without_address_space_and_work_again)
     const long sizes[] = {50,   100,  200,  280,  300,  400,  800,  1200, 1500, 1520, 1540,
                           1560, 1600, 1700, 1750, 1780, 1800, 1820, 1850, 1900, 2000, 2200,
                           2500, 3000, 3100, 3150, 3200, 3300, 3500, 4000, 6000};
-    skip_under_tools();
+    test_skip_under_asan("it takes more address space");
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         in_child(check_address_space, sizes[i]);
     }
@@ -528,7 +521,7 @@ static void live_without_address_space(long mib)
 TEST(threads_live_on_when_the_program_takes_all_address_space)
 {
     const long sizes[] = {1000, 1900, 2500, 5000};
-    skip_under_tools();
+    test_skip_under_asan("it takes more address space");
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         in_child(live_without_address_space, sizes[i]);
     }
@@ -586,6 +579,7 @@ static void check_mappings(long left)
 TEST(starts_fail_without_mappings_and_work_again)
 {
     const long left[] = {0, 10, 70, 130, 140, 200};
+    test_skip_under_asan("it takes mappings too");
     for (size_t i = 0; i < sizeof left / sizeof *left; i++) {
         in_child(check_mappings, left[i]);
         in_child(check_mappings, -left[i] - 1);

@@ -41,7 +41,9 @@ struct load_windows {
     long resident;
 };
 
-enum { LOAD_WINDOWS = 10, LOAD_WARM = 3, LOAD_KIB = 4096, LOAD_OS_THREADS = 128 };
+enum { LOAD_WINDOWS = 10, LOAD_WARM = 3, LOAD_OS_THREADS = 128 };
+/* AddressSanitizer keeps what is freed, up to 256 MiB. */
+enum { LOAD_KIB = UNDER_ASAN ? 300 * 1024 : 4096 };
 
 /* At the end of each window, with at most so many threads alive at once so far. */
 static inline void load_check_window(struct load_windows *windows, long alive)

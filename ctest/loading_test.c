@@ -185,6 +185,7 @@ TEST(the_library_can_be_loaded_in_every_way)
 {
     const int flags[] = {RTLD_NOW | RTLD_LOCAL, RTLD_NOW | RTLD_GLOBAL, RTLD_LAZY | RTLD_LOCAL,
                          RTLD_LAZY | RTLD_GLOBAL, RTLD_NOW | RTLD_NODELETE | RTLD_DEEPBIND};
+    test_skip_under_asan("it refuses RTLD_DEEPBIND");
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         in_child(load_and_use, flags[i]);
     }
@@ -392,6 +393,7 @@ static void start_with_nothing(int variables)
 
 TEST(threads_need_no_file_and_no_environment)
 {
+    test_skip_under_asan("it reads files");
     /* So many words are behind the new end, an even number or an odd one. */
     CHECK(environ[0] != NULL && environ[1] != NULL && environ[2] != NULL);
     in_child(start_with_nothing, 0);
@@ -607,9 +609,7 @@ static int output_of(const char *command, bool preload, char *output)
 static void compare(const char *command, int expected)
 {
     static char with[OUTPUT], without[OUTPUT];
-#ifdef __SANITIZE_ADDRESS__
-    test_skip("AddressSanitizer has to be loaded first");
-#endif
+    test_skip_under_asan("it has to be loaded first");
     EQ(output_of(command, false, without), expected << 8);
     EQ(output_of(command, true, with), expected << 8);
     EQ_STR(with, without);

@@ -17,22 +17,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#ifdef __has_feature
-#define HAS_SANITIZER(name) __has_feature(name##_sanitizer)
-#else
-#define HAS_SANITIZER(name) 0
-#endif
-#if defined(__SANITIZE_THREAD__) || HAS_SANITIZER(thread)
-/* It runs handlers when it sees fit, and does not bear threads in the child of a fork. */
-#define UNDER_TSAN 1
-#else
-#define UNDER_TSAN 0
-#endif
-#if UNDER_TSAN || defined(__SANITIZE_ADDRESS__) || HAS_SANITIZER(address)
-#define SLOWER 5
-#else
-#define SLOWER 1
-#endif
+enum { SLOWER = UNDER_TSAN || UNDER_ASAN ? 5 : 1 };
 
 #define MINUTE 60000000LL
 

@@ -12,7 +12,7 @@
 #include <semaphore.h>
 #include <sys/wait.h>
 
-#ifdef __SANITIZE_ADDRESS__
+#if UNDER_ASAN
 /* AddressSanitizer has an allocator of its own. */
 enum { INTERPOSED = 0 };
 static atomic_long live, until_failure, failures_left;

@@ -88,13 +88,16 @@ static void block_only(int sig)
     EQ(pthread_sigmask(SIG_SETMASK, &set, NULL), 0);
 }
 
-/* A field of a status file of /proc that is a set of signals: bit 0 is signal 1. */
+/* A field of a status file of /proc that is a set of signals: bit 0 is signal 1. All signals where
+   the thread has ended since. */
 static unsigned long long status_set(const char *file, const char *field)
 {
     char line[256];
-    unsigned long long set = 0;
+    unsigned long long set = ~0ULL;
     FILE *status = fopen(file, "r");
-    CHECK(status != NULL);
+    if (status == NULL) {
+        return set;
+    }
     while (fgets(line, sizeof line, status) != NULL) {
         if (strncmp(line, field, strlen(field)) == 0) {
             set = strtoull(line + strlen(field), NULL, 16);
@@ -1161,6 +1164,7 @@ static void be_canceled(void *arg)
 
 TEST(a_canceled_thread_has_ended)
 {
+    test_skip_under_asan("it takes frames that were unwound for live ones");
     for (int i = 1; i <= 100; i++) {
         pythread_stats stats;
         atomic_store(&inside, 0);

@@ -17,6 +17,23 @@
 #include <time.h>
 #include <unistd.h>
 
+/* What the test is built with: gcc defines a macro, clang has a question. */
+#ifdef __has_feature
+#define TEST_HAS(sanitizer) __has_feature(sanitizer)
+#else
+#define TEST_HAS(sanitizer) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || TEST_HAS(address_sanitizer)
+#define UNDER_ASAN 1
+#else
+#define UNDER_ASAN 0
+#endif
+#if defined(__SANITIZE_THREAD__) || TEST_HAS(thread_sanitizer)
+#define UNDER_TSAN 1
+#else
+#define UNDER_TSAN 0
+#endif
+
 struct test_case {
     const char *name;
     void (*run)(void);
@@ -48,6 +65,15 @@ __attribute__((noreturn, unused)) static inline void test_skip(const char *reaso
     printf("skipped: %s\n", reason);
     fflush(NULL);
     _exit(77);
+}
+
+/* Skips where AddressSanitizer itself does not bear what the case does. */
+__attribute__((unused)) static inline void test_skip_under_asan(const char *reason)
+{
+    if (UNDER_ASAN) {
+        printf("AddressSanitizer: ");
+        test_skip(reason);
+    }
 }
 
 static inline void test_compare(int holds, const char *file, int line, const char *text,
@@ -98,6 +124,23 @@ __attribute__((unused)) static inline void sleep_ms(long ms)
     while (nanosleep(&left, &left) != 0 && errno == EINTR) {
     }
 }
+
+#if UNDER_ASAN
+static pid_t test_process;
+
+/* LeakSanitizer asks. In the child of a fork it would take for lost what threads own that are not
+   there. */
+int __lsan_is_turned_off(void);
+int __lsan_is_turned_off(void)
+{
+    return getpid() != test_process;
+}
+
+__attribute__((constructor)) static void test_set_process(void)
+{
+    test_process = getpid();
+}
+#endif
 
 int main(int argc, char **argv)
 {

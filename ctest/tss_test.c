@@ -20,25 +20,12 @@
 /* The functions with plain numbers for keys are tested, deprecated or not. */
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
-#ifdef __has_feature
-#define HAS_SANITIZER(name) __has_feature(name##_sanitizer)
-#else
-#define HAS_SANITIZER(name) 0
-#endif
-#if defined(__SANITIZE_THREAD__) || HAS_SANITIZER(thread)
-#define SLOWER 5
-/* It has left a thread before the last round of destructors, which may then call nothing. */
-#define LAST_ROUND 2
-#elif defined(__SANITIZE_ADDRESS__) || HAS_SANITIZER(address)
-#define SLOWER 5
-#else
-#define SLOWER 1
-#endif
+enum { SLOWER = UNDER_ASAN || UNDER_TSAN ? 5 : 1 };
 /* Their malloc cannot be replaced, and hangs in the child of a fork that came at a bad moment. */
-#define OWN_MALLOC (SLOWER == 1)
-#ifndef LAST_ROUND
-#define LAST_ROUND PTHREAD_DESTRUCTOR_ITERATIONS
-#endif
+#define OWN_MALLOC (!UNDER_ASAN && !UNDER_TSAN)
+/* ThreadSanitizer has left a thread before the last round of destructors, which may then call
+   nothing. */
+#define LAST_ROUND (UNDER_TSAN ? 2 : PTHREAD_DESTRUCTOR_ITERATIONS)
 
 static void *run_thread(void *(*run)(void *), void *arg)
 {

@@ -51,9 +51,11 @@ func SetStacksize(int) int { return -2 }
 type Handle struct {
 	ident Ident
 
-	// done is closed when the thread has ended. The close comes after all
-	// that the thread did and before every receive that it lets through.
-	done chan struct{}
+	// ended is what joins wait for: its Done comes after all that the thread
+	// did and before the return of every Wait. A channel for that would be
+	// an allocation more, so there is one only where [Handle.Done] is called.
+	ended sync.WaitGroup
+	done  atomic.Pointer[chan struct{}]
 
 	// more is for what few threads have, so that the others stay small: nil
 	// at first, the thread's TSS keys if it uses any, and from its end on
@@ -71,6 +73,13 @@ type more struct {
 // unremarkable is how most threads end. Having no map, it refuses TSS values,
 // as every end does.
 var unremarkable = new(more)
+
+// over is the channel of the threads that had none when they ended.
+var over = func() *chan struct{} {
+	done := make(chan struct{})
+	close(done)
+	return &done
+}()
 
 // Start runs fn as a new thread, on a goroutine of its own, and returns the
 // thread's handle without waiting for it; fn may be running, or over, before
@@ -109,7 +118,9 @@ func StartWith(fn func(*Handle)) *Handle {
 }
 
 func newHandle() *Handle {
-	return &Handle{ident: Ident(idents.Add(1)), done: make(chan struct{})}
+	h := &Handle{ident: Ident(idents.Add(1))}
+	h.ended.Add(1)
+	return h
 }
 
 // finish completes the thread. It has to be the goroutine's deferred call
@@ -125,7 +136,11 @@ func (h *Handle) finish() {
 	if m := h.more.Swap(end); m != nil {
 		m.eraseAll(h)
 	}
-	close(h.done) // now that a joiner finds no value left
+	h.ended.Done() // now that a joiner finds no value left
+	// The first pointer there stays: it is over, or that of a Done before.
+	if !h.done.CompareAndSwap(nil, over) {
+		close(*h.done.Load())
+	}
 }
 
 // Ident returns the thread's ident. It never blocks.
@@ -142,7 +157,7 @@ func (h *Handle) Ident() Ident { return h.ident }
 //
 // It mirrors PyThread_join_thread (3.13), which allows one join only.
 func (h *Handle) Join() any {
-	<-h.done
+	h.ended.Wait()
 	return h.more.Load().panicked
 }
 
@@ -151,4 +166,10 @@ func (h *Handle) Join() any {
 // returns the same channel.
 //
 // CPython has no counterpart.
-func (h *Handle) Done() <-chan struct{} { return h.done }
+func (h *Handle) Done() <-chan struct{} {
+	if h.done.Load() == nil {
+		done := make(chan struct{})
+		h.done.CompareAndSwap(nil, &done)
+	}
+	return *h.done.Load()
+}
