@@ -6,7 +6,8 @@
  * starts. A program may have shortened its environment by then, in place; then
  * there are pointers, which the runtime would take for numbers, and end the
  * process. Invariant: while the runtime starts it finds there the vector that it
- * looks for, or none, and then asks the system.
+ * looks for, or none, and then asks the system. Only a program that shortens it
+ * in that very moment is not helped.
  */
 #define _GNU_SOURCE
 #include "args.h"
