@@ -45,16 +45,23 @@ static atomic_long queued;
 /* Starts that wait for the reserve: each may need an OS thread yet. */
 static long starting;
 
-/* How many carriers are on their way at most. With one, many threads that all block would get
-   theirs one after the other; more than a few come in vain where threads are short. */
-enum { COMING = 4 };
+/*
+ * How many carriers are on their way at most. Where threads are short, one: it takes them as fast
+ * as they are started, and more would come in vain. Where they block that one would get every
+ * thread its carrier after the other's; so there more are on their way.
+ */
+enum { COMING = 8 };
+
+/* How often a starter goes on without waiting for the carriers to catch up: 0 where threads are
+   short, and more the oftener it has waited in vain, since threads block. */
+static int in_vain;
 
 /*
- * How long a carrier with nothing to run spins for another start: about as long as it takes to wake
- * one. How long it is parked then before it goes back to Go, from where the way is longer: one
- * system call wakes it here.
+ * How many carriers with nothing to run linger for another start, and how long: about as long as it
+ * takes to wake one. How long one is parked then before it goes back to Go, from where the way is
+ * longer: one system call wakes it here.
  */
-enum { LINGER_NS = 20000, PARK_NS = 100000000 };
+enum { LINGERING = 2, LINGER_NS = 20000, PARK_NS = 100000000 };
 
 /* Carriers to be sent for: those to be woken, and the number of new ones. */
 struct wanted {
@@ -68,7 +75,8 @@ static struct wanted send_for(void)
 {
     struct wanted wanted = {0};
     long waiting = atomic_load_explicit(&queued, memory_order_relaxed);
-    long more = (waiting < COMING ? waiting : COMING) - coming;
+    long most = in_vain > 0 ? COMING : 1;
+    long more = (waiting < most ? waiting : most) - coming;
     if (more > 0) {
         coming += more;
         for (; more > 0 && !LIST_EMPTY(&parked); more--) {
@@ -152,12 +160,11 @@ enum { CATCH_UP_NS = 30000 };
 
 /*
  * With the mutex, which it gives up meanwhile: lets the carriers catch up with the starts, half of
- * the way, so that the next starts need not wait. Whether there is room then. Where there is not,
- * since threads block, the next starts do without, the more of them the oftener that is so.
+ * the way, so that the next starts need not wait. Whether there is room then.
  */
 static bool catch_up(void)
 {
-    static int skipped, in_vain;
+    static int skipped;
     long waiting = atomic_load_explicit(&queued, memory_order_relaxed);
     if (waiting == 0 || skipped++ < in_vain) {
         return false;
@@ -203,11 +210,15 @@ bool carrier_start(struct thread *thread)
     return room;
 }
 
-/* Waits a while for a start. */
-static void linger(void)
+/* Waits a while for a start. One carrier is there at once; another lets others run meanwhile, but
+   need not be woken. */
+static void linger(bool alone)
 {
     struct os_spin spin = os_spin_begin(LINGER_NS);
     while (atomic_load_explicit(&queued, memory_order_relaxed) == 0 && os_spin(&spin)) {
+        if (!alone) {
+            sched_yield();
+        }
     }
 }
 
@@ -238,10 +249,10 @@ static struct thread *take(void)
 {
     bool lingered = false;
     while (first == NULL) {
-        if (coming == 1 && !lingered) {
-            /* Alone. */
+        if (coming <= LINGERING && !lingered) {
+            bool alone = coming == 1;
             pthread_mutex_unlock(&mutex);
-            linger();
+            linger(alone);
             pthread_mutex_lock(&mutex);
             lingered = true;
             continue;
