@@ -47,14 +47,11 @@ static long starting;
 
 /*
  * How many carriers are on their way at most. Where threads are short, one: it takes them as fast
- * as they are started, and more would come in vain. Where they block that one would get every
- * thread its carrier after the other's; so there more are on their way.
+ * as they are started, and more would come in vain. Where so many were taken since one ended they
+ * block, and one would get each its carrier after the other's; so more are on their way.
  */
-enum { COMING = 8 };
-
-/* How often a starter goes on without waiting for the carriers to catch up: 0 where threads are
-   short, and more the oftener it has waited in vain, since threads block. */
-static int in_vain;
+enum { BLOCKED = 2, COMING = 16 };
+static long taken;
 
 /*
  * How many carriers with nothing to run linger for another start, and how long: about as long as it
@@ -75,7 +72,7 @@ static struct wanted send_for(void)
 {
     struct wanted wanted = {0};
     long waiting = atomic_load_explicit(&queued, memory_order_relaxed);
-    long most = in_vain > 0 ? COMING : 1;
+    long most = taken > BLOCKED ? COMING : 1;
     long more = (waiting < most ? waiting : most) - coming;
     if (more > 0) {
         coming += more;
@@ -160,11 +157,12 @@ enum { CATCH_UP_NS = 30000 };
 
 /*
  * With the mutex, which it gives up meanwhile: lets the carriers catch up with the starts, half of
- * the way, so that the next starts need not wait. Whether there is room then.
+ * the way, so that the next starts need not wait. Whether there is room then. Where there is not,
+ * since threads block, the next starts do without, the more of them the oftener that is so.
  */
 static bool catch_up(void)
 {
-    static int skipped;
+    static int skipped, in_vain;
     long waiting = atomic_load_explicit(&queued, memory_order_relaxed);
     if (waiting == 0 || skipped++ < in_vain) {
         return false;
@@ -271,6 +269,7 @@ static struct thread *take(void)
     }
     atomic_fetch_sub_explicit(&queued, 1, memory_order_relaxed);
     coming--;
+    taken++;
     return thread;
 }
 
@@ -288,6 +287,7 @@ void carrier_run(void)
         thread_run(thread);
         pthread_mutex_lock(&mutex);
         coming++;
+        taken = 0;
     }
     pthread_mutex_unlock(&mutex);
     reserve_trim();
