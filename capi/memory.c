@@ -103,6 +103,16 @@ bool memory_hold(size_t size, size_t enough)
     return held;
 }
 
+void memory_give_back(void)
+{
+    pthread_mutex_lock(&mutex);
+    give_mappings();
+    if (__real_munmap(space, space_size) == 0) {
+        space_size = 0;
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
 void *__wrap_mmap(void *address, size_t size, int protection, int flags, int file, off_t offset)
 {
     void *mapped = __real_mmap(address, size, protection, flags, file, offset);

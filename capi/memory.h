@@ -11,6 +11,9 @@
  */
 bool memory_hold(size_t size, size_t enough);
 
+/* Holds nothing back any more. */
+void memory_give_back(void);
+
 /* Whether it is. */
 bool memory_is_held(size_t size);
 

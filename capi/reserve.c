@@ -310,6 +310,9 @@ bool reserve_suffices(long needed)
     return has_started_go() && exist(needed) && (!reserve_go_runs() || memory_is_held(HEAP_SPACE));
 }
 
+/* A start found no room. */
+static atomic_bool refused;
+
 /* All that Go can need. From when it is said how many OS threads that are every start sees to them,
    so it is said when most are there: no start shall have to make them all. */
 static bool fill_for_go(void)
@@ -318,7 +321,13 @@ static bool fill_for_go(void)
         return false;
     }
     atomic_store_explicit(&for_go, FOR_GO, memory_order_relaxed);
-    return add_spares(0) && memory_hold(START_SPACE, START_SPACE);
+    bool filled = add_spares(0) && memory_hold(START_SPACE, START_SPACE);
+    /* What has become free since belongs to the threads. Acquire: it was refused before. */
+    if (filled && atomic_load_explicit(&refused, memory_order_acquire)) {
+        memory_give_back();
+        filled = false;
+    }
+    return filled;
 }
 
 static void *start_go(void *unused_arg)
@@ -339,6 +348,9 @@ bool reserve_fill(void)
     uint64_t mask = os_set_signal_mask(OS_ALL_SIGNALS);
     unsigned not_started = 0;
     bool room = add_spares(0) && (!reserve_go_runs() || hold_memory());
+    if (!room) {
+        atomic_store_explicit(&refused, true, memory_order_release);
+    }
     /* Said before it is so: a child forked from now on has no runtime, and will not have one. */
     if (room &&
         atomic_compare_exchange_strong_explicit(&runtime_epoch, &not_started, fork_epoch(),
