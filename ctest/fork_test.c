@@ -4,8 +4,7 @@
  * an alarm that kills it, and its status is looked at.
  */
 #define _GNU_SOURCE
-#include "pythread.h"
-#include "test.h"
+#include "threads.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -18,24 +17,6 @@
 extern char **environ;
 
 enum { CHILD_SECONDS = 30 };
-
-static PyThread_handle_t start(void (*func)(void *), void *arg)
-{
-    PyThread_ident_t ident;
-    PyThread_handle_t handle;
-    EQ(PyThread_start_joinable_thread(func, arg, &ident, &handle), 0);
-    return handle;
-}
-
-static void join(PyThread_handle_t handle)
-{
-    EQ(PyThread_join_thread(handle), 0);
-}
-
-static void nothing(void *arg)
-{
-    (void)arg;
-}
 
 static void count(void *counter)
 {

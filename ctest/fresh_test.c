@@ -4,8 +4,7 @@
  * those that share one.
  */
 #define _GNU_SOURCE
-#include "pythread.h"
-#include "test.h"
+#include "threads.h"
 
 #include <dirent.h>
 #include <pthread.h>
@@ -17,24 +16,6 @@ void touch_object(void);
 bool object_was_touched(void);
 int constructed(void);
 int destroyed(void);
-
-static PyThread_handle_t start(void (*func)(void *), void *arg)
-{
-    PyThread_ident_t ident;
-    PyThread_handle_t handle;
-    EQ(PyThread_start_joinable_thread(func, arg, &ident, &handle), 0);
-    return handle;
-}
-
-static void join(PyThread_handle_t handle)
-{
-    EQ(PyThread_join_thread(handle), 0);
-}
-
-static void nothing(void *arg)
-{
-    (void)arg;
-}
 
 static void count(void *counter)
 {

@@ -4,8 +4,7 @@
  * signal mask and modes of arithmetic are set.
  */
 #define _GNU_SOURCE
-#include "pythread.h"
-#include "test.h"
+#include "threads.h"
 
 #include <fenv.h>
 #include <locale.h>
@@ -21,19 +20,6 @@ enum { KEYS = 40, SIGNAL_STACK = 64 * 1024, NAME = 16 };
 static Py_tss_t keys[KEYS];
 static int old_key;
 static char program_name[NAME];
-
-static PyThread_handle_t start(void (*func)(void *), void *arg)
-{
-    PyThread_ident_t ident;
-    PyThread_handle_t handle;
-    EQ(PyThread_start_joinable_thread(func, arg, &ident, &handle), 0);
-    return handle;
-}
-
-static void join(PyThread_handle_t handle)
-{
-    EQ(PyThread_join_thread(handle), 0);
-}
 
 /* Where a thread ran, and what it has to leave as it found it for the case. */
 struct visit {

@@ -4,8 +4,7 @@
  * when there is room again starts work again. Each case sets its own limit.
  */
 #define _GNU_SOURCE
-#include "pythread.h"
-#include "test.h"
+#include "threads.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -154,27 +153,6 @@ static void join_range(int begin, int end)
     for (int i = begin; i < end; i++) {
         EQ(PyThread_join_thread(handles[i]), 0);
     }
-}
-
-/* A thread is uncounted by its carrier a little after its join. */
-static void check_nothing_is_left(void)
-{
-    pythread_stats stats;
-    for (int i = 0; i < 20000; i++) {
-        pythread_get_stats(&stats);
-        if (stats.goroutines == 0 && stats.threads == 0) {
-            break;
-        }
-        sleep_ms(1);
-    }
-    EQ(stats.goroutines, 0);
-    EQ(stats.threads, 0);
-    EQ(stats.handles, 0);
-}
-
-static void nothing(void *arg)
-{
-    (void)arg;
 }
 
 /* An OS thread that has ended may take the system a little longer. */

@@ -7,8 +7,7 @@
 #ifndef LOAD_H
 #define LOAD_H
 
-#include "pythread.h"
-#include "test.h"
+#include "threads.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -62,23 +61,6 @@ static inline void load_check_window(struct load_windows *windows, long alive)
     windows->number++;
 }
 
-/* At the end of a load in which at most so many threads were alive at once. */
-static inline void load_check_nothing_is_left(long alive)
-{
-    pythread_stats stats;
-    for (int i = 0; i < 20000; i++) {
-        pythread_get_stats(&stats);
-        if (stats.goroutines == 0 && stats.threads == 0) {
-            break;
-        }
-        sleep_ms(1);
-    }
-    EQ(stats.goroutines, 0);
-    EQ(stats.threads, 0);
-    EQ(stats.handles, 0);
-    LE(stats.os_threads, alive + LOAD_OS_THREADS);
-}
-
 static inline void load_count(void *arg)
 {
     (void)arg;
@@ -103,7 +85,7 @@ static inline void load_sequence(int seconds, long long most)
         load_check_window(&windows, 1);
     }
     EQ(atomic_load(&load_counter), threads);
-    load_check_nothing_is_left(1);
+    check_nothing_is_left();
     printf("%lld threads in %lld ms\n", threads, (monotonic_ns() - begin) / 1000000);
 }
 
@@ -125,7 +107,7 @@ static inline void load_detached(int seconds, long long most)
         }
         load_check_window(&windows, ALIVE);
     }
-    load_check_nothing_is_left(ALIVE);
+    check_nothing_is_left();
     EQ(atomic_load(&load_counter), threads);
     printf("%lld threads in %lld ms\n", threads, (monotonic_ns() - begin) / 1000000);
 }
@@ -250,7 +232,7 @@ static inline void load_mixed(int seconds)
         EQ(PyThread_join_thread(threads[i]), 0);
         EQ(pthread_join(pthreads[i], NULL), 0);
     }
-    load_check_nothing_is_left(LOAD_ALIVE);
+    check_nothing_is_left();
     EQ(atomic_load(&load_counter), atomic_load(&load_started));
     for (int i = 0; i < LOAD_LOCKS; i++) {
         EQ(PyThread_acquire_lock(load_locks[i], NOWAIT_LOCK), 1);

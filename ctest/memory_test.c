@@ -4,8 +4,7 @@
  * fail: the n-th one, or all from the n-th on, for every n until the call under test needs no more.
  */
 #define _GNU_SOURCE
-#include "pythread.h"
-#include "test.h"
+#include "threads.h"
 
 #include <limits.h>
 #include <pthread.h>
@@ -273,21 +272,6 @@ static void wait_for_count(int expected)
         sleep_ms(1);
     }
     EQ(atomic_load(&counter), expected);
-}
-
-static void check_nothing_is_left(void)
-{
-    pythread_stats stats;
-    for (int i = 0; i < 20000; i++) {
-        pythread_get_stats(&stats);
-        if (stats.goroutines == 0 && stats.threads == 0) {
-            break;
-        }
-        sleep_ms(1);
-    }
-    EQ(stats.goroutines, 0);
-    EQ(stats.threads, 0);
-    EQ(stats.handles, 0);
 }
 
 /* A start, of the one kind or the other. Whether there is a thread; it is joined or awaited. */

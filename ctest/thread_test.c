@@ -3,32 +3,13 @@
  * idents, and what a bad handle gets. Each case holds nothing when it ends.
  */
 #define _GNU_SOURCE
-#include "pythread.h"
-#include "test.h"
+#include "threads.h"
 
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
-
-static PyThread_handle_t start(void (*func)(void *), void *arg)
-{
-    PyThread_ident_t ident;
-    PyThread_handle_t handle;
-    EQ(PyThread_start_joinable_thread(func, arg, &ident, &handle), 0);
-    return handle;
-}
-
-static void join(PyThread_handle_t handle)
-{
-    EQ(PyThread_join_thread(handle), 0);
-}
-
-static void nothing(void *arg)
-{
-    (void)arg;
-}
 
 static atomic_int counter;
 
@@ -67,21 +48,6 @@ static long resident_kib(void)
 }
 
 /* A thread is uncounted by its goroutine a little after its join. */
-static void check_nothing_is_left(void)
-{
-    pythread_stats stats;
-    for (int i = 0; i < 10000; i++) {
-        pythread_get_stats(&stats);
-        if (stats.goroutines == 0) {
-            break;
-        }
-        sleep_ms(1);
-    }
-    EQ(stats.goroutines, 0);
-    EQ(stats.threads, 0);
-    EQ(stats.handles, 0);
-}
-
 /* ------------------------------------------------------------------------ init, stack size */
 
 TEST(init_is_idempotent)

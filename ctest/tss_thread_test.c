@@ -3,8 +3,7 @@
  * starts: a value belongs to the thread, not to the OS thread it ran on.
  */
 #define _GNU_SOURCE
-#include "pythread.h"
-#include "test.h"
+#include "threads.h"
 
 #include <malloc.h>
 #include <stdbool.h>
@@ -38,14 +37,6 @@ static void check_and_set(int count)
     for (int i = 0; i < KEYS; i++) {
         EQ_PTR(PyThread_tss_get(&keys[i]), i < count ? value(i) : NULL);
     }
-}
-
-static PyThread_handle_t start(void (*func)(void *), void *arg)
-{
-    PyThread_ident_t ident;
-    PyThread_handle_t handle;
-    EQ(PyThread_start_joinable_thread(func, arg, &ident, &handle), 0);
-    return handle;
 }
 
 static void run_in_thread(void (*func)(void *), void *arg)
