@@ -19,7 +19,7 @@ extern char **environ;
 
 /* The library's functions, as dlsym finds them. */
 struct api {
-    void *library;
+    void *handle;
     __typeof__(PyThread_start_joinable_thread) *start;
     __typeof__(PyThread_join_thread) *join;
     __typeof__(PyThread_get_thread_ident_ex) *ident;
@@ -58,26 +58,26 @@ static void find(void *library, const char *name, void *function)
 
 static struct api load(int flags)
 {
-    struct api api = {.library = dlopen(path(), flags)};
-    if (api.library == NULL) {
+    struct api api = {.handle = dlopen(path(), flags)};
+    if (api.handle == NULL) {
         fprintf(stderr, "%s\n", dlerror());
         test_fail();
     }
-    find(api.library, "PyThread_start_joinable_thread", &api.start);
-    find(api.library, "PyThread_join_thread", &api.join);
-    find(api.library, "PyThread_get_thread_ident_ex", &api.ident);
-    find(api.library, "PyThread_get_thread_native_id", &api.native_id);
-    find(api.library, "PyThread_exit_thread", &api.exit);
-    find(api.library, "PyThread_allocate_lock", &api.allocate_lock);
-    find(api.library, "PyThread_free_lock", &api.free_lock);
-    find(api.library, "PyThread_acquire_lock", &api.acquire_lock);
-    find(api.library, "PyThread_release_lock", &api.release_lock);
-    find(api.library, "PyThread_tss_create", &api.tss_create);
-    find(api.library, "PyThread_tss_set", &api.tss_set);
-    find(api.library, "PyThread_tss_get", &api.tss_get);
-    find(api.library, "PyThread_tss_delete", &api.tss_delete);
-    find(api.library, "pythread_get_stats", &api.get_stats);
-    find(api.library, "pythread_set_fresh_os_threads", &api.set_fresh);
+    find(api.handle, "PyThread_start_joinable_thread", &api.start);
+    find(api.handle, "PyThread_join_thread", &api.join);
+    find(api.handle, "PyThread_get_thread_ident_ex", &api.ident);
+    find(api.handle, "PyThread_get_thread_native_id", &api.native_id);
+    find(api.handle, "PyThread_exit_thread", &api.exit);
+    find(api.handle, "PyThread_allocate_lock", &api.allocate_lock);
+    find(api.handle, "PyThread_free_lock", &api.free_lock);
+    find(api.handle, "PyThread_acquire_lock", &api.acquire_lock);
+    find(api.handle, "PyThread_release_lock", &api.release_lock);
+    find(api.handle, "PyThread_tss_create", &api.tss_create);
+    find(api.handle, "PyThread_tss_set", &api.tss_set);
+    find(api.handle, "PyThread_tss_get", &api.tss_get);
+    find(api.handle, "PyThread_tss_delete", &api.tss_delete);
+    find(api.handle, "pythread_get_stats", &api.get_stats);
+    find(api.handle, "pythread_set_fresh_os_threads", &api.set_fresh);
     return api;
 }
 
@@ -178,7 +178,7 @@ static void load_and_use(int flags)
     EQ(os_threads(), 1);
     use_library(&api);
     GT(os_threads(), 1);
-    EQ(dlclose(api.library), 0);
+    EQ(dlclose(api.handle), 0);
 }
 
 TEST(the_library_can_be_loaded_in_every_way)
@@ -302,12 +302,12 @@ TEST(dlclose_is_harmless)
         sleep_ms(1);
     }
     /* Threads run on, and start on, without a handle of the library in sight. */
-    EQ(dlclose(shared.library), 0);
+    EQ(dlclose(shared.handle), 0);
     use_library(&shared);
     struct api again = load(RTLD_NOW);
     CHECK(memcmp(&shared, &again, sizeof again) == 0);
     use_library(&again);
-    EQ(dlclose(again.library), 0);
+    EQ(dlclose(again.handle), 0);
     atomic_store(&leave, true);
     for (int i = 0; i < THREADS; i++) {
         EQ(shared.join(handles[i]), 0);
@@ -319,7 +319,7 @@ static void load_and_close(int rounds)
 {
     for (int i = 0; i < rounds; i++) {
         struct api api = load(i % 2 == 0 ? RTLD_NOW : RTLD_LAZY);
-        EQ(dlclose(api.library), 0);
+        EQ(dlclose(api.handle), 0);
     }
     load_and_use(RTLD_NOW);
 }
@@ -408,7 +408,7 @@ TEST(threads_need_no_file_and_no_environment)
 
 struct plugin {
     unsigned long long (*run)(void (*func)(void *), void *arg);
-    const void *(*library)(void);
+    const void *(*address)(void);
     int (*set)(Py_tss_t *key, void *value);
     void *plugin;
 };
@@ -421,7 +421,7 @@ static struct plugin load_plugin(const char *file)
         test_fail();
     }
     find(plugin.plugin, "plugin_run", &plugin.run);
-    find(plugin.plugin, "plugin_library", &plugin.library);
+    find(plugin.plugin, "plugin_library", &plugin.address);
     find(plugin.plugin, "plugin_set", &plugin.set);
     return plugin;
 }
@@ -439,8 +439,8 @@ TEST(plugins_share_one_library)
     struct plugin a = load_plugin(LOADING_PLUGIN_A), b = load_plugin(LOADING_PLUGIN_B);
     struct api api = load(RTLD_NOW);
     NE((intptr_t)a.run, (intptr_t)b.run);
-    EQ_PTR(a.library(), b.library());
-    EQ_PTR(a.library(), dlsym(api.library, "PY_TIMEOUT_MAX"));
+    EQ_PTR(a.address(), b.address());
+    EQ_PTR(a.address(), dlsym(api.handle, "PY_TIMEOUT_MAX"));
     for (unsigned long long i = 1; i < 100; i += 2) {
         EQ(a.run(count, &ran), i);
         EQ(b.run(count, &ran), i + 1);
