@@ -355,6 +355,8 @@ bool reserve_fill(void)
     if (room &&
         atomic_compare_exchange_strong_explicit(&runtime_epoch, &not_started, fork_epoch(),
                                                 memory_order_relaxed, memory_order_relaxed)) {
+        /* A start before the first that found room has no part in this. */
+        atomic_store_explicit(&refused, false, memory_order_relaxed);
         atomic_store_explicit(&for_go, 1, memory_order_relaxed);
         struct spare *spare = add_spares(0) ? take_spare() : NULL;
         if (spare != NULL) {
