@@ -10,10 +10,7 @@
  */
 #include "fork.h"
 
-#include "carrier.h"
-#include "memory.h"
 #include "os.h"
-#include "reserve.h"
 
 /* What the word that the system clears in a child (os_fork_word) says beside the epoch itself. */
 enum { UNKNOWN, RESETTING, FIRST };
@@ -21,6 +18,13 @@ enum { UNKNOWN, RESETTING, FIRST };
 static atomic_uint *current;
 /* The epoch of this process, or of the last ancestor that asked for its own. */
 static unsigned last = FIRST;
+
+static void (*reset_engine)(void);
+
+void fork_on_child(void (*reset)(void))
+{
+    reset_engine = reset;
+}
 
 __attribute__((constructor(101))) static void at_load(void)
 {
@@ -36,9 +40,7 @@ static unsigned enter_process(void)
     uint64_t mask = os_set_signal_mask(OS_ALL_SIGNALS);
     if (atomic_compare_exchange_strong_explicit(current, &epoch, RESETTING, memory_order_acquire,
                                                 memory_order_acquire)) {
-        carrier_after_fork();
-        reserve_after_fork();
-        memory_after_fork();
+        reset_engine();
         /* Release: who finds the epoch finds what was reset. A child that is forked before this
            resets it again, and may use the same number, since this process never did. */
         epoch = ++last;

@@ -9,4 +9,11 @@
  */
 unsigned fork_epoch(void);
 
+/*
+ * Names the function that resets what the parent's threads left in the engine's state. It runs
+ * once in every child, before fork_epoch returns there for the first time. The engine calls this
+ * in a constructor, before there are other threads.
+ */
+void fork_on_child(void (*reset)(void));
+
 #endif

@@ -11,6 +11,10 @@
 #include <stdint.h>
 #include <time.h>
 
+/* A variable of each thread. In the initial-exec model reading it is one load, in a shared library
+   too; Go's own thread-local storage binds the library to that model anyway. */
+#define THREAD_LOCAL static _Thread_local __attribute__((tls_model("initial-exec")))
+
 /*
  * Sleeps while *word is expected, until os_wake, until the deadline on
  * CLOCK_MONOTONIC (NULL: none) or until a signal handler ran.

@@ -15,11 +15,19 @@ if(NOT CMAKE_SYSTEM_NAME STREQUAL "Linux" OR NOT PYTHREAD_HAVE_GLIBC OR NOT goar
             "Go runtime does not load as a shared library. The Go package pythread builds anywhere.")
 endif()
 
-# The go command does not see that capi/ includes a header from outside of it. With the header's
-# hash among the flags, another header is another build.
-file(SHA256 ${PYTHREAD_HEADER} hash)
+# The go command does not see what a package includes from outside of its folder: the header, and
+# what the Linux engine has of capi/. With the hash of all these files among the flags, a change of
+# one is another build.
+file(GLOB included CONFIGURE_DEPENDS ${PYTHREAD_HEADER} capi/*.[ch])
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${included})
+set(hash "")
+foreach(file IN LISTS included)
+    file(SHA256 ${file} file_hash)
+    string(APPEND hash ${file_hash})
+endforeach()
+string(SHA256 hash "${hash}")
 string(TOUPPER "CMAKE_C_FLAGS_${CMAKE_BUILD_TYPE}" flags)
-set(cflags "${CMAKE_C_FLAGS} ${${flags}} -DPYTHREAD_HEADER_HASH=${hash}")
+set(cflags "${CMAKE_C_FLAGS} ${${flags}} -DPYTHREAD_INCLUDED=${hash}")
 set(ldflags "${CMAKE_SHARED_LINKER_FLAGS}")
 
 if(PYTHREAD_SANITIZE STREQUAL "address")

@@ -53,7 +53,7 @@ test_change_of_any_source_rebuilds() {
     changed capi/os_linux.c '$a const char pythread_mark[] = "a changed C file";' 'a changed C file'
     changed capi/os.h '$i __attribute__((used)) static char os_mark[] = "a changed header";' \
         'a changed header'
-    changed capi/main.go '$a var mark any; func init() { mark = "a changed Go file of capi" }' \
+    changed capi/linux/main.go '$a var mark any; func init() { mark = "a changed Go file of capi" }' \
         'a changed Go file of capi'
     changed pythread/thread.go '$a var mark any; func init() { mark = "a changed core" }' \
         'a changed core'

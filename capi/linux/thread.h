@@ -8,9 +8,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* In the initial-exec model a thread-local variable is one load; Go's TLS binds us to it anyway. */
-#define THREAD_LOCAL static _Thread_local __attribute__((tls_model("initial-exec")))
-
 /* A thread started here, from before it runs until it has ended and its handle is spent. */
 struct thread {
     /* handle.c: how often the slot was used before, whether its handle is spent, its users. */

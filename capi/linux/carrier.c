@@ -13,6 +13,8 @@
 #include "carrier.h"
 
 #include "_cgo_export.h"
+#include "fork.h"
+#include "memory.h"
 #include "os.h"
 #include "reserve.h"
 #include "signals.h"
@@ -327,7 +329,7 @@ void carrier_lost(void)
 
 /* The child of a fork has no carrier. Only where it may enter Go does any of this matter to it:
    then none was ever sent for, and what a start in another thread had begun is undone. */
-void carrier_after_fork(void)
+static void after_fork(void)
 {
     mutex = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
     first = NULL;
@@ -338,4 +340,11 @@ void carrier_after_fork(void)
     atomic_store_explicit(&queued, 0, memory_order_relaxed);
     starting = 0;
     atomic_store_explicit(&carrier_count, 0, memory_order_relaxed);
+    reserve_after_fork();
+    memory_after_fork();
+}
+
+__attribute__((constructor)) static void at_load(void)
+{
+    fork_on_child(after_fork);
 }

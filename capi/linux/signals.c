@@ -13,7 +13,6 @@
 #include "signals.h"
 
 #include "os.h"
-#include "thread.h"
 
 static const stack_t no_stack = {.ss_flags = SS_DISABLE};
 

@@ -22,9 +22,6 @@ void carrier_go_began(void);
 /* A carrier's work: to run threads that are started until there is none. */
 void carrier_run(void);
 
-/* Has the child of a fork begin without carriers. */
-void carrier_after_fork(void);
-
 /* The OS thread of the calling carrier ends under a thread: the carrier is gone. */
 void carrier_lost(void);
 

@@ -10,7 +10,7 @@
 // scheduler (a goroutine to run on, an ident, the end of the goroutine) is Go.
 package main
 
-// #cgo CFLAGS: -std=gnu11 -I${SRCDIR}/../include -Wall -Wextra -Wno-unused-parameter -Werror
+// #cgo CFLAGS: -std=gnu11 -I${SRCDIR}/.. -I${SRCDIR}/../../include
 // #cgo LDFLAGS: -Wl,--wrap=pthread_create -Wl,--wrap=pthread_getattr_np
 // #cgo LDFLAGS: -Wl,--wrap=mmap -Wl,--wrap=munmap -Wl,--wrap=malloc -Wl,--wrap=free
 import "C"
