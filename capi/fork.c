@@ -13,11 +13,11 @@
 #include "os.h"
 
 /* What the word that the system clears in a child (os_fork_word) says beside the epoch itself. */
-enum { UNKNOWN, RESETTING, FIRST };
+enum { UNKNOWN, RESETTING };
 
 static atomic_uint *current;
 /* The epoch of this process, or of the last ancestor that asked for its own. */
-static unsigned last = FIRST;
+static unsigned last = FORK_FIRST_EPOCH;
 
 static void (*reset_engine)(void);
 
@@ -57,5 +57,5 @@ static unsigned enter_process(void)
 unsigned fork_epoch(void)
 {
     unsigned epoch = atomic_load_explicit(current, memory_order_acquire);
-    return __builtin_expect(epoch >= FIRST, 1) ? epoch : enter_process();
+    return __builtin_expect(epoch >= FORK_FIRST_EPOCH, 1) ? epoch : enter_process();
 }

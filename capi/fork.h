@@ -9,6 +9,9 @@
  */
 unsigned fork_epoch(void);
 
+/* The epoch of the process that loaded the library. */
+enum { FORK_FIRST_EPOCH = 2 };
+
 /*
  * Names the function that resets what the parent's threads left in the engine's state. It runs
  * once in every child, before fork_epoch returns there for the first time. The engine calls this

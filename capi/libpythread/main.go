@@ -1,0 +1,25 @@
+// Command libpythread is the library for programs in C: the package capi, built
+// with -buildmode=c-shared or -buildmode=c-archive.
+package main
+
+import (
+	"math"
+	"runtime"
+	"runtime/debug"
+
+	_ "github.com/seed-c0a0ef17/pythread/capi"
+)
+
+func init() {
+	// The limit on OS threads is the system's alone.
+	debug.SetMaxThreads(math.MaxInt32)
+	// A thread that blocks in C keeps its processor of Go's until the
+	// runtime's monitor takes it away, tens of microseconds later: with a few
+	// to spare, the next thread starts at once.
+	runtime.GOMAXPROCS(max(16, runtime.NumCPU()))
+	// Go never ends its first OS thread, so no thread may run there: one that
+	// leaves its OS thread unusable takes it along.
+	runtime.LockOSThread()
+}
+
+func main() {}

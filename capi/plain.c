@@ -1,0 +1,258 @@
+/*
+ * plain.c - threads on plain pthreads, for a process that must not enter Go: the child of a fork,
+ * in which the Go runtime has no threads, and a process in which Go could not start.
+ *
+ * It is C because such a process has nothing else. Few processes use it, so it is one list under
+ * one mutex. Invariant: a record is in the list from its start until the thread has ended and its
+ * handle is spent and no join waits for it; who ends the last of these frees it.
+ */
+#define _GNU_SOURCE
+#include "plain.h"
+
+#include "fork.h"
+#include "os.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+struct plain {
+    struct plain *next;
+    PyThread_ident_t ident;
+    thread_func func;
+    void *arg;
+    /* Not of the thread that forked this process: Go made its OS thread, which nobody can join. */
+    pthread_t os_thread;
+    bool ended;
+    bool spent;
+    /* One of the joins waits for the OS thread to end. */
+    bool joining;
+    /* Who uses the record: the thread, the handle that is not spent, each join. */
+    unsigned users;
+    /* The thread that this one waits to join. */
+    struct plain *joins;
+};
+
+/* Guards all that follows, but for last_ident. */
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+/* Signalled to all when a thread has ended, and when its OS thread has. */
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static struct plain *first;
+
+/* The newest ident of this process, and the newest of its parent's: no handle of this process. */
+static atomic_ullong last_ident;
+static PyThread_ident_t parents_last;
+
+void plain_count_from(PyThread_ident_t ident)
+{
+    /* Relaxed: the number is all there is to know. */
+    unsigned long long last = atomic_load_explicit(&last_ident, memory_order_relaxed);
+    while (last < ident && !atomic_compare_exchange_weak_explicit(
+                               &last_ident, &last, ident, memory_order_relaxed, memory_order_relaxed)) {
+    }
+}
+
+/* With the mutex, as all the static functions here. */
+static struct plain *find(PyThread_ident_t ident)
+{
+    struct plain *plain = first;
+    while (plain != NULL && plain->ident != ident) {
+        plain = plain->next;
+    }
+    return plain;
+}
+
+static struct plain *add(PyThread_ident_t ident, bool joinable)
+{
+    struct plain *plain = calloc(1, sizeof *plain);
+    if (plain != NULL) {
+        plain->ident = ident;
+        plain->spent = !joinable;
+        plain->users = joinable ? 2 : 1;
+        plain->next = first;
+        first = plain;
+    }
+    return plain;
+}
+
+static void drop(struct plain *plain)
+{
+    if (--plain->users == 0) {
+        struct plain **place = &first;
+        while (*place != plain) {
+            place = &(*place)->next;
+        }
+        *place = plain->next;
+        free(plain);
+    }
+}
+
+void plain_end(PyThread_ident_t ident)
+{
+    pthread_mutex_lock(&mutex);
+    struct plain *plain = find(ident);
+    if (plain != NULL) {
+        plain->ended = true;
+        pthread_cond_broadcast(&changed);
+        drop(plain);
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+static void end(void *ident)
+{
+    plain_end(*(PyThread_ident_t *)ident);
+}
+
+static void *run(void *arg)
+{
+    struct plain *plain = arg;
+    PyThread_ident_t ident = plain->ident;
+    thread_become(ident);
+    pthread_cleanup_push(end, &ident);
+    plain->func(plain->arg);
+    pthread_cleanup_pop(1);
+    return NULL;
+}
+
+PyThread_ident_t plain_start(thread_func func, void *arg, bool joinable)
+{
+    pthread_attr_t attr;
+    PyThread_ident_t ident = 0;
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr,
+                                joinable ? PTHREAD_CREATE_JOINABLE : PTHREAD_CREATE_DETACHED);
+    pthread_mutex_lock(&mutex);
+    struct plain *plain =
+        add(atomic_fetch_add_explicit(&last_ident, 1, memory_order_relaxed) + 1, joinable);
+    if (plain != NULL) {
+        plain->func = func;
+        plain->arg = arg;
+        if (pthread_create(&plain->os_thread, &attr, run, plain) == 0) {
+            ident = plain->ident;
+        } else {
+            plain->users = 1;
+            drop(plain);
+        }
+    }
+    pthread_mutex_unlock(&mutex);
+    pthread_attr_destroy(&attr);
+    return ident;
+}
+
+/* Finds the thread whose handle this is, unless it is spent: 0, EINVAL or ESRCH. */
+static int find_handle(PyThread_handle_t handle, struct plain **plain)
+{
+    *plain = find(handle);
+    if (*plain != NULL && !(*plain)->spent) {
+        return 0;
+    }
+    return *plain != NULL || (handle > parents_last &&
+                              handle <= atomic_load_explicit(&last_ident, memory_order_relaxed))
+               ? EINVAL
+               : ESRCH;
+}
+
+/* True where `joiner` would wait for itself, perhaps through others. */
+static bool joins_self(const struct plain *plain, const struct plain *joiner)
+{
+    while (plain != NULL && plain != joiner) {
+        plain = plain->joins;
+    }
+    return joiner != NULL && plain == joiner;
+}
+
+/* Waits until the thread has ended and, where its handle is not spent by then, its OS thread too. */
+static void wait_for(struct plain *plain)
+{
+    while (!plain->ended) {
+        pthread_cond_wait(&changed, &mutex);
+    }
+    if (!plain->spent) {
+        plain->spent = true;
+        plain->users--;
+        if (plain->func != NULL) {
+            plain->joining = true;
+            pthread_mutex_unlock(&mutex);
+            pthread_join(plain->os_thread, NULL);
+            pthread_mutex_lock(&mutex);
+            plain->joining = false;
+            pthread_cond_broadcast(&changed);
+        }
+    }
+    while (plain->joining) {
+        pthread_cond_wait(&changed, &mutex);
+    }
+}
+
+int plain_join(PyThread_handle_t handle, PyThread_ident_t joiner_ident)
+{
+    struct plain *plain;
+    pthread_mutex_lock(&mutex);
+    int error = find_handle(handle, &plain);
+    if (error == 0) {
+        struct plain *joiner = joiner_ident != 0 ? find(joiner_ident) : NULL;
+        if (joins_self(plain, joiner)) {
+            error = EDEADLK;
+        } else {
+            plain->users++;
+            if (joiner != NULL) {
+                joiner->joins = plain;
+            }
+            wait_for(plain);
+            if (joiner != NULL) {
+                joiner->joins = NULL;
+            }
+            drop(plain);
+        }
+    }
+    pthread_mutex_unlock(&mutex);
+    return error;
+}
+
+int plain_detach(PyThread_handle_t handle)
+{
+    struct plain *plain;
+    pthread_mutex_lock(&mutex);
+    int error = find_handle(handle, &plain);
+    if (error == 0) {
+        plain->spent = true;
+        if (plain->func != NULL) {
+            pthread_detach(plain->os_thread);
+        }
+        drop(plain);
+    }
+    pthread_mutex_unlock(&mutex);
+    return error;
+}
+
+void plain_count(size_t *threads, size_t *handles)
+{
+    pthread_mutex_lock(&mutex);
+    for (struct plain *plain = first; plain != NULL; plain = plain->next) {
+        *threads += !plain->ended;
+        *handles += !plain->spent;
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+/* The records are the parent's; what its other threads had in their hands is lost with them. */
+static void begin_in_child(void)
+{
+    mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    changed = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+    first = NULL;
+    parents_last = atomic_load_explicit(&last_ident, memory_order_relaxed);
+}
+
+void plain_survive(PyThread_ident_t ident)
+{
+    pthread_mutex_lock(&mutex);
+    add(ident, true);
+    pthread_mutex_unlock(&mutex);
+}
+
+__attribute__((constructor)) static void at_load(void)
+{
+    fork_on_child(begin_in_child);
+}

@@ -1,0 +1,79 @@
+/*
+ * run.c - the trampoline: how a C function runs as a thread on an OS thread of Go's.
+ *
+ * It is C because pthread_exit and cancellation unwind C frames and must be stopped in one, before
+ * they reach Go's. Invariant: whatever the function does, the OS thread is Go's again when
+ * thread_run returns, with the signal mask, signal stack and arithmetic that Go left there; and the
+ * thread that follows finds nothing of this one there that the library knows of.
+ */
+#define _GNU_SOURCE
+#include "thread.h"
+
+#include "os.h"
+#include "own.h"
+#include "plain.h"
+#include "tss.h"
+
+#include <errno.h>
+#include <locale.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+
+/* What the OS thread had before the thread that runs on it. */
+THREAD_LOCAL struct inheritance before;
+/* Where a thread goes that exits or is cancelled. */
+THREAD_LOCAL jmp_buf exit_to;
+
+static void enter(PyThread_ident_t ident, struct inheritance creator)
+{
+    thread_become(ident);
+    before.float_mode = os_float_mode();
+    os_set_float_mode(creator.float_mode);
+    before.signal_mask = os_set_signal_mask(creator.signal_mask);
+    errno = 0;
+}
+
+void thread_leave(void)
+{
+    /* First of all: nobody expects a handler to run here after the join. */
+    os_set_signal_mask(before.signal_mask);
+    os_set_float_mode(before.float_mode);
+    uselocale(LC_GLOBAL_LOCALE);
+    tss_thread_end();
+    thread_become(0);
+}
+
+/*
+ * The last cleanup handler of a thread that exits or is cancelled: all others, and the destructors
+ * of all C++ frames, have run. It takes the OS thread out of the exit, which would end Go's frames
+ * next. In the child of a fork Go's frames are dead: the OS thread ends.
+ */
+static void stop_exit(void *ident)
+{
+    if (go_is_here()) {
+        _longjmp(exit_to, 1);
+    }
+    plain_end(*(PyThread_ident_t *)ident);
+}
+
+enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ident, struct inheritance creator)
+{
+    volatile bool exited = true;
+    enter(ident, creator);
+    pthread_cleanup_push(stop_exit, &ident);
+    if (_setjmp(exit_to) == 0) {
+        func(arg);
+        exited = false;
+    }
+    pthread_cleanup_pop(0);
+    if (!go_is_here()) {
+        plain_end(ident);
+        pthread_exit(NULL);
+    }
+    thread_leave();
+    /* An OS thread that has begun to exit takes no cancellation any more. */
+    return !exited ? OS_THREAD_IS_REUSABLE
+           : own_watch_end(ident) ? OS_THREAD_ENDS_WATCHED
+                                  : OS_THREAD_ENDS;
+}

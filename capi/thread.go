@@ -1,0 +1,255 @@
+package capi
+
+// #include "own.h"
+// #include "thread.h"
+// #include <errno.h>
+import "C"
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/seed-c0a0ef17/pythread/pythread"
+)
+
+// thread is a thread that C knows: C started it, or Go gave C a handle to it.
+type thread struct {
+	// handle is the core's. The thread and its start both store it, as either
+	// may be the first to need it.
+	handle atomic.Pointer[pythread.Handle]
+
+	// users are the thread until it has ended and the C handle until it is
+	// spent. The last of them takes the thread out of threads.
+	users atomic.Int32
+	spent atomic.Bool
+
+	// osThread is closed when the OS thread has ended, with all destructors
+	// of its storage behind it; nil where the OS thread goes on to run other
+	// threads. It is set before the thread ends and not changed afterwards.
+	osThread chan struct{}
+}
+
+func newThread(joinable bool) *thread {
+	t := new(thread)
+	// The thread and its start use t, and the handle if there is one.
+	t.users.Store(2)
+	if joinable {
+		t.users.Store(3)
+		handles.Add(1)
+	}
+	t.spent.Store(!joinable)
+	running.Add(1)
+	return t
+}
+
+// start starts t, with run as what its goroutine does.
+func (t *thread) start(run func()) pythread.Ident {
+	h := pythread.StartWith(func(h *pythread.Handle) {
+		// Either of the thread and its start may come first. The thread may
+		// join or detach by its own ident at once, the starter when this
+		// function has returned: both have to find t.
+		t.list(h)
+		run()
+	})
+	t.list(h)
+	t.leave()
+	return h.Ident()
+}
+
+var (
+	// threads is the table of C handles: of pythread.Ident, which is also
+	// the value of the C handle, to *thread.
+	threads sync.Map
+
+	// newest is the newest ident that C was told.
+	newest atomic.Uint64
+
+	running, handles atomic.Int64 // how many threads have not ended, and handles are not spent
+)
+
+func (t *thread) ident() pythread.Ident { return t.handle.Load().Ident() }
+
+// leave ends one use of t.
+func (t *thread) leave() {
+	if t.users.Add(-1) == 0 {
+		threads.Delete(t.ident())
+	}
+}
+
+// spend spends the C handle of t and reports whether it was not spent before.
+func (t *thread) spend() bool {
+	if t.spent.Swap(true) {
+		return false
+	}
+	handles.Add(-1)
+	t.leave()
+	return true
+}
+
+// find returns the thread of a C handle that is not spent, and else why there
+// is none.
+func find(handle C.PyThread_handle_t) (*thread, C.int) {
+	if v, ok := threads.Load(pythread.Ident(handle)); ok && !v.(*thread).spent.Load() {
+		return v.(*thread), 0
+	}
+	if handle != 0 && uint64(handle) <= newest.Load() {
+		return nil, C.EINVAL
+	}
+	return nil, C.ESRCH
+}
+
+//export go_init_thread
+func go_init_thread() { pythread.Init() }
+
+//export go_get_stacksize
+func go_get_stacksize() C.size_t { return C.size_t(pythread.GetStacksize()) }
+
+//export go_set_stacksize
+func go_set_stacksize(size C.size_t) C.int { return C.int(pythread.SetStacksize(int(size))) }
+
+//export go_start_thread
+func go_start_thread(fn C.thread_func, arg unsafe.Pointer, creator C.struct_inheritance, joinable C.bool) C.PyThread_ident_t {
+	t := newThread(bool(joinable))
+	return tell(t.start(func() { t.run(fn, arg, creator) }))
+}
+
+// tell notes that C is told of an ident.
+func tell(ident pythread.Ident) C.PyThread_ident_t {
+	for n := newest.Load(); n < uint64(ident) && !newest.CompareAndSwap(n, uint64(ident)); {
+		n = newest.Load()
+	}
+	return C.PyThread_ident_t(ident)
+}
+
+// list puts t into the table of threads, under the ident of h, its handle.
+func (t *thread) list(h *pythread.Handle) {
+	t.handle.Store(h)
+	threads.LoadOrStore(h.Ident(), t)
+}
+
+// run is the thread from its begin to its end.
+func (t *thread) run(fn C.thread_func, arg unsafe.Pointer, creator C.struct_inheritance) {
+	returned := false
+	defer func() {
+		if !returned {
+			// A Go function that fn called has panicked, or has called
+			// runtime.Goexit: fn's frames are gone.
+			C.thread_leave()
+		}
+		running.Add(-1)
+		t.leave()
+	}()
+	fate := C.thread_run(fn, arg, C.PyThread_ident_t(t.ident()), creator)
+	if fate != C.OS_THREAD_IS_REUSABLE {
+		// Go ends an OS thread that is locked to a goroutine which ends.
+		runtime.LockOSThread()
+	}
+	if fate == C.OS_THREAD_ENDS_WATCHED {
+		t.watchOSThread()
+	}
+	returned = true
+}
+
+// go_start_own starts a thread that C has on a pthread of its own, to be made
+// next: its goroutine only waits for the pthread to end.
+//
+//export go_start_own
+func go_start_own(joinable C.bool) C.PyThread_ident_t {
+	t := newThread(bool(joinable))
+	t.watchOSThread()
+	return tell(t.start(func() {
+		<-t.osThread
+		running.Add(-1)
+		t.leave()
+	}))
+}
+
+// go_cancel_own takes back go_start_own where the pthread could not be made.
+//
+//export go_cancel_own
+func go_cancel_own(ident C.PyThread_ident_t) {
+	v, _ := threads.Load(pythread.Ident(ident))
+	t := v.(*thread)
+	t.spend()
+	t.endOSThread()
+}
+
+// watchOSThread has osThread closed when C tells that the OS thread has ended.
+func (t *thread) watchOSThread() {
+	t.osThread = make(chan struct{})
+	t.users.Add(1)
+	watchEnds()
+}
+
+func (t *thread) endOSThread() {
+	close(t.osThread)
+	t.leave()
+}
+
+// watchEnds has a goroutine take the ends of OS threads from C, from now on.
+var watchEnds = sync.OnceFunc(func() {
+	go func() {
+		for {
+			v, _ := threads.Load(pythread.Ident(C.own_next_end()))
+			v.(*thread).endOSThread()
+		}
+	}()
+})
+
+//export go_join_thread
+func go_join_thread(handle C.PyThread_handle_t, joiner C.PyThread_ident_t) C.int {
+	t, errno := find(handle)
+	if errno != 0 {
+		return errno
+	}
+	if !t.join(pythread.Ident(joiner)) {
+		return C.EDEADLK
+	}
+	if t.osThread != nil {
+		<-t.osThread
+	}
+	t.spend()
+	return 0
+}
+
+// joins guards joined: which thread each thread of ours waits to join.
+var (
+	joins  sync.Mutex
+	joined = map[pythread.Ident]pythread.Ident{}
+)
+
+// join waits until t has ended. It reports false at once where that would be
+// for ever: where t is the joiner, or waits for it, perhaps through others. Of
+// several threads that close such a ring at once the last sees it, since all
+// look and enter under one mutex.
+func (t *thread) join(joiner pythread.Ident) bool {
+	if joiner == 0 {
+		t.handle.Load().Join()
+		return true
+	}
+	joins.Lock()
+	for next := t.ident(); next != 0; next = joined[next] {
+		if next == joiner {
+			joins.Unlock()
+			return false
+		}
+	}
+	joined[joiner] = t.ident()
+	joins.Unlock()
+	t.handle.Load().Join()
+	joins.Lock()
+	delete(joined, joiner)
+	joins.Unlock()
+	return true
+}
+
+//export go_detach_thread
+func go_detach_thread(handle C.PyThread_handle_t) C.int {
+	t, errno := find(handle)
+	if errno == 0 && !t.spend() {
+		errno = C.EINVAL
+	}
+	return errno
+}

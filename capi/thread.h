@@ -1,0 +1,46 @@
+/* thread.h - a thread's life, as the C and Go files of this package share it. */
+#ifndef THREAD_H
+#define THREAD_H
+
+#include "pythread.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef void (*thread_func)(void *);
+
+/*
+ * True where the calling OS thread may call the //export functions: not in the child of a fork, and
+ * not where the Go runtime could not start.
+ */
+bool go_is_here(void);
+
+/* Set, before other threads exist, where the Go runtime will not start: threads are plain then. */
+extern bool go_is_refused;
+
+/* Makes the calling OS thread the thread with this ident; 0: no thread of ours. */
+void thread_become(PyThread_ident_t ident);
+
+/* What a thread inherits from its creator. */
+struct inheritance {
+    uint64_t signal_mask;
+    uint64_t float_mode;
+};
+
+/* What is to become of an OS thread of Go's after a thread on it. */
+enum os_thread_fate {
+    OS_THREAD_IS_REUSABLE,
+    OS_THREAD_ENDS,        /* it is unfit for another thread */
+    OS_THREAD_ENDS_WATCHED /* so too; own_next_end tells when it has ended */
+};
+
+/*
+ * Runs func(arg) as the thread `ident` on the calling OS thread, which is Go's, until it returns,
+ * exits or is cancelled. of a fork made by func, from where there is no way back into Go, it does not return.
+ */
+enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ident, struct inheritance creator);
+
+/* Ends what thread_run began, where a Go callback of func took the goroutine out of it. */
+void thread_leave(void);
+
+#endif
