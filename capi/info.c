@@ -9,7 +9,7 @@
 void pythread_get_stats(pythread_stats *stats)
 {
     *stats = (pythread_stats){0};
-    if (go_is_here()) {
+    if (enter_go()) {
         go_get_stats(stats);
     } else {
         plain_count(&stats->threads, &stats->handles);

@@ -8,8 +8,14 @@ import "runtime"
 //export go_get_stats
 func go_get_stats(stats *C.pythread_stats) {
 	osThreads, _ := runtime.ThreadCreateProfile(nil)
-	stats.threads = C.size_t(running.Load())
-	stats.handles = C.size_t(handles.Load())
 	stats.os_threads = C.size_t(osThreads)
-	stats.goroutines = C.size_t(running.Load())
+	threads.each(func(t *thread) {
+		if !t.ended.Load() {
+			stats.threads++
+		}
+		if !t.spent.Load() {
+			stats.handles++
+		}
+	})
+	stats.goroutines = stats.threads
 }

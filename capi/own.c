@@ -17,6 +17,18 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+/* Where the library is linked so that Go's pthread_create is not the system's: that one. */
+__attribute__((weak)) int __real_pthread_create(pthread_t *, const pthread_attr_t *,
+                                                void *(*)(void *), void *);
+
+int own_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(*func)(void *),
+                       void *arg)
+{
+    return (__real_pthread_create != NULL ? __real_pthread_create
+                                          : pthread_create)(os_thread, attr, func, arg);
+}
 
 struct end {
     struct end *next;
@@ -30,6 +42,8 @@ struct end {
 /* The ends that Go has not taken: the newest first. The count of all ends is what Go sleeps on. */
 static _Atomic(struct end *) ends;
 static atomic_uint count;
+
+void (*own_main_ends)(void);
 
 static pthread_key_t key;
 static bool has_key;
@@ -67,7 +81,9 @@ PyThread_ident_t own_next_end(void)
 
 static void finish(struct end *end)
 {
-    if (go_is_here()) {
+    if (end->ident == 0) {
+        free(end);
+    } else if (go_is_here()) {
         put(end);
     } else {
         plain_end(end->ident);
@@ -82,10 +98,14 @@ static void os_thread_ends(void *value)
     struct end *end = value;
     if (++end->round >= PTHREAD_DESTRUCTOR_ITERATIONS || pthread_setspecific(key, end) != 0) {
         finish(end);
+        if (own_main_ends != NULL && os_thread_id() == (unsigned long)getpid()) {
+            own_main_ends();
+        }
     }
 }
 
-__attribute__((constructor)) static void at_load(void)
+/* Before constructors that watch the main thread. */
+__attribute__((constructor(102))) static void at_load(void)
 {
     has_key = pthread_key_create(&key, os_thread_ends) == 0;
 }
@@ -112,6 +132,13 @@ bool own_watch_end(PyThread_ident_t ident)
 static void func_ends(void *end)
 {
     finish(end);
+}
+
+void own_watch_main(void)
+{
+    if (has_key && pthread_getspecific(key) == NULL) {
+        own_watch_end(0);
+    }
 }
 
 static void *run(void *arg)
@@ -141,7 +168,7 @@ bool own_start(thread_func func, void *arg, PyThread_ident_t ident)
     end->arg = arg;
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    bool started = pthread_create(&os_thread, &detached, run, end) == 0;
+    bool started = own_pthread_create(&os_thread, &detached, run, end) == 0;
     pthread_attr_destroy(&detached);
     if (!started) {
         free(end);

@@ -4,17 +4,30 @@
 
 #include "thread.h"
 
+#include <pthread.h>
+
 /*
  * Runs func(arg) as the thread `ident` on a new pthread, which the caller creates and which so
  * inherits all that a pthread inherits. False where the system has no OS thread or memory left.
  */
 bool own_start(thread_func func, void *arg, PyThread_ident_t ident);
 
+/* The system's pthread_create. The one by that name may be the library's, for Go's OS threads. */
+int own_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(*func)(void *),
+                       void *arg);
+
 /*
  * Has own_next_end tell when the calling OS thread, on which the thread `ident` has ended, has run
  * all destructors of its own. False where the system cannot tell.
  */
 bool own_watch_end(PyThread_ident_t ident);
+
+/*
+ * Has own_main_ends, if one is set, called when the calling OS thread, the process's main thread,
+ * has run all its destructors, also those that end a thread on it.
+ */
+void own_watch_main(void);
+extern void (*own_main_ends)(void);
 
 /* Waits for the next end of an OS thread that was started or watched here; its thread's ident. */
 PyThread_ident_t own_next_end(void);

@@ -11,6 +11,7 @@
 
 #include "fork.h"
 #include "os.h"
+#include "own.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -128,7 +129,7 @@ PyThread_ident_t plain_start(thread_func func, void *arg, bool joinable)
     if (plain != NULL) {
         plain->func = func;
         plain->arg = arg;
-        if (pthread_create(&plain->os_thread, &attr, run, plain) == 0) {
+        if (own_pthread_create(&plain->os_thread, &attr, run, plain) == 0) {
             ident = plain->ident;
         } else {
             plain->users = 1;
@@ -247,6 +248,8 @@ static void begin_in_child(void)
 
 void plain_survive(PyThread_ident_t ident)
 {
+    /* Its creator, which this process does not have, may not have told of it yet. */
+    plain_count_from(ident);
     pthread_mutex_lock(&mutex);
     add(ident, true);
     pthread_mutex_unlock(&mutex);

@@ -19,29 +19,60 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <string.h>
 
 /* What the OS thread had before the thread that runs on it. */
 THREAD_LOCAL struct inheritance before;
+THREAD_LOCAL stack_t signal_stack;
+/* The name that the OS thread has, as far as is known. */
+THREAD_LOCAL char name[OS_NAME_SIZE];
+/* The thread before blocked signals, which may still come for it. */
+THREAD_LOCAL bool discards_signals;
 /* Where a thread goes that exits or is cancelled. */
 THREAD_LOCAL jmp_buf exit_to;
 
-static void enter(PyThread_ident_t ident, struct inheritance creator)
+bool signals_stay_blocked;
+
+static void enter(PyThread_ident_t ident, const struct inheritance *creator)
 {
+    THREAD_LOCAL bool is_known;
+    if (!is_known) {
+        is_known = true;
+        os_get_name(name);
+        sigaltstack(NULL, &signal_stack);
+    }
     thread_become(ident);
+    if (memcmp(name, creator->name, sizeof name) != 0) {
+        memcpy(name, creator->name, sizeof name);
+        os_set_name(name);
+    }
     before.float_mode = os_float_mode();
-    os_set_float_mode(creator.float_mode);
-    before.signal_mask = os_set_signal_mask(creator.signal_mask);
+    os_set_float_mode(creator->float_mode);
+    if (discards_signals) {
+        os_discard_signals();
+    }
+    before.signal_mask = os_set_signal_mask(creator->signal_mask);
     errno = 0;
 }
 
 void thread_leave(void)
 {
-    /* First of all: nobody expects a handler to run here after the join. */
-    os_set_signal_mask(before.signal_mask);
+    /* First of all: after the join nobody expects a handler to run here, or on a signal stack that
+       may be freed by then. */
+    discards_signals = os_set_signal_mask(OS_ALL_SIGNALS) != 0;
+    /* Go needs its own signal stack whenever a signal comes while it runs on a goroutine's stack. */
+    sigaltstack(&signal_stack, NULL);
+    os_get_name(name);
     os_set_float_mode(before.float_mode);
     uselocale(LC_GLOBAL_LOCALE);
     tss_thread_end();
     thread_become(0);
+    if (!signals_stay_blocked) {
+        if (discards_signals) {
+            os_discard_signals();
+        }
+        os_set_signal_mask(before.signal_mask);
+    }
 }
 
 /*
@@ -60,10 +91,14 @@ static void stop_exit(void *ident)
 enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ident, struct inheritance creator)
 {
     volatile bool exited = true;
-    enter(ident, creator);
+    enter(ident, &creator);
     pthread_cleanup_push(stop_exit, &ident);
     if (_setjmp(exit_to) == 0) {
         func(arg);
+        /* A cancellation that comes too late for this thread must not hit the next one. */
+        pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+        pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, NULL);
+        pthread_testcancel();
         exited = false;
     }
     pthread_cleanup_pop(0);

@@ -30,12 +30,18 @@ void thread_become(PyThread_ident_t ident)
 }
 
 bool go_is_refused;
+atomic_int go_waits_for_os_threads;
 
 bool go_is_here(void)
 {
+    return fork_epoch() == FORK_FIRST_EPOCH && !go_is_refused;
+}
+
+bool enter_go(void)
+{
     /* Set once Go knows the calling OS thread. */
     THREAD_LOCAL bool known;
-    if (fork_epoch() != FORK_FIRST_EPOCH || go_is_refused) {
+    if (!go_is_here()) {
         return false;
     }
     if (!known) {
@@ -71,7 +77,7 @@ __attribute__((constructor)) static void at_load(void)
 
 void PyThread_init_thread(void)
 {
-    if (go_is_here()) {
+    if (enter_go()) {
         go_init_thread();
     }
 }
@@ -86,7 +92,8 @@ int pythread_set_fresh_os_threads(int on)
 
 static PyThread_ident_t start_goroutine(thread_func func, void *arg, bool joinable)
 {
-    struct inheritance creator = {os_signal_mask(), os_float_mode()};
+    struct inheritance creator = {.signal_mask = os_signal_mask(), .float_mode = os_float_mode()};
+    os_get_name(creator.name);
     return go_start_thread(func, arg, creator, joinable);
 }
 
@@ -105,12 +112,16 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
 {
     int saved = errno;
     PyThread_ident_t ident = 0;
-    if (func != NULL && go_is_here()) {
+    if (func == NULL ||
+        atomic_load_explicit(&go_waits_for_os_threads, memory_order_relaxed) != 0) {
+        return 0;
+    }
+    if (enter_go()) {
         ident = atomic_load_explicit(&fresh_os_threads, memory_order_relaxed)
                     ? start_own(func, arg, joinable)
                     : start_goroutine(func, arg, joinable);
         plain_count_from(ident);
-    } else if (func != NULL) {
+    } else {
         ident = plain_start(func, arg, joinable);
     }
     errno = saved;
@@ -138,7 +149,7 @@ int PyThread_start_joinable_thread(void (*func)(void *), void *arg, PyThread_ide
 int PyThread_join_thread(PyThread_handle_t handle)
 {
     int saved = errno;
-    int error = go_is_here() ? go_join_thread(handle, self_ident) : plain_join(handle, self_ident);
+    int error = enter_go() ? go_join_thread(handle, self_ident) : plain_join(handle, self_ident);
     errno = saved;
     return error;
 }
@@ -146,7 +157,7 @@ int PyThread_join_thread(PyThread_handle_t handle)
 int PyThread_detach_thread(PyThread_handle_t handle)
 {
     int saved = errno;
-    int error = go_is_here() ? go_detach_thread(handle) : plain_detach(handle);
+    int error = enter_go() ? go_detach_thread(handle) : plain_detach(handle);
     errno = saved;
     return error;
 }
@@ -188,10 +199,10 @@ void PyThread_hang_thread(void)
 
 size_t PyThread_get_stacksize(void)
 {
-    return go_is_here() ? go_get_stacksize() : 0;
+    return enter_go() ? go_get_stacksize() : 0;
 }
 
 int PyThread_set_stacksize(size_t size)
 {
-    return go_is_here() ? go_set_stacksize(size) : -2;
+    return enter_go() ? go_set_stacksize(size) : -2;
 }

@@ -20,10 +20,16 @@ type thread struct {
 	// may be the first to need it.
 	handle atomic.Pointer[pythread.Handle]
 
-	// users are the thread until it has ended and the C handle until it is
-	// spent. The last of them takes the thread out of threads.
-	users atomic.Int32
-	spent atomic.Bool
+	// What a thread on a goroutine runs, and what it inherits.
+	fn      C.thread_func
+	arg     unsafe.Pointer
+	creator C.struct_inheritance
+
+	// users are the thread until it has ended, its start until it is done,
+	// and the C handle until it is spent. The last of them takes the thread
+	// out of threads.
+	users        atomic.Int32
+	spent, ended atomic.Bool
 
 	// osThread is closed when the OS thread has ended, with all destructors
 	// of its storage behind it; nil where the OS thread goes on to run other
@@ -31,50 +37,54 @@ type thread struct {
 	osThread chan struct{}
 }
 
+var threads table
+
+// newest is the newest ident that C was told.
+var newest atomic.Uint64
+
 func newThread(joinable bool) *thread {
 	t := new(thread)
-	// The thread and its start use t, and the handle if there is one.
-	t.users.Store(2)
 	if joinable {
 		t.users.Store(3)
-		handles.Add(1)
+	} else {
+		t.users.Store(2)
+		t.spent.Store(true)
 	}
-	t.spent.Store(!joinable)
-	running.Add(1)
 	return t
 }
 
-// start starts t, with run as what its goroutine does.
-func (t *thread) start(run func()) pythread.Ident {
-	h := pythread.StartWith(func(h *pythread.Handle) {
-		// Either of the thread and its start may come first. The thread may
-		// join or detach by its own ident at once, the starter when this
-		// function has returned: both have to find t.
-		t.list(h)
-		run()
-	})
+// start starts t with main as what its goroutine does, and returns its ident.
+func (t *thread) start(main func(*pythread.Handle)) C.PyThread_ident_t {
+	h := pythread.StartWith(main)
 	t.list(h)
 	t.leave()
-	return h.Ident()
+	ident := uint64(h.Ident())
+	for n := newest.Load(); n < ident && !newest.CompareAndSwap(n, ident); {
+		n = newest.Load()
+	}
+	return C.PyThread_ident_t(ident)
 }
 
-var (
-	// threads is the table of C handles: of pythread.Ident, which is also
-	// the value of the C handle, to *thread.
-	threads sync.Map
-
-	// newest is the newest ident that C was told.
-	newest atomic.Uint64
-
-	running, handles atomic.Int64 // how many threads have not ended, and handles are not spent
-)
+// list puts t into the table, under the ident of h, its handle. Either of the
+// thread and its start may come first: the thread may join or detach by its own
+// ident at once, the starter when the start has returned.
+func (t *thread) list(h *pythread.Handle) {
+	t.handle.Store(h)
+	threads.add(h.Ident(), t)
+}
 
 func (t *thread) ident() pythread.Ident { return t.handle.Load().Ident() }
+
+// end ends the thread, but for its handle.
+func (t *thread) end() {
+	t.ended.Store(true)
+	t.leave()
+}
 
 // leave ends one use of t.
 func (t *thread) leave() {
 	if t.users.Add(-1) == 0 {
-		threads.Delete(t.ident())
+		threads.remove(t.ident())
 	}
 }
 
@@ -83,7 +93,6 @@ func (t *thread) spend() bool {
 	if t.spent.Swap(true) {
 		return false
 	}
-	handles.Add(-1)
 	t.leave()
 	return true
 }
@@ -91,8 +100,8 @@ func (t *thread) spend() bool {
 // find returns the thread of a C handle that is not spent, and else why there
 // is none.
 func find(handle C.PyThread_handle_t) (*thread, C.int) {
-	if v, ok := threads.Load(pythread.Ident(handle)); ok && !v.(*thread).spent.Load() {
-		return v.(*thread), 0
+	if t := threads.get(pythread.Ident(handle)); t != nil && !t.spent.Load() {
+		return t, 0
 	}
 	if handle != 0 && uint64(handle) <= newest.Load() {
 		return nil, C.EINVAL
@@ -112,25 +121,13 @@ func go_set_stacksize(size C.size_t) C.int { return C.int(pythread.SetStacksize(
 //export go_start_thread
 func go_start_thread(fn C.thread_func, arg unsafe.Pointer, creator C.struct_inheritance, joinable C.bool) C.PyThread_ident_t {
 	t := newThread(bool(joinable))
-	return tell(t.start(func() { t.run(fn, arg, creator) }))
+	t.fn, t.arg, t.creator = fn, arg, creator
+	return t.start(t.main)
 }
 
-// tell notes that C is told of an ident.
-func tell(ident pythread.Ident) C.PyThread_ident_t {
-	for n := newest.Load(); n < uint64(ident) && !newest.CompareAndSwap(n, uint64(ident)); {
-		n = newest.Load()
-	}
-	return C.PyThread_ident_t(ident)
-}
-
-// list puts t into the table of threads, under the ident of h, its handle.
-func (t *thread) list(h *pythread.Handle) {
-	t.handle.Store(h)
-	threads.LoadOrStore(h.Ident(), t)
-}
-
-// run is the thread from its begin to its end.
-func (t *thread) run(fn C.thread_func, arg unsafe.Pointer, creator C.struct_inheritance) {
+// main is the thread from its begin to its end.
+func (t *thread) main(h *pythread.Handle) {
+	t.list(h)
 	returned := false
 	defer func() {
 		if !returned {
@@ -138,10 +135,9 @@ func (t *thread) run(fn C.thread_func, arg unsafe.Pointer, creator C.struct_inhe
 			// runtime.Goexit: fn's frames are gone.
 			C.thread_leave()
 		}
-		running.Add(-1)
-		t.leave()
+		t.end()
 	}()
-	fate := C.thread_run(fn, arg, C.PyThread_ident_t(t.ident()), creator)
+	fate := C.thread_run(t.fn, t.arg, C.PyThread_ident_t(h.Ident()), t.creator)
 	if fate != C.OS_THREAD_IS_REUSABLE {
 		// Go ends an OS thread that is locked to a goroutine which ends.
 		runtime.LockOSThread()
@@ -159,19 +155,18 @@ func (t *thread) run(fn C.thread_func, arg unsafe.Pointer, creator C.struct_inhe
 func go_start_own(joinable C.bool) C.PyThread_ident_t {
 	t := newThread(bool(joinable))
 	t.watchOSThread()
-	return tell(t.start(func() {
+	return t.start(func(h *pythread.Handle) {
+		t.list(h)
 		<-t.osThread
-		running.Add(-1)
-		t.leave()
-	}))
+		t.end()
+	})
 }
 
 // go_cancel_own takes back go_start_own where the pthread could not be made.
 //
 //export go_cancel_own
 func go_cancel_own(ident C.PyThread_ident_t) {
-	v, _ := threads.Load(pythread.Ident(ident))
-	t := v.(*thread)
+	t := threads.get(pythread.Ident(ident))
 	t.spend()
 	t.endOSThread()
 }
@@ -192,8 +187,7 @@ func (t *thread) endOSThread() {
 var watchEnds = sync.OnceFunc(func() {
 	go func() {
 		for {
-			v, _ := threads.Load(pythread.Ident(C.own_next_end()))
-			v.(*thread).endOSThread()
+			threads.get(pythread.Ident(C.own_next_end())).endOSThread()
 		}
 	}()
 })

@@ -2,6 +2,7 @@
 #ifndef THREAD_H
 #define THREAD_H
 
+#include "os.h"
 #include "pythread.h"
 
 #include <stdbool.h>
@@ -9,11 +10,25 @@
 
 typedef void (*thread_func)(void *);
 
-/*
- * True where the calling OS thread may call the //export functions: not in the child of a fork, and
- * not where the Go runtime could not start.
- */
+/* True where this process has a Go runtime: not in the child of a fork, and not where Go could not
+   start. */
 bool go_is_here(void);
+
+/* The same, and readies the calling OS thread for calls of the //export functions, which it may
+   make from then on. */
+bool enter_go(void);
+
+/*
+ * Set, before other threads exist, where Go's OS threads serve this library alone: all signals stay
+ * blocked there between threads.
+ */
+extern bool signals_stay_blocked;
+
+/*
+ * How many OS threads Go waits for that the system refuses it at the moment. While there is one no
+ * thread starts. It stays 0 where nobody counts.
+ */
+extern atomic_int go_waits_for_os_threads;
 
 /* Set, before other threads exist, where the Go runtime will not start: threads are plain then. */
 extern bool go_is_refused;
@@ -25,6 +40,7 @@ void thread_become(PyThread_ident_t ident);
 struct inheritance {
     uint64_t signal_mask;
     uint64_t float_mode;
+    char name[OS_NAME_SIZE];
 };
 
 /* What is to become of an OS thread of Go's after a thread on it. */

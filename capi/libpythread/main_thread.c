@@ -1,0 +1,50 @@
+/*
+ * main_thread.c - how a process ends whose main thread ends by pthread_exit before it.
+ *
+ * Such a process goes on until its last thread ends; but Go's OS threads never end. So the main
+ * thread, in the last of its destructors, stays until no others than those are there, and then ends
+ * the process as the C library would have done. Where the system does not tell how many there are,
+ * the process goes on.
+ */
+#define _GNU_SOURCE
+#include "go_threads.h"
+
+#include "../os.h"
+#include "../own.h"
+#include "../thread.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+static bool others_are_gone(void)
+{
+    pythread_stats stats;
+    size_t count = os_thread_count();
+    /* Of Go's OS threads the child of a fork has none. */
+    size_t others =
+        go_is_here() ? (size_t)atomic_load_explicit(&go_threads_count, memory_order_relaxed) : 0;
+    pythread_get_stats(&stats);
+    return stats.threads == 0 && count == others + 1;
+}
+
+static void main_ends(void)
+{
+    struct timespec pause = {0, 1000000};
+    while (!others_are_gone()) {
+        nanosleep(&pause, NULL);
+        pause.tv_nsec = pause.tv_nsec < 64000000 ? pause.tv_nsec * 2 : pause.tv_nsec;
+    }
+    exit(0);
+}
+
+__attribute__((constructor)) static void at_load(void)
+{
+    own_main_ends = main_ends;
+    if (os_thread_id() == (unsigned long)getpid()) {
+        own_watch_main();
+    }
+    /* The thread that forks is the child's main thread. */
+    pthread_atfork(NULL, NULL, own_watch_main);
+}
