@@ -51,28 +51,60 @@ func SetStacksize(int) int { return -2 }
 type Handle struct {
 	ident Ident
 
-	// ended is what joins wait for: its Done comes after all that the thread
-	// did and before the return of every Wait. A channel for that would be
-	// an allocation more, so there is one only where [Handle.Done] is called.
-	ended sync.WaitGroup
-	done  atomic.Pointer[chan struct{}]
+	// How a thread ends. Whether a thread has ended is written in one place,
+	// the field done:
+	//
+	//	nil                           the thread runs, and nobody has called Done
+	//	a pointer to an open channel  the thread runs
+	//	a pointer to a closed channel the thread has ended
+	//
+	// The last line is reached in one step, which finish takes once: it sets
+	// nil to over or, where there is a channel, closes that. Nothing leads
+	// back. The invariant: all that a caller can learn about the end follows
+	// from done alone.
+	//
+	//	Done      returns the channel itself, and over where there was none.
+	//	Join      returns at once if done says ended. Else it waits for
+	//	          joiners, which finish releases after the step.
+	//	TSS.Get   gives no value if done says ended.
+	//	TSS.Set   does nothing if done says ended.
+	//
+	// So the end is visible everywhere at the same instant. Proof: before the
+	// step done says that the thread runs. Then the channel is open, Join
+	// waits, Set stores, and Get finds what was set, because finish erases
+	// nothing before the step. After the step done says ended for ever, and
+	// each of the four gives the answer of an ended thread. Hence a caller who
+	// has had one such answer comes after the step, and gets the other three.
+	//
+	// What finish does after the step nobody can tell from outside: it wakes
+	// joiners that slept through the step, and erases values that Get has
+	// stopped showing, to free their memory. What it does before the step,
+	// publishing the panic value, nobody reads before the step.
+	//
+	// Memory order: the step is an atomic operation or the close of a channel,
+	// and ended sees it by an atomic load or by a receive. Either way what the
+	// thread did comes before what the caller does next.
+	done atomic.Pointer[chan struct{}]
 
-	// more is for what few threads have, so that the others stay small: nil
-	// at first, the thread's TSS keys if it uses any, and from its end on
-	// how it ended, which is unremarkable or a panic.
-	more atomic.Pointer[more]
+	// joiners is where Join sleeps. A channel for that would be an allocation
+	// more, so there is one only where Done is called.
+	joiners sync.WaitGroup
+
+	// record holds what few threads have, so that the others stay small. It is
+	// nil until there is something to record.
+	record atomic.Pointer[record]
 }
 
-type more struct {
+// record is what a thread has if it panicked or has had a TSS value.
+type record struct {
+	panicked any // the panic value: written before the step, read after it
+
 	mu   sync.Mutex          // guards keys
-	keys map[eraser]struct{} // the TSS keys with a value for the thread; nil once it has ended
-
-	panicked any // what the thread panicked with; never written again
+	keys map[eraser]struct{} // the TSS keys that hold a value for the thread
 }
 
-// unremarkable is how most threads end. Having no map, it refuses TSS values,
-// as every end does.
-var unremarkable = new(more)
+// unremarkable is the record of the threads that ended without one.
+var unremarkable = new(record)
 
 // over is the channel of the threads that had none when they ended.
 var over = func() *chan struct{} {
@@ -119,28 +151,65 @@ func StartWith(fn func(*Handle)) *Handle {
 
 func newHandle() *Handle {
 	h := &Handle{ident: Ident(idents.Add(1))}
-	h.ended.Add(1)
+	h.joiners.Add(1)
 	return h
 }
 
-// finish completes the thread. It has to be the goroutine's deferred call
-// itself: only a deferred call runs on Goexit, for which recover is nil, and
-// only directly in one does recover see a panic.
+// finish ends the thread. The goroutine has to defer finish itself: only a
+// deferred call runs on Goexit, for which recover is nil, and recover sees a
+// panic only if the deferred function calls it directly.
 func (h *Handle) finish() {
-	end := unremarkable
 	if value := recover(); value != nil {
-		end = &more{panicked: value}
+		h.publish(value)
 	}
-	// The Swap decides between the end and the thread's first Set: one that
-	// comes later finds the end, one that came earlier has left its keys.
-	if m := h.more.Swap(end); m != nil {
-		m.eraseAll(h)
+	h.end()
+	h.joiners.Done()
+	h.erase()
+}
+
+// publish records the panic value, for Join to return after the step.
+func (h *Handle) publish(value any) {
+	if !h.record.CompareAndSwap(nil, &record{panicked: value}) {
+		h.record.Load().panicked = value
 	}
-	h.ended.Done() // now that a joiner finds no value left
-	// The first pointer there stays: it is over, or that of a Done before.
+}
+
+// end takes the step: the thread has ended when end returns, and runs until
+// then.
+func (h *Handle) end() {
+	// If this fails, then Done has put a channel there, which stays.
 	if !h.done.CompareAndSwap(nil, over) {
 		close(*h.done.Load())
 	}
+}
+
+// ended reports whether the thread has ended.
+func (h *Handle) ended() bool {
+	done := h.done.Load()
+	if done == nil {
+		return false
+	}
+	select {
+	case <-*done:
+		return true
+	default:
+		return false
+	}
+}
+
+// erase frees the values that an ended thread has left. No later Set stores
+// another: see there.
+func (h *Handle) erase() {
+	if h.record.CompareAndSwap(nil, unremarkable) {
+		return
+	}
+	r := h.record.Load()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for t := range r.keys {
+		t.erase(h)
+	}
+	r.keys = nil
 }
 
 // Ident returns the thread's ident. It never blocks.
@@ -157,13 +226,18 @@ func (h *Handle) Ident() Ident { return h.ident }
 //
 // It mirrors PyThread_join_thread (3.13), which allows one join only.
 func (h *Handle) Join() any {
-	h.ended.Wait()
-	return h.more.Load().panicked
+	if !h.ended() {
+		h.joiners.Wait()
+	}
+	if r := h.record.Load(); r != nil {
+		return r.panicked
+	}
+	return nil // the thread has ended, but erase has not come to the record yet
 }
 
-// Done returns a channel that is closed when the thread has ended, for use in
-// a select: after a receive from it [Handle.Join] does not block. Every call
-// returns the same channel.
+// Done returns a channel that is closed when the thread ends, for use in a
+// select: after a receive from it [Handle.Join] does not block, and once Join
+// has returned it is closed. Every call returns the same channel.
 //
 // CPython has no counterpart.
 func (h *Handle) Done() <-chan struct{} {

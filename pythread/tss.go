@@ -12,9 +12,11 @@ import "sync"
 // few instructions.
 //
 // A value lasts until it is overwritten or deleted, until [TSS.Clear], or
-// until its thread ends: the thread has no values left when [Handle.Join]
-// returns. Nothing is called when a value goes. A running thread keeps alive
-// the keys that it has values for: clear a key that is to go before they do.
+// until its thread ends: from the instant that [Handle.Done] is closed, and
+// [Handle.Join] returns, no key holds a value for the thread. The memory of
+// those values is free for collection soon afterwards. Nothing is called when
+// a value goes. A running thread keeps alive the keys that it has values for:
+// clear a key that is to go before they do.
 //
 // It stands for CPython's Py_tss_t (3.7). PyThread_tss_create and
 // PyThread_tss_is_created have no counterpart, as a zero TSS has always been
@@ -24,7 +26,7 @@ type TSS[T any] struct {
 	values sync.Map // of *Handle to T
 
 	// What is to be erased when a thread ends is written down with the thread,
-	// in more.keys. Both records change together, under the thread's more.mu;
+	// in record.keys. Both maps change together, under the thread's record.mu;
 	// only Get, which reads one of them, does without it.
 }
 
@@ -36,20 +38,28 @@ type eraser interface{ erase(h *Handle) }
 //
 // It mirrors PyThread_tss_set (3.7), but cannot fail.
 func (t *TSS[T]) Set(h *Handle, v T) {
-	m := h.more.Load()
-	if m == nil {
-		// Of several first Sets one installs its record and the others must
-		// find that one, or the end of the thread that got in before: hence
-		// the second Load.
-		h.more.CompareAndSwap(nil, &more{keys: map[eraser]struct{}{}})
-		m = h.more.Load()
+	if h.ended() {
+		return // without a record that nobody needs
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.keys == nil {
+	r := h.record.Load()
+	if r == nil {
+		// Of several first Sets one installs its record, and the others must
+		// use that one, or the one that erase has left: hence the second Load.
+		h.record.CompareAndSwap(nil, new(record))
+		r = h.record.Load()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	// No value is stored after erase, which would leak it. Either erase waits
+	// for mu and finds the value, or erase has been here first, with mu or by
+	// leaving unremarkable, and then ended is true.
+	if h.ended() {
 		return
 	}
-	m.keys[t] = struct{}{}
+	if r.keys == nil {
+		r.keys = map[eraser]struct{}{}
+	}
+	r.keys[t] = struct{}{}
 	t.values.Store(h, v)
 }
 
@@ -59,7 +69,9 @@ func (t *TSS[T]) Set(h *Handle, v T) {
 // It mirrors PyThread_tss_get (3.7), which cannot tell NULL from no value.
 func (t *TSS[T]) Get(h *Handle) (T, bool) {
 	v, ok := t.values.Load(h)
-	if !ok {
+	// A thread that runs now ran at the Load too. One that has ended has no
+	// value, even where erase has not come to it yet.
+	if !ok || h.ended() {
 		var none T
 		return none, false
 	}
@@ -70,13 +82,13 @@ func (t *TSS[T]) Get(h *Handle) (T, bool) {
 //
 // It mirrors PyThread_tss_set with NULL and PyThread_delete_key_value.
 func (t *TSS[T]) Delete(h *Handle) {
-	m := h.more.Load()
-	if m == nil {
+	r := h.record.Load()
+	if r == nil {
 		return
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.keys, t)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.keys, t)
 	t.erase(h)
 }
 
@@ -93,14 +105,3 @@ func (t *TSS[T]) Clear() {
 }
 
 func (t *TSS[T]) erase(h *Handle) { t.values.Delete(h) }
-
-// eraseAll erases h's value from every key that has one. A Set that waits for
-// mu meanwhile will find no map, and give up.
-func (m *more) eraseAll(h *Handle) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for t := range m.keys {
-		t.erase(h)
-	}
-	m.keys = nil
-}
