@@ -195,12 +195,18 @@ TEST(defaults_set_for_all_signals_do_no_harm)
 
 /* ------------------------------------------------------------------------ where handlers run */
 
-/* What a handler finds: whether the OS thread is the host's, and its signal stack. */
-static _Thread_local bool is_hosts;
-static _Thread_local char *signal_stack;
-static uintptr_t main_stack;
+/*
+ * What a handler compares its place with: whether the OS thread is the host's, its signal stack,
+ * and the stacks of pthreads. Volatile: the compiler knows that the C library's calls for signals
+ * change none of these variables, and could move a write past such a call, but the handler that
+ * runs when the call returns reads them.
+ */
+static _Thread_local volatile bool is_hosts;
+static _Thread_local char *volatile signal_stack;
+static volatile uintptr_t main_stack_end;
+static volatile size_t stack_size;
 
-enum { SIGNAL_STACK = 64 * 1024, STACK = 256 * 1024 * 1024 };
+enum { SIGNAL_STACK = 64 * 1024 };
 
 static atomic_int handled[NSIG], strays, misplaced;
 
@@ -208,8 +214,8 @@ static atomic_int handled[NSIG], strays, misplaced;
 static bool on_own_stack(const char *here)
 {
     bool is_main = getpid() == (pid_t)syscall(SYS_gettid);
-    uintptr_t end = is_main ? main_stack : (uintptr_t)pthread_self();
-    return (uintptr_t)here < end && end - (uintptr_t)here < STACK;
+    uintptr_t end = is_main ? main_stack_end : (uintptr_t)pthread_self();
+    return (uintptr_t)here < end && end - (uintptr_t)here < stack_size;
 }
 
 static void check_place(int sig)
@@ -229,20 +235,29 @@ static void check_place(int sig)
     errno = saved;
 }
 
-static void find_main_stack(void)
+/* Called by main, before it sets a handler that looks where it runs. */
+static void find_stacks(void)
 {
     char here;
+    size_t size;
+    pthread_attr_t attr;
+    EQ(pthread_getattr_default_np(&attr), 0);
+    EQ(pthread_attr_getstacksize(&attr, &size), 0);
+    EQ(pthread_attr_destroy(&attr), 0);
+    stack_size = size;
     is_hosts = true;
     /* Frames of main's callers lie above this one. */
-    main_stack = (uintptr_t)&here + 1024 * 1024;
+    main_stack_end = (uintptr_t)&here + 1024 * 1024;
 }
 
 static void set_signal_stack(void)
 {
     stack_t stack = {.ss_size = SIGNAL_STACK, .ss_sp = malloc(SIGNAL_STACK)};
     CHECK(stack.ss_sp != NULL);
-    EQ(sigaltstack(&stack, NULL), 0);
+    /* Before the call: a signal that comes during it is handled on the new stack when it returns.
+     */
     signal_stack = stack.ss_sp;
+    EQ(sigaltstack(&stack, NULL), 0);
 }
 
 static void clear_signal_stack(void)
@@ -264,7 +279,8 @@ static int storm_directed, storm_undirected;
 static void *storm(void *arg)
 {
     const struct timespec pause = {0, 100000};
-    while (!atomic_load(&calm)) {
+    /* At least once, however late this thread comes to run. */
+    do {
         for (int i = 0; i <= WORKERS; i++) {
             EQ(pthread_kill(targets[i], SIGUSR1), 0);
             storm_directed++;
@@ -273,7 +289,7 @@ static void *storm(void *arg)
         kill(getpid(), SIGCHLD);
         storm_undirected++;
         nanosleep(&pause, NULL);
-    }
+    } while (!atomic_load(&calm));
     return arg;
 }
 
@@ -320,7 +336,7 @@ static void weather_storm(int flags)
     PyThread_handle_t workers[WORKERS];
     pthread_t pthread;
     sigset_t all, mask;
-    find_main_stack();
+    find_stacks();
     lock = PyThread_allocate_lock();
     for (size_t i = 0; i < sizeof sigs / sizeof *sigs; i++) {
         set_handler(sigs[i], check_place, flags);
@@ -444,7 +460,7 @@ static pthread_t create_deaf(void *(*func)(void *))
 static void storm_first_starts(int flags, void *with_stack)
 {
     pthread_t pthread;
-    find_main_stack();
+    find_stacks();
     memcpy(fire, (int[]){SIGPROF, SIGCHLD, SIGRTMIN, SIGSEGV, SIGUSR1}, sizeof fire);
     for (int i = 0; i < FIRE; i++) {
         set_handler(fire[i], check_place, flags);
@@ -706,7 +722,8 @@ TEST(os_threads_of_the_library_block_all_signals)
 }
 
 static atomic_int handled_inside, handled_elsewhere;
-static _Thread_local bool listens;
+/* Volatile, as what a handler compares its place with. */
+static _Thread_local volatile bool listens;
 
 static void count_where(int sig)
 {
@@ -882,7 +899,7 @@ static void recover_everywhere(int flags, void *with_stack)
 {
     enum { THREADS = 5 };
     PyThread_handle_t handles[THREADS];
-    find_main_stack();
+    find_stacks();
     set_handler(SIGSEGV, jump_out, flags);
     set_handler(SIGFPE, jump_out, flags);
     recover_from_faults(with_stack);
@@ -1084,7 +1101,7 @@ static void change_ids(void)
     static gid_t group = 12345;
     PyThread_handle_t handles[THREADS];
     pthread_t load;
-    find_main_stack();
+    find_stacks();
     watch_internal_signal();
     EQ(pthread_create(&load, NULL, start_until_calm, NULL), 0);
     for (gid_t other = 1; other < 300; other++) {

@@ -14,7 +14,6 @@
 
 #include "_cgo_export.h"
 #include "fork.h"
-#include "memory.h"
 #include "os.h"
 #include "reserve.h"
 #include "signals.h"
@@ -25,11 +24,9 @@
 #include <sys/queue.h>
 #include <time.h>
 
-atomic_long carrier_count;
-
 /* Guards what follows. Held for a few instructions, so that to spin for it is right. */
 static pthread_mutex_t mutex = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
-static struct thread *first, **last = &first;
+static struct carrier_work *first, **last = &first;
 static long coming;
 
 /* A carrier that sleeps until it is called. */
@@ -87,7 +84,7 @@ static struct wanted send_for(void)
             wanted.words[wanted.woken++] = &carrier->called;
         }
         wanted.missing = more;
-        atomic_fetch_add_explicit(&carrier_count, more, memory_order_relaxed);
+        atomic_fetch_add_explicit(&reserve_carriers, more, memory_order_relaxed);
     }
     return wanted;
 }
@@ -111,7 +108,7 @@ static void send(const struct wanted *wanted)
         os_wake(wanted->words[i], 1);
     }
     for (long carriers = wanted->missing; carriers > 0; carriers--) {
-        bool pthread = atomic_load_explicit(&carrier_count, memory_order_relaxed) > GOROUTINES ||
+        bool pthread = atomic_load_explicit(&reserve_carriers, memory_order_relaxed) > GOROUTINES ||
                        !reserve_go_runs();
         goroutines += !pthread || !reserve_run_carrier();
     }
@@ -141,16 +138,17 @@ static long free_carriers(void)
 static long need(void)
 {
     long more = -free_carriers();
-    return atomic_load_explicit(&carrier_count, memory_order_relaxed) + starting +
+    return atomic_load_explicit(&reserve_carriers, memory_order_relaxed) + starting +
            (more > 0 ? more : 0);
 }
 
-long carrier_need(void)
+/* The reserve asks, with its own mutex held or not: that mutex comes first in the lock order. */
+static long threads_wanted(void)
 {
     pthread_mutex_lock(&mutex);
-    long needed = need();
+    long wanted = need();
     pthread_mutex_unlock(&mutex);
-    return needed;
+    return wanted;
 }
 
 /* How long a starter that is ahead of the carriers waits for them: as long as it takes to make an
@@ -182,13 +180,13 @@ static bool catch_up(void)
     return room;
 }
 
-bool carrier_start(struct thread *thread)
+bool carrier_start(struct carrier_work *work)
 {
     struct wanted wanted = {0};
     if (!reserve_has_go()) {
         return false;
     }
-    thread->next = NULL;
+    work->next = NULL;
     pthread_mutex_lock(&mutex);
     starting++;
     bool room = free_carriers() > 0 || reserve_suffices(need()) || catch_up();
@@ -200,8 +198,8 @@ bool carrier_start(struct thread *thread)
     }
     starting--;
     if (room) {
-        *last = thread;
-        last = &thread->next;
+        *last = work;
+        last = &work->next;
         atomic_fetch_add_explicit(&queued, 1, memory_order_relaxed);
         wanted = send_for();
     }
@@ -245,7 +243,7 @@ static bool park(void)
 
 /* With the mutex. The next thread for the calling carrier, which counts as coming; NULL when it is
    to go. */
-static struct thread *take(void)
+static struct carrier_work *take(void)
 {
     bool lingered = false;
     while (first == NULL) {
@@ -264,29 +262,28 @@ static struct thread *take(void)
         }
         lingered = false;
     }
-    struct thread *thread = first;
-    first = thread->next;
+    struct carrier_work *work = first;
+    first = work->next;
     if (first == NULL) {
         last = &first;
     }
     atomic_fetch_sub_explicit(&queued, 1, memory_order_relaxed);
     coming--;
     taken++;
-    return thread;
+    return work;
 }
 
 void carrier_run(void)
 {
     uint64_t float_mode = os_float_mode();
-    struct thread *thread;
+    struct carrier_work *work;
     signals_enter_host();
-    thread_carrier_begins();
     pthread_mutex_lock(&mutex);
-    while ((thread = take()) != NULL) {
+    while ((work = take()) != NULL) {
         struct wanted wanted = send_for();
         pthread_mutex_unlock(&mutex);
         send(&wanted);
-        thread_run(thread);
+        work->run(work);
         pthread_mutex_lock(&mutex);
         coming++;
         taken = 0;
@@ -324,7 +321,6 @@ void carrier_go_began(void)
 void carrier_lost(void)
 {
     reserve_lost();
-    atomic_fetch_sub_explicit(&carrier_count, 1, memory_order_relaxed);
 }
 
 /* The child of a fork has no carrier. Only where it may enter Go does any of this matter to it:
@@ -339,12 +335,11 @@ static void after_fork(void)
     parked_count = 0;
     atomic_store_explicit(&queued, 0, memory_order_relaxed);
     starting = 0;
-    atomic_store_explicit(&carrier_count, 0, memory_order_relaxed);
     reserve_after_fork();
-    memory_after_fork();
 }
 
 __attribute__((constructor)) static void at_load(void)
 {
+    reserve_serve((struct reserve_client){.threads_wanted = threads_wanted, .work = carrier_run});
     fork_on_child(after_fork);
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/seed-c0a0ef17/pythread/pythread"
 )
 
-// carriers is carrier_count: C counts a carrier when it sends for it, Go takes
+// carriers is reserve_carriers: C counts a carrier when it sends for it, Go takes
 // it back when the OS thread under it can serve another.
-var carriers = (*int64)(unsafe.Pointer(&C.carrier_count))
+var carriers = (*int64)(unsafe.Pointer(&C.reserve_carriers))
 
 func init() {
 	// The limit on threads is the system's alone; reserve.c keeps to it.

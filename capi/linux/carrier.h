@@ -2,19 +2,23 @@
 #ifndef CARRIER_H
 #define CARRIER_H
 
-#include "thread.h"
+#include <stdbool.h>
 
-/* Carriers that were sent for and are not back, with their last thread behind them. */
-extern atomic_long carrier_count;
-
-/* How many OS threads can be needed by the carriers that there are and those yet to be sent for. */
-long carrier_need(void);
+/* What a carrier runs: a thread, of which a carrier knows no more than this. */
+struct carrier_work {
+    /* Called once, on the carrier's OS thread, where all signals are blocked. It returns when the
+       thread has ended, with all signals blocked again. In a child that the thread forked it does
+       not return, since the carrier is not there. */
+    void (*run)(struct carrier_work *work);
+    /* carrier.c: the work that was queued after this one, while neither runs. */
+    struct carrier_work *next;
+};
 
 /*
- * Has the thread run on a carrier. False where none can: in the child of a fork, or where what one
+ * Has the work run on a carrier. False where none can: in the child of a fork, or where what one
  * needs is not to be had.
  */
-bool carrier_start(struct thread *thread);
+bool carrier_start(struct carrier_work *work);
 
 /* Go says so when its runtime runs, before it starts a carrier. */
 void carrier_go_began(void);

@@ -9,7 +9,7 @@
  * takes the count to zero owns the slot and alone gives it back. No step takes
  * a lock, so a fork at any moment leaves the child a sound table.
  */
-#include "thread.h"
+#include "handle.h"
 
 #include "fork.h"
 

@@ -19,7 +19,6 @@
 #include "reserve.h"
 
 #include "args.h"
-#include "carrier.h"
 #include "fork.h"
 #include "memory.h"
 #include "os.h"
@@ -36,6 +35,9 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, os_thre
                           void *arg);
 
 atomic_long reserve_os_threads;
+atomic_long reserve_carriers;
+
+static struct reserve_client carriers;
 
 /* Guards the reserve. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -123,7 +125,7 @@ static void add(struct spare *spare)
 static bool is_needed(void)
 {
     atomic_fetch_sub_explicit(&reserve_os_threads, 1, memory_order_relaxed);
-    if (exist(carrier_need())) {
+    if (exist(carriers.threads_wanted())) {
         return false;
     }
     atomic_fetch_add_explicit(&reserve_os_threads, 1, memory_order_relaxed);
@@ -151,7 +153,7 @@ static void *wait_in_reserve(void *arg)
             break;
         }
         busy = spare;
-        carrier_run();
+        carriers.work();
         busy = NULL;
         pthread_mutex_lock(&mutex);
         if ((kept = spare_count < KEPT || is_needed())) {
@@ -160,7 +162,7 @@ static void *wait_in_reserve(void *arg)
         }
         pthread_mutex_unlock(&mutex);
         /* Not before: either it is in reserve or a carrier has it. */
-        atomic_fetch_sub_explicit(&carrier_count, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&reserve_carriers, 1, memory_order_relaxed);
     }
     give_record(spare);
     return func != NULL ? func(arg) : NULL;
@@ -273,8 +275,8 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, os_thre
 /* Adds to the reserve until it has so many more than needed now. */
 static bool add_spares(long more)
 {
-    while (!exist(carrier_need() + more)) {
-        if (!add_spare() && !exist(carrier_need() + more)) {
+    while (!exist(carriers.threads_wanted() + more)) {
+        if (!add_spare() && !exist(carriers.threads_wanted() + more)) {
             return false;
         }
     }
@@ -386,6 +388,12 @@ void reserve_lost(void)
         give_record(busy);
     }
     atomic_fetch_sub_explicit(&reserve_os_threads, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&reserve_carriers, 1, memory_order_relaxed);
+}
+
+void reserve_serve(struct reserve_client client)
+{
+    carriers = client;
 }
 
 /* The parent's other threads, one of which may have held the mutex, are not in the child. */
@@ -395,5 +403,7 @@ void reserve_after_fork(void)
     spares = NULL;
     spare_count = 0;
     atomic_store_explicit(&reserve_os_threads, 0, memory_order_relaxed);
+    atomic_store_explicit(&reserve_carriers, 0, memory_order_relaxed);
     atomic_store_explicit(&for_go, 0, memory_order_relaxed);
+    memory_after_fork();
 }

@@ -17,12 +17,33 @@ enum { RESERVE_PROCESSORS = 16 };
 /* OS threads that exist for carriers: the Go runtime's, those that it has not taken, and others. */
 extern atomic_long reserve_os_threads;
 
-/* Whether there are OS threads, and memory, for so many carriers. */
+/*
+ * Carriers, from the moment one is sent for until the OS thread under it can be taken again:
+ * counted up by who sends for one, and down here or, for a goroutine, by carrier.go.
+ */
+extern atomic_long reserve_carriers;
+
+/* The carriers, which stand above the reserve and name themselves to it. */
+struct reserve_client {
+    /*
+     * How many OS threads the carriers can want: those that there are and those yet to be sent for.
+     * Takes the carriers' mutex, and may be called with the reserve's: so the reserve's comes first
+     * in the lock order, and the carriers, with theirs, call nothing here that takes one.
+     */
+    long (*threads_wanted)(void);
+    /* A carrier's whole work, on the calling OS thread. */
+    void (*work)(void);
+};
+
+/* Names them, in a constructor, before there are other threads. */
+void reserve_serve(struct reserve_client client);
+
+/* Whether there are OS threads, and memory, for so many carriers. Takes no mutex. */
 bool reserve_suffices(long carriers);
 
 /*
- * Sees to it that there are for those that are needed (carrier_need), and has the Go runtime start
- * where there is room for that. False when an OS thread, or memory, is not to be had.
+ * Sees to it that there are for those that are wanted (threads_wanted), and has the Go runtime
+ * start where there is room for that. False when an OS thread, or memory, is not to be had.
  */
 bool reserve_fill(void);
 

@@ -7,7 +7,7 @@
  * thread's own; when the next one begins there nothing of it is left.
  */
 #define _GNU_SOURCE
-#include "thread.h"
+#include "handle.h"
 
 #include "carrier.h"
 #include "fork.h"
@@ -21,6 +21,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -161,7 +162,8 @@ static void clean_os_thread(void)
     }
 }
 
-void thread_carrier_begins(void)
+/* Readies the calling OS thread for its first thread on a carrier. */
+static void carrier_begins(void)
 {
     THREAD_LOCAL bool known;
     if (!known) {
@@ -196,8 +198,13 @@ static void run_func(struct thread *thread)
     pthread_cleanup_pop(0);
 }
 
-void thread_run(struct thread *thread)
+_Static_assert(offsetof(struct thread, work) == 0, "a carrier's work is the head of a thread");
+
+/* On a carrier, on which all threads before have ended: is the thread until it ends. */
+static void run_on_carrier(struct carrier_work *work)
 {
+    struct thread *thread = (struct thread *)work;
+    carrier_begins();
     self = thread;
     self_ident = thread->ident;
     unsigned epoch = fork_epoch();
@@ -254,7 +261,8 @@ static PyThread_ident_t start(void (*func)(void *), void *arg, PyThread_handle_t
     thread->own_pthread = atomic_load_explicit(&fresh_os_threads, memory_order_relaxed) != 0;
     thread->float_mode = os_float_mode();
     thread->mask = os_signal_mask();
-    bool started = !thread->own_pthread && carrier_start(thread);
+    thread->work.run = run_on_carrier;
+    bool started = !thread->own_pthread && carrier_start(&thread->work);
     if (!started) {
         /* A pthread begins with its creator's mask and modes by itself. */
         thread->own_pthread = true;
@@ -448,7 +456,7 @@ void pythread_get_stats(pythread_stats *stats)
     fork_epoch();
     *stats = (pythread_stats){
         .os_threads = (size_t)atomic_load_explicit(&reserve_os_threads, memory_order_relaxed),
-        .goroutines = (size_t)atomic_load_explicit(&carrier_count, memory_order_relaxed),
+        .goroutines = (size_t)atomic_load_explicit(&reserve_carriers, memory_order_relaxed),
     };
     thread_slots_count(&stats->threads, &stats->handles);
 }

@@ -1,7 +1,8 @@
-/* thread.h - a thread, as the files that keep, carry and run it see it. */
-#ifndef THREAD_H
-#define THREAD_H
+/* handle.h - the record of a thread, and the table of these records that handles lead to. */
+#ifndef HANDLE_H
+#define HANDLE_H
 
+#include "carrier.h"
 #include "pythread.h"
 
 #include <stdatomic.h>
@@ -10,6 +11,9 @@
 
 /* A thread started here, from before it runs until it has ended and its handle is spent. */
 struct thread {
+    /* What a carrier gets of it, first in the record, so that a pointer to one is one to the other.
+     */
+    struct carrier_work work;
     /* handle.c: how often the slot was used before, whether its handle is spent, its users. */
     atomic_ullong word;
     /* handle.c: the slot's number, and that of the next free one + 1, 0 for none. */
@@ -29,8 +33,6 @@ struct thread {
     uint64_t float_mode;
     /* It runs on a pthread of its own, not on a carrier. */
     bool own_pthread;
-    /* carrier.c: the thread that was started after this one, while neither runs. */
-    struct thread *next;
 };
 
 /* The states of a thread; awaited: running, and someone sleeps until it has ended. */
@@ -56,14 +58,5 @@ bool thread_slot_spend(struct thread *slot);
 
 /* Adds the threads that have not ended and the handles that are not spent, in this process. */
 void thread_slots_count(size_t *threads, size_t *handles);
-
-/* Readies the calling OS thread for its first thread on a carrier. */
-void thread_carrier_begins(void);
-
-/*
- * Has the calling carrier, on which all threads before have ended, be the thread until it ends. In
- * the child of a fork, from where there is no way back to the carrier, it does not return.
- */
-void thread_run(struct thread *thread);
 
 #endif
