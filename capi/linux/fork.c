@@ -1,2 +1,3 @@
-/* fork.c - the one that the default engine has too. The go command compiles only what is in this folder. */
+/* fork.c - the one that the default engine has too. The go command compiles only what is in this
+ * folder. */
 #include "../fork.c"

@@ -1,2 +1,3 @@
-/* lock.c - the one that the default engine has too. The go command compiles only what is in this folder. */
+/* lock.c - the one that the default engine has too. The go command compiles only what is in this
+ * folder. */
 #include "../lock.c"

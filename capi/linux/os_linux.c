@@ -1,2 +1,3 @@
-/* os_linux.c - the one that the default engine has too. The go command compiles only what is in this folder. */
+/* os_linux.c - the one that the default engine has too. The go command compiles only what is in
+ * this folder. */
 #include "../os_linux.c"

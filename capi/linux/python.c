@@ -1,2 +1,3 @@
-/* python.c - the one that the default engine has too. The go command compiles only what is in this folder. */
+/* python.c - the one that the default engine has too. The go command compiles only what is in this
+ * folder. */
 #include "../python.c"

@@ -1,2 +1,3 @@
-/* tss.c - the one that the default engine has too. The go command compiles only what is in this folder. */
+/* tss.c - the one that the default engine has too. The go command compiles only what is in this
+ * folder. */
 #include "../tss.c"
