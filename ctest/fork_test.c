@@ -18,19 +18,6 @@ extern char **environ;
 
 enum { CHILD_SECONDS = 30 };
 
-static void count(void *counter)
-{
-    atomic_fetch_add((atomic_int *)counter, 1);
-}
-
-static void wait_for_count(atomic_int *counter, int expected)
-{
-    for (int i = 0; i < 20000 && atomic_load(counter) < expected; i++) {
-        sleep_ms(1);
-    }
-    EQ(atomic_load(counter), expected);
-}
-
 static void reap(pid_t child, int expected)
 {
     int status;

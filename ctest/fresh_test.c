@@ -4,11 +4,11 @@
  * those that share one.
  */
 #define _GNU_SOURCE
+#include "process.h"
 #include "threads.h"
 
-#include <dirent.h>
+#include <limits.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdbool.h>
 
 /* fresh_object.cpp: a thread_local object of C++. */
@@ -16,24 +16,6 @@ void touch_object(void);
 bool object_was_touched(void);
 int constructed(void);
 int destroyed(void);
-
-static void count(void *counter)
-{
-    atomic_fetch_add((atomic_int *)counter, 1);
-}
-
-static int os_threads(void)
-{
-    int found = 0;
-    struct dirent *entry;
-    DIR *tasks = opendir("/proc/self/task");
-    CHECK(tasks != NULL);
-    while ((entry = readdir(tasks)) != NULL) {
-        found += entry->d_name[0] != '.';
-    }
-    closedir(tasks);
-    return found;
-}
 
 /* How a thread ends. */
 enum end { BY_RETURN, BY_EXIT_THREAD, BY_PTHREAD_EXIT, BY_CANCEL, ENDS };
@@ -319,9 +301,7 @@ TEST(fresh_os_threads_end_with_their_threads)
         for (int i = 0; i < THREADS; i++) {
             handles[i] = start(stay, NULL);
         }
-        for (int i = 0; i < 10000 && atomic_load(&arrived) < THREADS; i++) {
-            sleep_ms(1);
-        }
+        wait_for_count(&arrived, THREADS);
         EQ(os_threads(), before + THREADS);
         pythread_get_stats(&stats);
         EQ(stats.threads, THREADS);
@@ -347,9 +327,7 @@ TEST(threads_share_os_threads_again_when_it_is_off)
     pythread_set_fresh_os_threads(0);
     atomic_store(&arrived, 0);
     PyThread_handle_t handle = start(stay, NULL);
-    for (int i = 0; i < 10000 && atomic_load(&arrived) < 1; i++) {
-        sleep_ms(1);
-    }
+    wait_for_count(&arrived, 1);
     pythread_get_stats(&stats);
     GE(stats.goroutines, 1);
     atomic_store(&leave, true);
@@ -381,10 +359,7 @@ TEST(handles_of_fresh_threads_follow_the_same_rules)
         atomic_bool go = false;
         own = start(misuse_own_handle, &go);
         atomic_store(&go, true);
-        for (int j = 0; j < 10000 && atomic_load(&arrived) < i; j++) {
-            sleep_ms(1);
-        }
-        EQ(atomic_load(&arrived), i);
+        wait_for_count(&arrived, i);
         EQ(PyThread_detach_thread(own), EINVAL);
         PyThread_handle_t handle = start(nothing, NULL);
         join(handle);

@@ -11,8 +11,6 @@
 #include <linux/capability.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
-#include <semaphore.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -84,11 +82,10 @@ static sem_t doors[MOST];
 static PyThread_handle_t handles[MOST];
 static atomic_int inside;
 
-static void wait_at_door(void *door)
+static void wait_inside(void *door)
 {
-    atomic_fetch_add(&inside, 1);
-    while (sem_wait(door) != 0) {
-    }
+    count(&inside);
+    wait_at_door(door);
     atomic_fetch_sub(&inside, 1);
 }
 
@@ -107,7 +104,7 @@ static int start_at(int i)
     handles[i] = 22;
     errno = 33;
     EQ(sem_init(&doors[i], 0, 0), 0);
-    int result = PyThread_start_joinable_thread(wait_at_door, &doors[i], &ident, &handles[i]);
+    int result = PyThread_start_joinable_thread(wait_inside, &doors[i], &ident, &handles[i]);
     if (result != 0) {
         EQ(result, -1);
         EQ(ident, 11);
@@ -119,30 +116,22 @@ static int start_at(int i)
 
 static atomic_int ran;
 
-static void run(void *arg)
-{
-    (void)arg;
-    atomic_fetch_add(&ran, 1);
-}
-
 /* Starts threads at the doors from begin until no thread at all will start, or to end. The last. */
 static int start_all(int begin, int end)
 {
-    int count = begin, detached = 0;
-    while (count < end) {
-        if (start_at(count) == 0) {
-            count++;
-        } else if (PyThread_start_new_thread(run, NULL) != PYTHREAD_INVALID_THREAD_ID) {
+    int next = begin, detached = 0;
+    while (next < end) {
+        if (start_at(next) == 0) {
+            next++;
+        } else if (PyThread_start_new_thread(count, &ran) != PYTHREAD_INVALID_THREAD_ID) {
             detached++;
         } else {
             break;
         }
     }
-    for (int i = 0; i < 20000 && atomic_load(&ran) != detached; i++) {
-        sleep_ms(1);
-    }
-    EQ(atomic_exchange(&ran, 0), detached);
-    return count;
+    wait_for_count(&ran, detached);
+    atomic_store(&ran, 0);
+    return next;
 }
 
 static void join_range(int begin, int end)
@@ -151,7 +140,7 @@ static void join_range(int begin, int end)
         EQ(sem_post(&doors[i]), 0);
     }
     for (int i = begin; i < end; i++) {
-        EQ(PyThread_join_thread(handles[i]), 0);
+        join(handles[i]);
     }
 }
 
@@ -314,8 +303,6 @@ static void *nothing_from_pthread(void *arg)
 TEST(the_library_loads_where_no_thread_can_be)
 {
     static const char stage[] = "PYTHREAD_TEST_STAGE";
-    PyThread_ident_t ident;
-    PyThread_handle_t handle;
     if (getenv(stage) == NULL) {
         become_nobody();
         limit(RLIMIT_NPROC, 1);
@@ -329,8 +316,7 @@ TEST(the_library_loads_where_no_thread_can_be)
     EQ(start_all(0, 1), 0);
     check_nothing_is_left();
     limit(RLIMIT_NPROC, 100);
-    EQ(PyThread_start_joinable_thread(nothing, NULL, &ident, &handle), 0);
-    EQ(PyThread_join_thread(handle), 0);
+    join(start(nothing, NULL));
     check_limit(100);
 }
 
@@ -365,7 +351,7 @@ struct starts {
 static void join_all(struct starts *starts)
 {
     for (int i = 0; i < starts->count; i++) {
-        EQ(PyThread_join_thread(starts->handles[i]), 0);
+        join(starts->handles[i]);
     }
     starts->count = 0;
 }
@@ -443,7 +429,7 @@ static void check_burst(long processes)
     }
     for (int i = 0; i < STARTERS / 2; i++) {
         EQ(pthread_join(pthreads[i], NULL), 0);
-        EQ(PyThread_join_thread(handles[i]), 0);
+        join(handles[i]);
     }
     check_nothing_is_left();
 }

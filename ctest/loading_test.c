@@ -4,8 +4,8 @@
  * is not linked with it: PYTHREAD_LIBRARY in the environment says where it is.
  */
 #define _GNU_SOURCE
-#include "pythread.h"
-#include "test.h"
+#include "process.h"
+#include "threads.h"
 
 #include <dlfcn.h>
 #include <limits.h>
@@ -84,19 +84,6 @@ static struct api load(int flags)
 static void check_not_loaded(void)
 {
     EQ_PTR(dlopen(path(), RTLD_NOW | RTLD_NOLOAD), NULL);
-}
-
-static int os_threads(void)
-{
-    int count = 0;
-    char line[256];
-    FILE *status = fopen("/proc/self/status", "r");
-    CHECK(status != NULL);
-    while (fgets(line, sizeof line, status) != NULL) {
-        sscanf(line, "Threads: %d", &count);
-    }
-    fclose(status);
-    return count;
 }
 
 static void reap(pid_t child, int expected)
@@ -281,7 +268,7 @@ TEST(threads_from_before_the_library_can_use_it)
 static void stay(void *arg)
 {
     (void)arg;
-    atomic_fetch_add(&arrived, 1);
+    count(&arrived);
     while (!atomic_load(&leave)) {
         sleep_ms(1);
     }
@@ -298,9 +285,7 @@ TEST(dlclose_is_harmless)
     for (int i = 0; i < THREADS; i++) {
         EQ(shared.start(stay, NULL, &ident, &handles[i]), 0);
     }
-    while (atomic_load(&arrived) < THREADS) {
-        sleep_ms(1);
-    }
+    wait_for_count(&arrived, THREADS);
     /* Threads run on, and start on, without a handle of the library in sight. */
     EQ(dlclose(shared.handle), 0);
     use_library(&shared);
@@ -424,11 +409,6 @@ static struct plugin load_plugin(const char *file)
     find(plugin.plugin, "plugin_library", &plugin.address);
     find(plugin.plugin, "plugin_set", &plugin.set);
     return plugin;
-}
-
-static void count(void *counter)
-{
-    atomic_fetch_add((atomic_int *)counter, 1);
 }
 
 TEST(plugins_share_one_library)

@@ -8,7 +8,6 @@
 
 #include <limits.h>
 #include <pthread.h>
-#include <semaphore.h>
 #include <sys/wait.h>
 
 #if UNDER_ASAN
@@ -239,8 +238,6 @@ static void *set_values_on_pthread(void *arg)
 
 TEST(setting_values_without_memory_fails_and_leaks_nothing)
 {
-    PyThread_ident_t ident;
-    PyThread_handle_t handle;
     pthread_t pthread;
     atomic_int failed = 0;
     for (int i = 0; i < KEYS; i++) {
@@ -248,8 +245,7 @@ TEST(setting_values_without_memory_fails_and_leaks_nothing)
     }
     set_values(&failed);
     GE(atomic_exchange(&failed, 0), 1);
-    EQ(PyThread_start_joinable_thread(set_values, &failed, &ident, &handle), 0);
-    EQ(PyThread_join_thread(handle), 0);
+    join(start(set_values, &failed));
     GE(atomic_exchange(&failed, 0), 1);
     EQ(pthread_create(&pthread, NULL, set_values_on_pthread, &failed), 0);
     EQ(pthread_join(pthread, NULL), 0);
@@ -260,20 +256,6 @@ TEST(setting_values_without_memory_fails_and_leaks_nothing)
 
 static atomic_int counter;
 
-static void count(void *arg)
-{
-    (void)arg;
-    atomic_fetch_add(&counter, 1);
-}
-
-static void wait_for_count(int expected)
-{
-    for (int i = 0; i < 20000 && atomic_load(&counter) != expected; i++) {
-        sleep_ms(1);
-    }
-    EQ(atomic_load(&counter), expected);
-}
-
 /* A start, of the one kind or the other. Whether there is a thread; it is joined or awaited. */
 static int start_and_join(int joinable)
 {
@@ -282,7 +264,7 @@ static int start_and_join(int joinable)
     int before = atomic_load(&counter);
     errno = 33;
     if (joinable) {
-        int result = PyThread_start_joinable_thread(count, NULL, &ident, &handle);
+        int result = PyThread_start_joinable_thread(count, &counter, &ident, &handle);
         EQ(errno, 33);
         if (result != 0) {
             EQ(result, -1);
@@ -290,15 +272,15 @@ static int start_and_join(int joinable)
             EQ(handle, 22);
             return 0;
         }
-        EQ(PyThread_join_thread(handle), 0);
+        join(handle);
     } else {
-        unsigned long started = PyThread_start_new_thread(count, NULL);
+        unsigned long started = PyThread_start_new_thread(count, &counter);
         EQ(errno, 33);
         if (started == PYTHREAD_INVALID_THREAD_ID) {
             return 0;
         }
     }
-    wait_for_count(before + 1);
+    wait_for_count(&counter, before + 1);
     return 1;
 }
 
@@ -374,12 +356,6 @@ enum { THREADS = 600 };
 static sem_t doors[THREADS];
 static PyThread_handle_t handles[THREADS];
 
-static void wait_at_door(void *door)
-{
-    while (sem_wait(door) != 0) {
-    }
-}
-
 /* Has threads block, each started as often as it fails for want of memory. How often that was. */
 static int start_many(long times)
 {
@@ -402,7 +378,7 @@ static int start_many(long times)
     }
     for (int i = 0; i < THREADS; i++) {
         EQ(sem_post(&doors[i]), 0);
-        EQ(PyThread_join_thread(handles[i]), 0);
+        join(handles[i]);
     }
     check_nothing_is_left();
     return failed;
@@ -459,7 +435,7 @@ static void *start_from_pthread(void *arg)
     stop_failing(0);
     if (result == 0) {
         EQ(sem_post(&door), 0);
-        EQ(PyThread_join_thread(handle), 0);
+        join(handle);
     }
     return NULL;
 }

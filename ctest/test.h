@@ -34,6 +34,9 @@
 #define UNDER_TSAN 0
 #endif
 
+/* Sanitizers run a case several times slower: stress does less of the same under them. */
+enum { SLOWER = UNDER_ASAN || UNDER_TSAN ? 5 : 1 };
+
 struct test_case {
     const char *name;
     void (*run)(void);
@@ -123,6 +126,15 @@ __attribute__((unused)) static inline void sleep_ms(long ms)
     struct timespec left = {ms / 1000, ms % 1000 * 1000000};
     while (nanosleep(&left, &left) != 0 && errno == EINTR) {
     }
+}
+
+/* A random number from a state of the caller's, which it seeds with anything but 0. */
+__attribute__((unused)) static inline uint32_t next_random(uint32_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 17;
+    *state ^= *state << 5;
+    return *state;
 }
 
 #if UNDER_ASAN
