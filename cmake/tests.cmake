@@ -69,7 +69,8 @@ macro(pythread_expect test command)
     endforeach()
 endmacro()
 
-# Registers each case as COMMAND <case>; one that takes longer than TIMEOUT seconds fails.
+# Registers each case as COMMAND <case>; one that takes longer than TIMEOUT seconds fails. Further
+# properties of the tests stand in the variable <concept>_properties.
 function(pythread_add_cases concept)
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "CASES;COMMAND;LABELS")
     if(NOT arg_CASES)
@@ -87,7 +88,7 @@ function(pythread_add_cases concept)
         endif()
         set_tests_properties(
             ${test} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${timeout} LABELS "${arg_LABELS}"
-                               ENVIRONMENT "${environment}")
+                               ENVIRONMENT "${environment}" ${${concept}_properties})
     endforeach()
 endfunction()
 
@@ -106,11 +107,17 @@ function(pythread_add_tests concept)
                        TIMEOUT ${arg_TIMEOUT} LABELS ${arg_LABELS})
 endfunction()
 
-# Registers the cases that <concept>_test.sh --list prints, each run with the further arguments.
+# Registers the cases that <concept>_test.sh --list prints, each run with the further arguments, with
+# the labels in the variable <concept>_labels.
 function(pythread_add_script_tests concept)
     set(command sh ${CMAKE_CURRENT_SOURCE_DIR}/${concept}_test.sh)
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${concept}_test.sh)
     execute_process(COMMAND ${command} --list OUTPUT_VARIABLE cases COMMAND_ERROR_IS_FATAL ANY)
     string(REGEX MATCHALL "[^\n]+" cases "${cases}")
-    pythread_add_cases(${concept} CASES ${cases} COMMAND ${command} ${ARGN} TIMEOUT 300)
+    pythread_add_cases(${concept} CASES ${cases} COMMAND ${command} ${ARGN} TIMEOUT 300
+                       LABELS ${${concept}_labels})
 endfunction()
+
+# The last words of every run of ctest: what was skipped, and why.
+file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/CTestCustom.cmake CONTENT
+     "set(CTEST_CUSTOM_POST_TEST \"sh \\\"@PROJECT_SOURCE_DIR@/ctest/skipped.sh\\\" \\\"@PROJECT_BINARY_DIR@\\\"\")\n" @ONLY)

@@ -31,12 +31,12 @@ idle_build_does_nothing() {
 }
 
 test_idle_build_by_make_does_nothing() {
-    command -v make >/dev/null || skip "no make"
+    need make ""
     idle_build_does_nothing "Unix Makefiles"
 }
 
 test_idle_build_by_ninja_does_nothing() {
-    command -v ninja >/dev/null || skip "no ninja"
+    need ninja --with-tools
     idle_build_does_nothing Ninja
 }
 

@@ -219,8 +219,7 @@ static void write_file(const char *folder, const char *name, const char *text)
     snprintf(path, sizeof path, "%s/%s", folder, name);
     int file = open(path, O_WRONLY);
     if (file < 0 || write(file, text, strlen(text)) < 0) {
-        printf("%s: ", path);
-        test_skip(strerror(errno));
+        test_skip("%s: %s", path, strerror(errno));
     }
     close(file);
 }
@@ -274,8 +273,7 @@ TEST(starts_fail_in_a_full_cgroup_and_work_again)
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
         snprintf(cgroup, sizeof cgroup, "%s/pythread-%ld", own, (long)getpid());
         if (mkdir(cgroup, 0755) != 0) {
-            printf("%s: ", cgroup);
-            test_skip(strerror(errno));
+            test_skip("%s: %s", cgroup, strerror(errno));
         }
         pid_t child = fork();
         NE(child, -1);
@@ -308,7 +306,7 @@ TEST(the_library_loads_where_no_thread_can_be)
         limit(RLIMIT_NPROC, 1);
         setenv(stage, "1", 1);
         execl("/proc/self/exe", "limits_test", __func__, NULL);
-        test_skip(strerror(errno));
+        test_skip("/proc/self/exe: %s", strerror(errno));
     }
     pthread_t thread;
     EQ(pthread_create(&thread, NULL, nothing_from_pthread, NULL), EAGAIN);
@@ -412,7 +410,7 @@ static void check_burst(long processes)
         }
         EQ(result, 0);
     }
-    long long end = monotonic_ns() + 2000000000;
+    long long end = monotonic_ns() + 1000000000;
     for (int round = 0; monotonic_ns() < end; round++) {
         long before = atomic_load(&started);
         next_generation();
@@ -568,8 +566,8 @@ static void check_many(int count)
         join_range(0, most);
         check_nothing_is_left();
         EQ(getrlimit(RLIMIT_NPROC, &processes), 0);
-        printf("%d threads, of %ld: ", most, (long)processes.rlim_cur);
-        test_skip("the system has no more");
+        test_skip("the system has no more than %d threads (RLIMIT_NPROC is %ld)", most,
+                  (long)processes.rlim_cur);
     }
     wait_until_inside(count);
     pythread_get_stats(&stats);

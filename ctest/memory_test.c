@@ -12,11 +12,8 @@
 
 #if UNDER_ASAN
 /* AddressSanitizer has an allocator of its own. */
-enum { INTERPOSED = 0 };
 static atomic_long live, until_failure, failures_left;
 #else
-enum { INTERPOSED = 1 };
-
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *block, size_t size);
@@ -92,9 +89,7 @@ void free(void *block)
 /* From now on the n-th allocation fails, and so do all that follow, up to so many. */
 static void fail_at(long n, long times)
 {
-    if (!INTERPOSED) {
-        test_skip("AddressSanitizer has an allocator of its own");
-    }
+    test_skip_under_asan("it has an allocator of its own");
     atomic_store(&until_failure, n);
     atomic_store(&failures_left, times);
 }
@@ -337,17 +332,13 @@ static void check_first_starts(long times, int joinable)
 
 TEST(the_first_start_outlives_any_one_failure)
 {
-    if (!INTERPOSED) {
-        test_skip("AddressSanitizer has an allocator of its own");
-    }
+    test_skip_under_asan("it has an allocator of its own");
     check_first_starts(1, 1);
 }
 
 TEST(the_first_detached_start_outlives_failures_without_end)
 {
-    if (!INTERPOSED) {
-        test_skip("AddressSanitizer has an allocator of its own");
-    }
+    test_skip_under_asan("it has an allocator of its own");
     check_first_starts(LONG_MAX, 0);
 }
 

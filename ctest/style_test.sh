@@ -8,7 +8,7 @@ sources() {
 }
 
 test_clang_format() {
-    command -v clang-format >/dev/null || skip "no clang-format"
+    need clang-format --with-tools
     # Each major version formats some things in its own way.
     clang-format --version | grep -q 'version 14\.' || skip "clang-format is not version 14"
     sources | xargs clang-format --dry-run --Werror
@@ -22,7 +22,7 @@ test_gofmt() {
 # warnings COMPILER: compiles the C files of every package of capi as the go command does, and fails
 # at the first warning. What cgo generates is not ours: it comes in as a system header.
 warnings() {
-    command -v "$1" >/dev/null || skip "no $1"
+    need "$1" --with-tools
     cd "$source_dir"
     packages=$("$go" list -f '{{if .CgoFiles}}{{.Dir}}{{end}}' ./capi/...)
     [ -n "$packages" ] || fail "there are no packages in capi"

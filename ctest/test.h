@@ -9,6 +9,7 @@
 #define TEST_H
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -63,9 +64,16 @@ __attribute__((noreturn)) static inline void test_fail(void)
     _exit(1);
 }
 
-__attribute__((noreturn, unused)) static inline void test_skip(const char *reason)
+/* The line that begins with "skipped: " is what skipped.sh shows in the end. */
+__attribute__((noreturn, unused, format(printf, 1, 2))) static inline void
+test_skip(const char *reason, ...)
 {
-    printf("skipped: %s\n", reason);
+    va_list arguments;
+    va_start(arguments, reason);
+    printf("skipped: ");
+    vprintf(reason, arguments);
+    printf("\n");
+    va_end(arguments);
     fflush(NULL);
     _exit(77);
 }
@@ -74,8 +82,7 @@ __attribute__((noreturn, unused)) static inline void test_skip(const char *reaso
 __attribute__((unused)) static inline void test_skip_under_asan(const char *reason)
 {
     if (UNDER_ASAN) {
-        printf("AddressSanitizer: ");
-        test_skip(reason);
+        test_skip("AddressSanitizer: %s", reason);
     }
 }
 
