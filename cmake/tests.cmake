@@ -6,6 +6,7 @@ set(environment
     CC=${CMAKE_C_COMPILER} CXX=${CMAKE_CXX_COMPILER} GO=${GO_EXECUTABLE} CMAKE=${CMAKE_COMMAND}
     PYTHREAD_SOURCE_DIR=${PROJECT_SOURCE_DIR} PYTHREAD_BINARY_DIR=${PROJECT_BINARY_DIR}
     PYTHREAD_LIBRARY=${PYTHREAD_LIBRARY} PYTHREAD_PYTHON=${PYTHREAD_PYTHON}
+    PYTHREAD_ENGINE=${PYTHREAD_ENGINE}
     PYTHREAD_STRESS_SECONDS=${PYTHREAD_STRESS_SECONDS})
 
 set(run "")
@@ -24,7 +25,52 @@ elseif(NOT PYTHREAD_SANITIZE STREQUAL "none")
          ASAN_OPTIONS=use_sigaltstack=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0)
 endif()
 
-# Registers each case as COMMAND <case>; one that takes longer than TIMEOUT seconds fails.
+# A case that is skipped with the reason that follows these words.
+set(skipped sh -c "echo \"skipped: $1\" && exit 77" skipped)
+
+# What this engine is expected to fail: a list of regular expressions for the names of tests, and a
+# list of the reasons. A line whose case does not exist (any more) is a mistake.
+set(expectations ${PROJECT_SOURCE_DIR}/ctest/expected_failures.txt)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${expectations})
+file(STRINGS ${expectations} lines REGEX "^[^#]")
+foreach(line IN LISTS lines)
+    if(NOT line MATCHES "^(go|linux) +([a-z_]+)\\.([A-Za-z0-9_]+|\\*) +(.+)$")
+        message(FATAL_ERROR "${expectations}: not ENGINE CASE REASON: ${line}")
+    endif()
+    set(engine ${CMAKE_MATCH_1})
+    set(concept ${CMAKE_MATCH_2})
+    string(REPLACE * .* case ${CMAKE_MATCH_3})
+    string(REPLACE ";" "," reason "${CMAKE_MATCH_4}") # it becomes an element of lists
+    file(GLOB source ${PROJECT_SOURCE_DIR}/ctest/${concept}_test.*)
+    if(source)
+        file(STRINGS ${source} source REGEX "^(TEST\\(|test_)${case}(\\)$|\\(\\) {$)")
+    endif()
+    if(NOT source)
+        message(FATAL_ERROR "${expectations}: there is no such case: ${line}")
+    endif()
+    if(engine STREQUAL PYTHREAD_ENGINE)
+        list(APPEND expected_tests "^${concept}\\.${case}$")
+        list(APPEND expected_reasons "${reason}")
+    endif()
+endforeach()
+
+# Makes of the command of a test, a variable, what runs it as an expected failure, if it is one.
+macro(pythread_expect test command)
+    foreach(pattern reason IN ZIP_LISTS expected_tests expected_reasons)
+        if(NOT ${test} MATCHES "${pattern}")
+            continue()
+        elseif(reason MATCHES "^left out: (.*)")
+            set(${command} ${skipped} "${CMAKE_MATCH_1}")
+        else()
+            set(${command} sh ${PROJECT_SOURCE_DIR}/ctest/expect_failure.sh "${reason}"
+                ${${command}})
+        endif()
+        break()
+    endforeach()
+endmacro()
+
+# Registers each case as COMMAND <case>; one that takes longer than TIMEOUT seconds fails. Further
+# properties of the tests stand in the variable <concept>_properties.
 function(pythread_add_cases concept)
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "CASES;COMMAND;LABELS")
     if(NOT arg_CASES)
@@ -33,14 +79,16 @@ function(pythread_add_cases concept)
     math(EXPR timeout "${arg_TIMEOUT} * ${slower}")
     foreach(case IN LISTS arg_CASES)
         set(test ${concept}.${case})
+        set(command ${arg_COMMAND} ${case})
+        pythread_expect(${test} command)
         if(stress IN_LIST arg_LABELS)
-            add_test(NAME ${test} COMMAND ${arg_COMMAND} ${case} CONFIGURATIONS stress)
+            add_test(NAME ${test} COMMAND ${command} CONFIGURATIONS stress)
         else()
-            add_test(NAME ${test} COMMAND ${arg_COMMAND} ${case})
+            add_test(NAME ${test} COMMAND ${command})
         endif()
         set_tests_properties(
             ${test} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${timeout} LABELS "${arg_LABELS}"
-                               ENVIRONMENT "${environment}")
+                               ENVIRONMENT "${environment}" ${${concept}_properties})
     endforeach()
 endfunction()
 
@@ -59,11 +107,17 @@ function(pythread_add_tests concept)
                        TIMEOUT ${arg_TIMEOUT} LABELS ${arg_LABELS})
 endfunction()
 
-# Registers the cases that <concept>_test.sh --list prints, each run with the further arguments.
+# Registers the cases that <concept>_test.sh --list prints, each run with the further arguments, with
+# the labels in the variable <concept>_labels.
 function(pythread_add_script_tests concept)
     set(command sh ${CMAKE_CURRENT_SOURCE_DIR}/${concept}_test.sh)
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${concept}_test.sh)
     execute_process(COMMAND ${command} --list OUTPUT_VARIABLE cases COMMAND_ERROR_IS_FATAL ANY)
     string(REGEX MATCHALL "[^\n]+" cases "${cases}")
-    pythread_add_cases(${concept} CASES ${cases} COMMAND ${command} ${ARGN} TIMEOUT 300)
+    pythread_add_cases(${concept} CASES ${cases} COMMAND ${command} ${ARGN} TIMEOUT 300
+                       LABELS ${${concept}_labels})
 endfunction()
+
+# The last words of every run of ctest: what was skipped, and why.
+file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/CTestCustom.cmake CONTENT
+     "set(CTEST_CUSTOM_POST_TEST \"sh \\\"@PROJECT_SOURCE_DIR@/ctest/skipped.sh\\\" \\\"@PROJECT_BINARY_DIR@\\\"\")\n" @ONLY)

@@ -5,10 +5,6 @@ export LC_ALL=C # the order and the messages of the tools
 
 # ---- what the cases are made of ------------------------------------------------------------------
 
-needs() {
-    command -v "$1" >/dev/null || skip "there is no $1"
-}
-
 # Runs the program: output in out, errors in err, exit status in $status.
 run() {
     status=0
@@ -81,7 +77,7 @@ needs_unprivileged() {
     umask 022
     chmod 755 "$scratch"
     if [ "$(id -u)" -eq 0 ]; then
-        needs setpriv
+        need setpriv
         unprivileged true 2>/dev/null || skip 'root cannot become another user here'
         unprivileged test -x "$prog" || skip "other users cannot reach $prog"
         unprivileged test -r . || skip "other users cannot reach $scratch"
@@ -97,7 +93,7 @@ as_unprivileged() {
 # ---- the same sums as cksum ----------------------------------------------------------------------
 
 go_tree() {
-    needs "$go"
+    need "$go"
     tree=$("$go" env GOROOT)/src
     [ -d "$tree" ] || skip "there is no $tree"
     want_tree "$tree"
@@ -461,7 +457,7 @@ test_last_line_counts_files_bytes_and_threads() {
 }
 
 test_progress_is_for_a_terminal_alone() {
-    needs script
+    need script
     make_tree tree
     want_tree tree
     status=0
@@ -509,7 +505,7 @@ test_few_descriptors_are_enough() {
 
 # Whether no thread can be had at all, or a few, or some more: every file is done.
 test_few_threads_are_enough() {
-    needs prlimit
+    need prlimit
     needs_unprivileged
     mkdir tree
     for name in 01 02 03 04 05 06 07 08 09 10 11 12 13 14 15 16 17 18 19 20; do
@@ -520,7 +516,7 @@ test_few_threads_are_enough() {
     if [ "$(id -u)" -eq 0 ]; then
         others=0
     else
-        needs ps
+        need ps
         others=$(ps -L -u "$(id -u)" -o lwp= | wc -l)
     fi
     # Looking for leaks at the end takes LeakSanitizer a process.

@@ -18,19 +18,6 @@ extern char **environ;
 
 enum { CHILD_SECONDS = 30 };
 
-static void count(void *counter)
-{
-    atomic_fetch_add((atomic_int *)counter, 1);
-}
-
-static void wait_for_count(atomic_int *counter, int expected)
-{
-    for (int i = 0; i < 20000 && atomic_load(counter) < expected; i++) {
-        sleep_ms(1);
-    }
-    EQ(atomic_load(counter), expected);
-}
-
 static void reap(pid_t child, int expected)
 {
     int status;
@@ -439,7 +426,8 @@ static void arrive(void *arg)
     }
 }
 
-static void use_goroutines(void)
+/* Has four threads at once, and returns how many goroutines there are then. */
+static size_t stay_together(void)
 {
     pythread_stats stats;
     PyThread_handle_t handles[4];
@@ -448,18 +436,22 @@ static void use_goroutines(void)
     }
     wait_for_count(&arrived, 4);
     pythread_get_stats(&stats);
-    GE(stats.goroutines, 4);
     EQ(stats.threads, 4);
     atomic_store(&leave, true);
     for (int i = 0; i < 4; i++) {
         join(handles[i]);
     }
+    return stats.goroutines;
+}
+
+static void use_first_threads(void)
+{
+    stay_together();
     use_threads();
 }
 
-TEST(child_of_a_process_without_threads_runs_goroutines)
+TEST(child_of_a_process_without_threads_has_the_whole_library)
 {
-    pythread_stats stats;
     PyThread_init_thread();
     PyThread_type_lock lock = PyThread_allocate_lock();
     EQ(PyThread_acquire_lock(lock, WAIT_LOCK), 1);
@@ -468,22 +460,30 @@ TEST(child_of_a_process_without_threads_runs_goroutines)
         if (child == 0) {
             PyThread_release_lock(lock);
             use_lock(lock);
-            use_goroutines();
+            use_first_threads();
             end(how);
             return;
         }
         reap(child, 0);
     }
-    pythread_get_stats(&stats);
-    EQ(stats.os_threads, 0);
-    use_goroutines();
+    use_first_threads();
 }
 
-static void *fork_and_use_goroutines(void *how)
+TEST(child_of_a_process_without_threads_runs_goroutines)
 {
     pid_t child = fork_mortal();
     if (child == 0) {
-        use_goroutines();
+        GE(stay_together(), 4);
+        exit(0);
+    }
+    reap(child, 0);
+}
+
+static void *fork_and_use_threads(void *how)
+{
+    pid_t child = fork_mortal();
+    if (child == 0) {
+        use_first_threads();
         end(*(enum end *)how);
     } else {
         reap(child, 0);
@@ -495,7 +495,7 @@ TEST(child_of_a_pthread_without_threads_ends_with_it)
 {
     pthread_t pthread;
     for (enum end how = 0; how < ENDS; how++) {
-        EQ(pthread_create(&pthread, NULL, fork_and_use_goroutines, &how), 0);
+        EQ(pthread_create(&pthread, NULL, fork_and_use_threads, &how), 0);
         EQ(pthread_join(pthread, NULL), 0);
     }
 }
@@ -925,7 +925,7 @@ static void daemonise(void (*work)(void), bool leave_main)
 TEST(a_daemon_has_threads)
 {
     for (int i = 0; i < 2; i++) {
-        daemonise(use_goroutines, i);
+        daemonise(use_first_threads, i);
     }
     use_threads();
     for (int i = 0; i < 2; i++) {

@@ -4,36 +4,19 @@
  * those that share one.
  */
 #define _GNU_SOURCE
+#include "process.h"
 #include "threads.h"
 
-#include <dirent.h>
+#include <limits.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdbool.h>
+#include <sys/syscall.h>
 
 /* fresh_object.cpp: a thread_local object of C++. */
 void touch_object(void);
 bool object_was_touched(void);
 int constructed(void);
 int destroyed(void);
-
-static void count(void *counter)
-{
-    atomic_fetch_add((atomic_int *)counter, 1);
-}
-
-static int os_threads(void)
-{
-    int found = 0;
-    struct dirent *entry;
-    DIR *tasks = opendir("/proc/self/task");
-    CHECK(tasks != NULL);
-    while ((entry = readdir(tasks)) != NULL) {
-        found += entry->d_name[0] != '.';
-    }
-    closedir(tasks);
-    return found;
-}
 
 /* How a thread ends. */
 enum end { BY_RETURN, BY_EXIT_THREAD, BY_PTHREAD_EXIT, BY_CANCEL, ENDS };
@@ -296,46 +279,48 @@ TEST(the_switch_is_for_all_threads)
 static atomic_int arrived;
 static atomic_bool leave;
 
-static void stay(void *arg)
+static void stay(void *native_id)
 {
-    (void)arg;
+    *(unsigned long *)native_id = PyThread_get_thread_native_id();
     count(&arrived);
     while (!atomic_load(&leave)) {
         sleep_ms(1);
     }
 }
 
+static bool os_thread_exists(unsigned long native_id)
+{
+    return syscall(SYS_tgkill, getpid(), (pid_t)native_id, 0) == 0;
+}
+
 TEST(fresh_os_threads_end_with_their_threads)
 {
     enum { THREADS = 50 };
     PyThread_handle_t handles[THREADS];
+    unsigned long native_ids[THREADS];
     pythread_stats stats;
-    int before = os_threads();
-    EQ(before, 1);
     pythread_set_fresh_os_threads(1);
     for (int round = 0; round < 5; round++) {
         atomic_store(&arrived, 0);
         atomic_store(&leave, false);
         for (int i = 0; i < THREADS; i++) {
-            handles[i] = start(stay, NULL);
+            handles[i] = start(stay, &native_ids[i]);
         }
-        for (int i = 0; i < 10000 && atomic_load(&arrived) < THREADS; i++) {
-            sleep_ms(1);
-        }
-        EQ(os_threads(), before + THREADS);
+        wait_for_count(&arrived, THREADS);
+        GT(os_threads(), THREADS);
         pythread_get_stats(&stats);
         EQ(stats.threads, THREADS);
-        EQ(stats.goroutines, 0);
-        EQ(stats.os_threads, 0);
         atomic_store(&leave, true);
         for (int i = 0; i < THREADS; i++) {
             join(handles[i]);
         }
-        /* The OS thread ends just after its thread. */
-        for (int i = 0; i < 10000 && os_threads() > before; i++) {
-            sleep_ms(1);
+        /* An OS thread ends just after its thread. */
+        for (int i = 0; i < THREADS; i++) {
+            for (int tries = 0; tries < 10000 && os_thread_exists(native_ids[i]); tries++) {
+                sleep_ms(1);
+            }
+            CHECK(!os_thread_exists(native_ids[i]));
         }
-        EQ(os_threads(), before);
     }
 }
 
@@ -346,10 +331,9 @@ TEST(threads_share_os_threads_again_when_it_is_off)
     join(start(nothing, NULL));
     pythread_set_fresh_os_threads(0);
     atomic_store(&arrived, 0);
-    PyThread_handle_t handle = start(stay, NULL);
-    for (int i = 0; i < 10000 && atomic_load(&arrived) < 1; i++) {
-        sleep_ms(1);
-    }
+    unsigned long native_id;
+    PyThread_handle_t handle = start(stay, &native_id);
+    wait_for_count(&arrived, 1);
     pythread_get_stats(&stats);
     GE(stats.goroutines, 1);
     atomic_store(&leave, true);
@@ -381,10 +365,7 @@ TEST(handles_of_fresh_threads_follow_the_same_rules)
         atomic_bool go = false;
         own = start(misuse_own_handle, &go);
         atomic_store(&go, true);
-        for (int j = 0; j < 10000 && atomic_load(&arrived) < i; j++) {
-            sleep_ms(1);
-        }
-        EQ(atomic_load(&arrived), i);
+        wait_for_count(&arrived, i);
         EQ(PyThread_detach_thread(own), EINVAL);
         PyThread_handle_t handle = start(nothing, NULL);
         join(handle);

@@ -48,7 +48,8 @@ test_prototypes_are_strict() {
 }
 
 find_python() {
-    python_flags=$(pkg-config --cflags python3-embed 2>/dev/null) || skip "no python3-embed"
+    python_flags=$(pkg-config --cflags python3-embed 2>/dev/null) || \
+        skip "no python3-embed: ./setup.sh --with-python installs it"
     python_flags=$(echo "$python_flags" | sed 's/-I/-isystem /g')
 }
 

@@ -9,7 +9,6 @@
 #include <fenv.h>
 #include <locale.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/mman.h>
@@ -54,7 +53,7 @@ static void soil_and_stay(void *arg)
 {
     struct visit *visit = arg;
     visit->func();
-    atomic_fetch_add(&arrived, 1);
+    count(&arrived);
     while (!atomic_load(&leave)) {
         sleep_ms(1);
     }
@@ -72,10 +71,7 @@ static void soil_and_look_at_once(void (*soil)(void), void (*look)(void))
         visits[i].func = soil;
         handles[i] = start(soil_and_stay, &visits[i]);
     }
-    for (int i = 0; i < 20000 && atomic_load(&arrived) < THREADS; i++) {
-        sleep_ms(1);
-    }
-    EQ(atomic_load(&arrived), THREADS);
+    wait_for_count(&arrived, THREADS);
     atomic_store(&leave, true);
     for (int i = 0; i < THREADS; i++) {
         join(handles[i]);

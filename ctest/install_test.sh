@@ -32,7 +32,7 @@ test_find_package_refuses_another_major_version() {
 }
 
 test_pkg_config() {
-    command -v pkg-config >/dev/null || skip "no pkg-config"
+    need pkg-config ""
     installed
     export LD_LIBRARY_PATH="$libdir"
     "$CC" "$here/consumer/consumer.c" $(pkg-config --cflags --libs pythread) -o consumer_c

@@ -7,29 +7,12 @@
 #ifndef LOAD_H
 #define LOAD_H
 
+#include "process.h"
 #include "threads.h"
 
 #include <pthread.h>
-#include <sched.h>
 
 static atomic_llong load_counter;
-
-static inline long load_status(const char *field)
-{
-    char line[200];
-    long value = -1;
-    size_t length = strlen(field);
-    FILE *status = fopen("/proc/self/status", "r");
-    CHECK(status != NULL);
-    while (value < 0 && fgets(line, sizeof line, status) != NULL) {
-        if (strncmp(line, field, length) == 0 && line[length] == ':') {
-            value = atol(line + length + 1);
-        }
-    }
-    fclose(status);
-    GE(value, 0);
-    return value;
-}
 
 /*
  * The windows of a load: after the first few, which warm up, none may need more memory than the
@@ -48,7 +31,7 @@ enum { LOAD_KIB = UNDER_ASAN ? 300 * 1024 : 4096 };
 static inline void load_check_window(struct load_windows *windows, long alive)
 {
     pythread_stats stats;
-    long resident = load_status("VmRSS");
+    long resident = resident_kib();
     if (windows->number == LOAD_WARM) {
         windows->resident = resident;
     }
@@ -57,7 +40,7 @@ static inline void load_check_window(struct load_windows *windows, long alive)
     }
     pythread_get_stats(&stats);
     LE(stats.os_threads, alive + LOAD_OS_THREADS);
-    LE(load_status("Threads"), alive + 2 * LOAD_OS_THREADS);
+    LE(os_threads(), alive + 2 * LOAD_OS_THREADS);
     windows->number++;
 }
 
@@ -76,10 +59,7 @@ static inline void load_sequence(int seconds, long long most)
         long long end = begin + (windows.number + 1) * (seconds * 1000000000LL / LOAD_WINDOWS);
         long long last = (windows.number + 1) * (most / LOAD_WINDOWS);
         while (threads < last && monotonic_ns() < end) {
-            PyThread_ident_t ident;
-            PyThread_handle_t handle;
-            EQ(PyThread_start_joinable_thread(load_count, NULL, &ident, &handle), 0);
-            EQ(PyThread_join_thread(handle), 0);
+            join(start(load_count, NULL));
             threads++;
         }
         load_check_window(&windows, 1);
@@ -174,7 +154,6 @@ static inline void load_work(void *arg)
 /* Starts threads a few at a time, joins or detaches them. */
 static inline void load_start_on(void *arg)
 {
-    PyThread_ident_t ident;
     PyThread_handle_t children[LOAD_CHILDREN];
     uintptr_t number = 0;
     (void)arg;
@@ -185,14 +164,13 @@ static inline void load_start_on(void *arg)
         }
         atomic_fetch_add(&load_started, LOAD_CHILDREN);
         for (int i = 0; i < LOAD_CHILDREN; i++) {
-            EQ(PyThread_start_joinable_thread(load_work, (void *)number++, &ident, &children[i]),
-               0);
+            children[i] = start(load_work, (void *)number++);
         }
         for (int i = 0; i < LOAD_CHILDREN; i++) {
             if (i % 8 == 7) {
                 EQ(PyThread_detach_thread(children[i]), 0);
             } else {
-                EQ(PyThread_join_thread(children[i]), 0);
+                join(children[i]);
             }
         }
     }
@@ -208,7 +186,6 @@ static inline void *load_start_on_pthread(void *arg)
 static inline void load_mixed(int seconds)
 {
     struct load_windows windows = {0};
-    PyThread_ident_t ident;
     PyThread_handle_t threads[LOAD_STARTERS];
     pthread_t pthreads[LOAD_STARTERS];
     long long guarded = 0;
@@ -220,7 +197,7 @@ static inline void load_mixed(int seconds)
         EQ(PyThread_tss_create(&load_keys[i]), 0);
     }
     for (int i = 0; i < LOAD_STARTERS; i++) {
-        EQ(PyThread_start_joinable_thread(load_start_on, NULL, &ident, &threads[i]), 0);
+        threads[i] = start(load_start_on, NULL);
         EQ(pthread_create(&pthreads[i], NULL, load_start_on_pthread, NULL), 0);
     }
     while (windows.number < LOAD_WINDOWS) {
@@ -229,7 +206,7 @@ static inline void load_mixed(int seconds)
     }
     atomic_store(&load_stopped, 1);
     for (int i = 0; i < LOAD_STARTERS; i++) {
-        EQ(PyThread_join_thread(threads[i]), 0);
+        join(threads[i]);
         EQ(pthread_join(pthreads[i], NULL), 0);
     }
     check_nothing_is_left();

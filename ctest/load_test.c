@@ -4,7 +4,7 @@
 #define _GNU_SOURCE
 #include "load.h"
 
-enum { SECONDS = 10 };
+enum { SECONDS = 5 };
 
 TEST(threads_in_sequence_take_no_memory)
 {

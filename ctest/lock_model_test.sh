@@ -12,7 +12,7 @@ search() {
 }
 
 test_no_interleaving_breaks_a_lock() {
-    command -v spin >/dev/null || skip "no spin"
+    need spin --with-tools
     found=$(search 0)
     same "found" "$found" ""
     grep -q 'errors: 0$' report || fail "$(cat report)"
@@ -20,7 +20,7 @@ test_no_interleaving_breaks_a_lock() {
 }
 
 test_each_mistake_is_found() {
-    command -v spin >/dev/null || skip "no spin"
+    need spin --with-tools
     mistakes=$(sed -n 's/^#define \([A-Z_]*\) [1-9] .*/\1/p' "$here/lock_model.pml")
     [ -n "$mistakes" ] || fail "the model knows no mistakes"
     for mistake in $mistakes; do

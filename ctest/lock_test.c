@@ -4,12 +4,11 @@
  * as a count that is wrong and a lost wake-up as a case that does not end.
  */
 #define _GNU_SOURCE
+#include "pthreads.h"
 #include "pythread.h"
-#include "test.h"
 
 #include <limits.h>
 #include <linux/seccomp.h>
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -17,23 +16,12 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { SLOWER = UNDER_TSAN || UNDER_ASAN ? 5 : 1 };
-
 #define MINUTE 60000000LL
 
 static bool under_valgrind(void)
 {
     const char *preloaded = getenv("LD_PRELOAD");
     return preloaded != NULL && strstr(preloaded, "vgpreload") != NULL;
-}
-
-/* A random number from a state of the caller's, which it seeds with anything but 0. */
-static uint32_t next_random(uint32_t *state)
-{
-    *state ^= *state << 13;
-    *state ^= *state >> 17;
-    *state ^= *state << 5;
-    return *state;
 }
 
 static void idle(uint32_t steps)
@@ -114,19 +102,6 @@ static int end_of(struct waiter *waiter)
 {
     EQ(pthread_join(waiter->thread, NULL), 0);
     return atomic_load(&waiter->status);
-}
-
-/* Runs count threads, numbered in their argument, to their end. */
-static void run_threads(int count, void *(*run)(void *))
-{
-    pthread_t threads[64];
-    LE(count, 64);
-    for (intptr_t i = 0; i < count; i++) {
-        EQ(pthread_create(&threads[i], NULL, run, (void *)i), 0);
-    }
-    for (int i = 0; i < count; i++) {
-        EQ(pthread_join(threads[i], NULL), 0);
-    }
 }
 
 /* What the threads of a case share. */

@@ -8,16 +8,12 @@
 
 #include <limits.h>
 #include <pthread.h>
-#include <semaphore.h>
 #include <sys/wait.h>
 
 #if UNDER_ASAN
 /* AddressSanitizer has an allocator of its own. */
-enum { INTERPOSED = 0 };
 static atomic_long live, until_failure, failures_left;
 #else
-enum { INTERPOSED = 1 };
-
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *block, size_t size);
@@ -93,9 +89,7 @@ void free(void *block)
 /* From now on the n-th allocation fails, and so do all that follow, up to so many. */
 static void fail_at(long n, long times)
 {
-    if (!INTERPOSED) {
-        test_skip("AddressSanitizer has an allocator of its own");
-    }
+    test_skip_under_asan("it has an allocator of its own");
     atomic_store(&until_failure, n);
     atomic_store(&failures_left, times);
 }
@@ -239,8 +233,6 @@ static void *set_values_on_pthread(void *arg)
 
 TEST(setting_values_without_memory_fails_and_leaks_nothing)
 {
-    PyThread_ident_t ident;
-    PyThread_handle_t handle;
     pthread_t pthread;
     atomic_int failed = 0;
     for (int i = 0; i < KEYS; i++) {
@@ -248,8 +240,7 @@ TEST(setting_values_without_memory_fails_and_leaks_nothing)
     }
     set_values(&failed);
     GE(atomic_exchange(&failed, 0), 1);
-    EQ(PyThread_start_joinable_thread(set_values, &failed, &ident, &handle), 0);
-    EQ(PyThread_join_thread(handle), 0);
+    join(start(set_values, &failed));
     GE(atomic_exchange(&failed, 0), 1);
     EQ(pthread_create(&pthread, NULL, set_values_on_pthread, &failed), 0);
     EQ(pthread_join(pthread, NULL), 0);
@@ -260,20 +251,6 @@ TEST(setting_values_without_memory_fails_and_leaks_nothing)
 
 static atomic_int counter;
 
-static void count(void *arg)
-{
-    (void)arg;
-    atomic_fetch_add(&counter, 1);
-}
-
-static void wait_for_count(int expected)
-{
-    for (int i = 0; i < 20000 && atomic_load(&counter) != expected; i++) {
-        sleep_ms(1);
-    }
-    EQ(atomic_load(&counter), expected);
-}
-
 /* A start, of the one kind or the other. Whether there is a thread; it is joined or awaited. */
 static int start_and_join(int joinable)
 {
@@ -282,7 +259,7 @@ static int start_and_join(int joinable)
     int before = atomic_load(&counter);
     errno = 33;
     if (joinable) {
-        int result = PyThread_start_joinable_thread(count, NULL, &ident, &handle);
+        int result = PyThread_start_joinable_thread(count, &counter, &ident, &handle);
         EQ(errno, 33);
         if (result != 0) {
             EQ(result, -1);
@@ -290,15 +267,15 @@ static int start_and_join(int joinable)
             EQ(handle, 22);
             return 0;
         }
-        EQ(PyThread_join_thread(handle), 0);
+        join(handle);
     } else {
-        unsigned long started = PyThread_start_new_thread(count, NULL);
+        unsigned long started = PyThread_start_new_thread(count, &counter);
         EQ(errno, 33);
         if (started == PYTHREAD_INVALID_THREAD_ID) {
             return 0;
         }
     }
-    wait_for_count(before + 1);
+    wait_for_count(&counter, before + 1);
     return 1;
 }
 
@@ -350,22 +327,18 @@ static void check_first_starts(long times, int joinable)
         }
         failed++;
     }
-    GE(failed, 3);
+    GE(failed, 2);
 }
 
 TEST(the_first_start_outlives_any_one_failure)
 {
-    if (!INTERPOSED) {
-        test_skip("AddressSanitizer has an allocator of its own");
-    }
+    test_skip_under_asan("it has an allocator of its own");
     check_first_starts(1, 1);
 }
 
 TEST(the_first_detached_start_outlives_failures_without_end)
 {
-    if (!INTERPOSED) {
-        test_skip("AddressSanitizer has an allocator of its own");
-    }
+    test_skip_under_asan("it has an allocator of its own");
     check_first_starts(LONG_MAX, 0);
 }
 
@@ -373,12 +346,6 @@ enum { THREADS = 600 };
 
 static sem_t doors[THREADS];
 static PyThread_handle_t handles[THREADS];
-
-static void wait_at_door(void *door)
-{
-    while (sem_wait(door) != 0) {
-    }
-}
 
 /* Has threads block, each started as often as it fails for want of memory. How often that was. */
 static int start_many(long times)
@@ -402,7 +369,7 @@ static int start_many(long times)
     }
     for (int i = 0; i < THREADS; i++) {
         EQ(sem_post(&doors[i]), 0);
-        EQ(PyThread_join_thread(handles[i]), 0);
+        join(handles[i]);
     }
     check_nothing_is_left();
     return failed;
@@ -459,7 +426,7 @@ static void *start_from_pthread(void *arg)
     stop_failing(0);
     if (result == 0) {
         EQ(sem_post(&door), 0);
-        EQ(PyThread_join_thread(handle), 0);
+        join(handle);
     }
     return NULL;
 }

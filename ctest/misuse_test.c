@@ -9,15 +9,8 @@
 
 #include <limits.h>
 #include <pthread.h>
-#include <semaphore.h>
 
 static atomic_int counter;
-
-static void count(void *arg)
-{
-    (void)arg;
-    atomic_fetch_add(&counter, 1);
-}
 
 /* ------------------------------------------------------------------------ handles */
 
@@ -75,12 +68,6 @@ static struct {
     PyThread_handle_t handle;
     sem_t door;
 } model[MODEL_THREADS];
-
-static void wait_at_door(void *door)
-{
-    while (sem_wait(door) != 0) {
-    }
-}
 
 static void model_start(int i, int waits)
 {
@@ -258,7 +245,7 @@ static void sleep_and_start(void *depth)
 {
     intptr_t left = (intptr_t)depth;
     sleep_ms(50);
-    count(NULL);
+    count(&counter);
     if (left > 0) {
         NE(PyThread_start_new_thread(sleep_and_start, (void *)(left - 1)),
            PYTHREAD_INVALID_THREAD_ID);
@@ -290,7 +277,7 @@ TEST(main_may_exit_after_its_threads)
     expected = 100;
     atexit(check_counter);
     for (int i = 0; i < expected; i++) {
-        join(start(count, NULL));
+        join(start(count, &counter));
     }
     PyThread_exit_thread();
 }
@@ -322,7 +309,7 @@ TEST(main_may_exit_before_its_pthreads)
     expected = 10;
     atexit(check_counter);
     for (int i = 0; i < expected; i++) {
-        EQ(pthread_create(&thread, NULL, sleep_and_count_on_pthread, NULL), 0);
+        EQ(pthread_create(&thread, NULL, sleep_and_count_on_pthread, &counter), 0);
     }
     PyThread_exit_thread();
 }
@@ -332,9 +319,9 @@ TEST(main_may_exit_before_pthreads_when_threads_have_been)
     pthread_t thread;
     expected = 11;
     atexit(check_counter);
-    join(start(count, NULL));
+    join(start(count, &counter));
     for (int i = 1; i < expected; i++) {
-        EQ(pthread_create(&thread, NULL, sleep_and_count_on_pthread, NULL), 0);
+        EQ(pthread_create(&thread, NULL, sleep_and_count_on_pthread, &counter), 0);
     }
     PyThread_exit_thread();
 }
@@ -374,11 +361,11 @@ TEST(main_may_end_by_pthread_exit_in_a_callback)
     pthread_t thread;
     expected = 4;
     atexit(check_counter);
-    start(count_and_exit, NULL);
+    start(count_and_exit, &counter);
     start(sleep_and_start, (void *)0);
-    EQ(pthread_create(&thread, NULL, count_and_pthread_exit, NULL), 0);
+    EQ(pthread_create(&thread, NULL, count_and_pthread_exit, &counter), 0);
     pythread_set_fresh_os_threads(1);
-    start(count_and_exit, NULL);
+    start(count_and_exit, &counter);
     qsort(values, 2, sizeof *values, exit_in_comparison);
 }
 
@@ -386,13 +373,13 @@ TEST(main_may_end_by_pthread_exit_in_a_callback)
 
 static void wait_for_ever(void *lock)
 {
-    count(NULL);
+    count(&counter);
     PyThread_acquire_lock(lock, WAIT_LOCK);
 }
 
 static void start_for_ever(void *arg)
 {
-    count(NULL);
+    count(&counter);
     for (;;) {
         PyThread_start_new_thread(nothing, NULL);
         PyThread_handle_t handle;
@@ -415,10 +402,7 @@ static void keep_busy(void)
     for (int i = 0; i < STARTERS; i++) {
         start(start_for_ever, NULL);
     }
-    for (int i = 0; i < 10000 && atomic_load(&counter) != WAITERS + STARTERS; i++) {
-        sleep_ms(1);
-    }
-    EQ(atomic_load(&counter), WAITERS + STARTERS);
+    wait_for_count(&counter, WAITERS + STARTERS);
 }
 
 TEST(the_process_may_end_while_threads_run)

@@ -15,7 +15,7 @@
 #include <signal.h>
 #include <stdbool.h>
 
-#include "test.h"
+#include "threads.h"
 
 static const long long ms = 1000000;
 /* Longer than any wait that ends as it should. */
@@ -85,9 +85,8 @@ static void helper_run(void *arg)
 
 static void helper_start(struct helper *helper)
 {
-    PyThread_ident_t ident;
     helper->target = pthread_self();
-    EQ(PyThread_start_joinable_thread(helper_run, helper, &ident, &helper->handle), 0);
+    helper->handle = start(helper_run, helper);
 }
 
 /* To be called with the GIL or without Python. */
@@ -95,7 +94,7 @@ static void helper_end(struct helper *helper)
 {
     atomic_store(&helper->done, true);
     PyThreadState *state = Py_IsInitialized() ? PyEval_SaveThread() : NULL;
-    EQ(PyThread_join_thread(helper->handle), 0);
+    join(helper->handle);
     if (state != NULL) {
         PyEval_RestoreThread(state);
     }
@@ -141,9 +140,9 @@ static void check_answers_without_python(void)
     PyThread_type_lock lock = PyThread_allocate_lock();
     EQ(PyThread_acquire_lock_timed_with_retries(lock, 0), PY_LOCK_ACQUIRED);
     EQ(PyThread_acquire_lock_timed_with_retries(lock, 0), PY_LOCK_FAILURE);
-    long long start = monotonic_ns();
+    long long begin = monotonic_ns();
     EQ(PyThread_acquire_lock_timed_with_retries(lock, 20 * ms), PY_LOCK_FAILURE);
-    GE(monotonic_ns() - start, 20 * ms);
+    GE(monotonic_ns() - begin, 20 * ms);
     PyThread_release_lock(lock);
     EQ(PyThread_acquire_lock_timed_with_retries(lock, -1), PY_LOCK_ACQUIRED);
     PyThread_free_lock(lock);
@@ -174,11 +173,9 @@ static void thread_without_state(void *arg)
 TEST(thread_that_is_not_pythons_is_answered_as_without_python)
 {
     Py_Initialize();
-    PyThread_ident_t ident;
-    PyThread_handle_t handle;
-    EQ(PyThread_start_joinable_thread(thread_without_state, NULL, &ident, &handle), 0);
+    PyThread_handle_t handle = start(thread_without_state, NULL);
     /* We keep the GIL: the other thread must not take ours for its own. */
-    EQ(PyThread_join_thread(handle), 0);
+    join(handle);
 }
 
 TEST(thread_that_gave_up_the_gil_is_answered_as_without_python)
@@ -195,9 +192,9 @@ TEST(without_python_an_interruption_resumes_the_wait)
     catch_signal_in_c();
     struct helper helper = {.step = send_signal, .lock = held_lock()};
     helper_start(&helper);
-    long long start = monotonic_ns();
+    long long begin = monotonic_ns();
     EQ(PyThread_acquire_lock_timed_with_retries(helper.lock, 200 * ms), PY_LOCK_FAILURE);
-    GE(monotonic_ns() - start, 200 * ms);
+    GE(monotonic_ns() - begin, 200 * ms);
     helper_end(&helper);
     GT(atomic_load(&handled), 0);
 }
@@ -448,9 +445,9 @@ TEST(handler_that_returns_does_not_end_the_wait)
     catch_signal_in_python("pass");
     struct helper helper = {.step = send_signal, .lock = held_lock()};
     helper_start(&helper);
-    long long start = monotonic_ns();
+    long long begin = monotonic_ns();
     EQ(PyThread_acquire_lock_timed_with_retries(helper.lock, 200 * ms), PY_LOCK_FAILURE);
-    GE(monotonic_ns() - start, 200 * ms);
+    GE(monotonic_ns() - begin, 200 * ms);
     EQ_PTR(PyErr_Occurred(), NULL);
     helper_end(&helper);
     GT(number("calls"), 0);
@@ -525,9 +522,9 @@ TEST(wait_never_ends_early)
     Py_Initialize();
     PyThread_type_lock lock = held_lock();
     for (int i = 0; i < 5; i++) {
-        long long start = monotonic_ns();
+        long long begin = monotonic_ns();
         EQ(PyThread_acquire_lock_timed_with_retries(lock, timeouts[i]), PY_LOCK_FAILURE);
-        GE(monotonic_ns() - start, timeouts[i]);
+        GE(monotonic_ns() - begin, timeouts[i]);
     }
     PyThread_free_lock(lock);
 }
@@ -576,9 +573,7 @@ TEST(handlers_run_in_the_main_thread_alone)
     Py_Initialize();
     catch_signal_in_python("raise KeyError");
     struct waiter waiter = {.lock = held_lock()};
-    PyThread_ident_t ident;
-    PyThread_handle_t handle;
-    EQ(PyThread_start_joinable_thread(waiter_run, &waiter, &ident, &handle), 0);
+    PyThread_handle_t handle = start(waiter_run, &waiter);
     PyThreadState *state = PyEval_SaveThread();
     while (!atomic_load(&waiter.started)) {
         sleep_ms(1);
@@ -588,7 +583,7 @@ TEST(handlers_run_in_the_main_thread_alone)
         EQ(pthread_kill(waiter.self, SIGUSR1), 0);
     }
     PyThread_release_lock(waiter.lock);
-    EQ(PyThread_join_thread(handle), 0);
+    join(handle);
     PyEval_RestoreThread(state);
     EQ(waiter.status, PY_LOCK_ACQUIRED);
     EQ(PyErr_CheckSignals(), -1);

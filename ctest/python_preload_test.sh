@@ -32,7 +32,8 @@ find_python() {
             "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[1-9].*/bin/python3; do
             suitable "$candidate"
         done | sort -V | tail -n 1)
-        [ -n "$found" ] || skip "no interpreter whose shared libpython calls PyThread_* by the PLT"
+        [ -n "$found" ] || skip "no Python whose shared libpython calls PyThread_* by the PLT:" \
+            "build one with --enable-shared, and have it on PATH or in PYTHREAD_PYTHON"
     fi
     version=${found%% *} python=${found#* }
     echo "$python is $version"

@@ -17,11 +17,6 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 
-static void count(void *counter)
-{
-    atomic_fetch_add((atomic_int *)counter, 1);
-}
-
 /* Waits, for a long time at most, until a counter has come so far. */
 static void wait_for(atomic_int *counter, int expected)
 {

@@ -8,7 +8,7 @@ sources() {
 }
 
 test_clang_format() {
-    command -v clang-format >/dev/null || skip "no clang-format"
+    need clang-format --with-tools
     # Each major version formats some things in its own way.
     clang-format --version | grep -q 'version 14\.' || skip "clang-format is not version 14"
     sources | xargs clang-format --dry-run --Werror
@@ -19,13 +19,24 @@ test_gofmt() {
         "$source_dir/pythread")" ""
 }
 
+# warnings COMPILER: compiles the C files of every package of capi as the go command does, and fails
+# at the first warning. What cgo generates is not ours: it comes in as a system header.
 warnings() {
-    command -v "$1" >/dev/null || skip "no $1"
-    cd "$source_dir/capi"
-    "$go" tool cgo -objdir "$scratch" -- -I../include *.go # for _cgo_export.h
-    for source in *.c; do
-        "$1" -std=c11 -O2 -Wall -Wextra -Wpedantic -Werror -I. -I../include -isystem "$scratch" \
-            -c "$source" -o /dev/null
+    need "$1" --with-tools
+    cd "$source_dir"
+    packages=$("$go" list -f '{{if .CgoFiles}}{{.Dir}}{{end}}' ./capi/...)
+    [ -n "$packages" ] || fail "there are no packages in capi"
+    for package in $packages; do
+        cd "$package"
+        list() {
+            "$go" list -f "{{join .$1 \" \"}}" .
+        }
+        "$go" tool cgo -objdir "$scratch/cgo" -- $(list CgoCFLAGS) $(list CgoFiles)
+        for file in $(list CFiles); do
+            "$1" $(list CgoCFLAGS) -std=c11 -O2 -Wall -Wextra -Wpedantic -Werror -I. \
+                -isystem "$scratch/cgo" -c "$file" -o /dev/null
+        done
+        rm -r "$scratch/cgo"
     done
 }
 

@@ -9,6 +9,7 @@
 #define TEST_H
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -33,6 +34,9 @@
 #else
 #define UNDER_TSAN 0
 #endif
+
+/* Sanitizers run a case several times slower: stress does less of the same under them. */
+enum { SLOWER = UNDER_ASAN || UNDER_TSAN ? 5 : 1 };
 
 struct test_case {
     const char *name;
@@ -60,9 +64,16 @@ __attribute__((noreturn)) static inline void test_fail(void)
     _exit(1);
 }
 
-__attribute__((noreturn, unused)) static inline void test_skip(const char *reason)
+/* The line that begins with "skipped: " is what skipped.sh shows in the end. */
+__attribute__((noreturn, unused, format(printf, 1, 2))) static inline void
+test_skip(const char *reason, ...)
 {
-    printf("skipped: %s\n", reason);
+    va_list arguments;
+    va_start(arguments, reason);
+    printf("skipped: ");
+    vprintf(reason, arguments);
+    printf("\n");
+    va_end(arguments);
     fflush(NULL);
     _exit(77);
 }
@@ -71,8 +82,7 @@ __attribute__((noreturn, unused)) static inline void test_skip(const char *reaso
 __attribute__((unused)) static inline void test_skip_under_asan(const char *reason)
 {
     if (UNDER_ASAN) {
-        printf("AddressSanitizer: ");
-        test_skip(reason);
+        test_skip("AddressSanitizer: %s", reason);
     }
 }
 
@@ -123,6 +133,15 @@ __attribute__((unused)) static inline void sleep_ms(long ms)
     struct timespec left = {ms / 1000, ms % 1000 * 1000000};
     while (nanosleep(&left, &left) != 0 && errno == EINTR) {
     }
+}
+
+/* A random number from a state of the caller's, which it seeds with anything but 0. */
+__attribute__((unused)) static inline uint32_t next_random(uint32_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 17;
+    *state ^= *state << 5;
+    return *state;
 }
 
 #if UNDER_ASAN

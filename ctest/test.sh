@@ -22,6 +22,11 @@ skip() {
     exit 77
 }
 
+# need COMMAND [OPTION]: skips where there is no such command, which setup.sh OPTION installs.
+need() {
+    command -v "$1" >/dev/null || skip "no $1${2+: ./setup.sh${2:+ $2} installs it}"
+}
+
 # same WHAT LEFT RIGHT
 same() {
     [ "$2" = "$3" ] || fail "$1: left is \"$2\", right is \"$3\""

@@ -1,12 +1,15 @@
 /*
- * threads.h - what many tests do with threads: start one, join it, and see that nothing of it is
- * left in the end.
+ * threads.h - what many tests do with threads of the library: start one, join it, count in it, have
+ * it wait, and check that nothing of it is left. A header for the tests alone.
  */
 #ifndef THREADS_H
 #define THREADS_H
 
 #include "pythread.h"
 #include "test.h"
+
+#include <sched.h>
+#include <semaphore.h>
 
 static inline PyThread_handle_t start(void (*func)(void *), void *arg)
 {
@@ -21,9 +24,36 @@ static inline void join(PyThread_handle_t handle)
     EQ(PyThread_join_thread(handle), 0);
 }
 
+/* What threads run: nothing at all; one more in a counter, an atomic_int; a wait for a semaphore.
+ */
 static inline void nothing(void *arg)
 {
     (void)arg;
+}
+
+static inline void count(void *counter)
+{
+    atomic_fetch_add((atomic_int *)counter, 1);
+}
+
+static inline void wait_at_door(void *door)
+{
+    while (sem_wait(door) != 0) {
+    }
+}
+
+/* Waits until so many have counted, which nobody does after that. */
+static inline void wait_for_count(atomic_int *counter, int expected)
+{
+    for (int i = 0; i < 20000 && atomic_load(counter) < expected; i++) {
+        /* Most counts are a moment away. */
+        if (i < 100) {
+            sched_yield();
+        } else {
+            sleep_ms(1);
+        }
+    }
+    EQ(atomic_load(counter), expected);
 }
 
 /* A carrier stays a while after its last thread. */

@@ -1,0 +1,13 @@
+# Says what the preset that this build is configured by does, and how long its workflow takes.
+if(PYTHREAD_PRESET)
+    file(READ ${PROJECT_SOURCE_DIR}/CMakePresets.json presets)
+    string(JSON count LENGTH "${presets}" configurePresets)
+    math(EXPR last "${count} - 1")
+    foreach(i RANGE ${last})
+        string(JSON name GET "${presets}" configurePresets ${i} name)
+        if(name STREQUAL PYTHREAD_PRESET)
+            string(JSON description GET "${presets}" configurePresets ${i} description)
+            message(STATUS "${name}: ${description}")
+        endif()
+    endforeach()
+endif()

@@ -1,0 +1,46 @@
+/*
+ * process.h - what a test asks about the process it is: its OS threads and its memory.
+ */
+#ifndef PROCESS_H
+#define PROCESS_H
+
+#include "test.h"
+
+#include <malloc.h>
+
+/* A number in /proc/self/status. */
+static inline long process_status(const char *field)
+{
+    char line[200];
+    long value = -1;
+    size_t length = strlen(field);
+    FILE *status = fopen("/proc/self/status", "r");
+    CHECK(status != NULL);
+    while (value < 0 && fgets(line, sizeof line, status) != NULL) {
+        if (strncmp(line, field, length) == 0 && line[length] == ':') {
+            value = atol(line + length + 1);
+        }
+    }
+    fclose(status);
+    GE(value, 0);
+    return value;
+}
+
+static inline int os_threads(void)
+{
+    return (int)process_status("Threads");
+}
+
+static inline long resident_kib(void)
+{
+    return process_status("VmRSS");
+}
+
+/* What malloc has given out. */
+static inline size_t allocated_bytes(void)
+{
+    struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+}
+
+#endif
