@@ -1,6 +1,7 @@
 /*
  * os.h - what the C side asks of the operating system: all that another POSIX
- * system has to bring is a file beside os_linux.c.
+ * system has to bring is a file beside os_linux.c. Invariant: no function here
+ * changes errno.
  */
 #ifndef OS_H
 #define OS_H
@@ -9,23 +10,41 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <time.h>
 
 /* A variable of each thread. In the initial-exec model reading it is one load, in a shared library
    too; Go's own thread-local storage binds the library to that model anyway. */
 #define THREAD_LOCAL static _Thread_local __attribute__((tls_model("initial-exec")))
 
 /*
- * Sleeps while *word is expected, until os_wake, until the deadline on
- * CLOCK_MONOTONIC (NULL: none) or until a signal handler ran.
+ * Time is whole nanoseconds on the system's monotonic clock. They fit 64 bits for 292 years, and
+ * need no time_t, which has 32 bits on some systems.
+ */
+int64_t os_now_ns(void);
+
+/* The deadline that never comes. */
+#define OS_NO_DEADLINE INT64_MAX
+
+/* The time that many nanoseconds from now; where it does not fit, the latest deadline there is. */
+static inline int64_t os_deadline_in(int64_t ns)
+{
+    int64_t now = os_now_ns();
+    return ns < OS_NO_DEADLINE - now ? now + ns : OS_NO_DEADLINE - 1;
+}
+
+/*
+ * Sleeps while *word is expected, until os_wake, until the deadline
+ * (OS_NO_DEADLINE: none) or until a signal handler ran.
  * 0: woken, *word differs, or for no reason; ETIMEDOUT: never before the
  * deadline; EINTR: a handler ran (with SA_RESTART only where there is a
  * deadline, as sem_timedwait and sem_wait do). Preserves errno.
  */
-int os_wait(atomic_uint *word, unsigned expected, const struct timespec *deadline);
+int os_wait(atomic_uint *word, unsigned expected, int64_t deadline_ns);
 
 /* Wakes up to count threads that sleep on word, which need not exist any more. */
 void os_wake(atomic_uint *word, int count);
+
+/* Writes a text to stderr, past all buffers. Where that fails nobody is told. */
+void os_write_error(const char *text);
 
 /* The kernel's number for the calling thread. */
 unsigned long os_thread_id(void);
@@ -95,10 +114,10 @@ static inline void os_set_float_mode(uint64_t mode)
 
 /* A spin of limited length: for (spin = os_spin_begin(ns); not yet && os_spin(&spin);) {} */
 struct os_spin {
-    long long ns, end;
+    int64_t ns, end;
 };
 
-static inline struct os_spin os_spin_begin(long long ns)
+static inline struct os_spin os_spin_begin(int64_t ns)
 {
     return (struct os_spin){.ns = ns};
 }

@@ -1,7 +1,4 @@
-/*
- * os_linux.c - os.h on Linux: futexes on private memory, gettid, prctl.
- * Invariant: no function here changes errno.
- */
+/* os_linux.c - os.h on Linux: futexes on private memory, gettid, prctl. */
 #define _GNU_SOURCE
 #include "os.h"
 
@@ -17,15 +14,53 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
-int os_wait(atomic_uint *word, unsigned expected, const struct timespec *deadline)
+int64_t os_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+/* The kernel's own time: the C library's time_t may have 32 bits. */
+struct kernel_time {
+    int64_t seconds, nanoseconds;
+};
+
+static long futex(atomic_uint *word, int operation, unsigned value,
+                  const struct kernel_time *deadline)
+{
+#ifdef SYS_futex_time64 /* On 32-bit processors, where the older call has a time of 32 bits. */
+    long result =
+        syscall(SYS_futex_time64, word, operation, value, deadline, NULL, FUTEX_BITSET_MATCH_ANY);
+    if (result >= 0 || errno != ENOSYS) {
+        return result;
+    }
+    /* A kernel before 5.1. Its clock began when it did, and does not come to the last second. */
+    struct {
+        int32_t seconds, nanoseconds;
+    } older;
+    if (deadline != NULL) {
+        older.seconds = (int32_t)(deadline->seconds < INT32_MAX ? deadline->seconds : INT32_MAX);
+        older.nanoseconds = (int32_t)deadline->nanoseconds;
+    }
+    return syscall(SYS_futex, word, operation, value, deadline == NULL ? NULL : &older, NULL,
+                   FUTEX_BITSET_MATCH_ANY);
+#else
+    return syscall(SYS_futex, word, operation, value, deadline, NULL, FUTEX_BITSET_MATCH_ANY);
+#endif
+}
+
+int os_wait(atomic_uint *word, unsigned expected, int64_t deadline_ns)
 {
     int saved = errno, result = 0;
+    const struct kernel_time deadline = {deadline_ns / 1000000000, deadline_ns % 1000000000};
     /* The bitset form is the one whose deadline is absolute, and CLOCK_MONOTONIC by default: a
        wait that goes on after a signal does not lengthen. */
-    if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline, NULL,
-                FUTEX_BITSET_MATCH_ANY) != 0) {
+    if (futex(word, FUTEX_WAIT_BITSET_PRIVATE, expected,
+              deadline_ns == OS_NO_DEADLINE ? NULL : &deadline) != 0) {
         result = errno == EAGAIN ? 0 : errno;
     }
     errno = saved;
@@ -35,7 +70,7 @@ int os_wait(atomic_uint *word, unsigned expected, const struct timespec *deadlin
 void os_wake(atomic_uint *word, int count)
 {
     int saved = errno;
-    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+    futex(word, FUTEX_WAKE_PRIVATE, (unsigned)count, NULL);
     errno = saved;
 }
 
@@ -149,17 +184,24 @@ atomic_uint *os_fork_word(void)
     return fork_word;
 }
 
+void os_write_error(const char *text)
+{
+    int saved = errno;
+    if (write(STDERR_FILENO, text, strlen(text)) < 0) {
+        /* Nobody is there to be told. */
+    }
+    errno = saved;
+}
+
 bool os_spin(struct os_spin *spin)
 {
     enum { STEPS = 4 };
-    struct timespec now;
     for (int i = 0; i < STEPS; i++) {
         os_relax();
     }
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    long long ns = now.tv_sec * 1000000000LL + now.tv_nsec;
+    int64_t now = os_now_ns();
     if (spin->end == 0) {
-        spin->end = os_processors() > 1 ? ns + spin->ns : ns;
+        spin->end = os_processors() > 1 ? now + spin->ns : now;
     }
-    return ns < spin->end;
+    return now < spin->end;
 }
