@@ -1,28 +1,24 @@
-/* os_linux.c - os.h on Linux: futexes on private memory, gettid, prctl. */
+/*
+ * os_linux.c - the part of os.h that Linux does in its own way: futexes on private memory, masks of
+ * 64 signals, gettid, prctl.
+ */
 #define _GNU_SOURCE
 #include "os.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-int64_t os_now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
+#ifndef OS_PORTABLE
 
 /* The kernel's own time: the C library's time_t may have 32 bits. */
 struct kernel_time {
@@ -74,23 +70,30 @@ void os_wake(atomic_uint *word, int count)
     errno = saved;
 }
 
-unsigned long os_thread_id(void)
-{
-    return (unsigned long)syscall(SYS_gettid);
-}
-
-uint64_t os_signal_mask(void)
+os_signals os_signal_mask(void)
 {
     uint64_t mask = 0;
     syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, sizeof mask);
     return mask;
 }
 
-uint64_t os_set_signal_mask(uint64_t mask)
+os_signals os_set_signal_mask(os_signals mask)
 {
     uint64_t before = 0;
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &before, sizeof mask);
     return before;
+}
+
+os_signals os_block_signals(void)
+{
+    return os_set_signal_mask(OS_ALL_SIGNALS);
+}
+
+#endif /* OS_PORTABLE */
+
+unsigned long os_thread_id(void)
+{
+    return (unsigned long)syscall(SYS_gettid);
 }
 
 /* The signals that are pending for the calling thread alone; none if there is no /proc. */
@@ -161,47 +164,4 @@ int os_processor(void)
     errno = saved;
     /* Where the system does not say, all are one. */
     return processor < 0 ? 0 : processor;
-}
-
-static atomic_uint *fork_word;
-
-static void clear_fork_word(void)
-{
-    atomic_store_explicit(fork_word, 0, memory_order_relaxed);
-}
-
-atomic_uint *os_fork_word(void)
-{
-    static atomic_uint fallback;
-    size_t size = (size_t)sysconf(_SC_PAGESIZE);
-    void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    fork_word = page != MAP_FAILED ? page : &fallback;
-    /* The kernel clears the page in the child of fork, _Fork and clone alike. A kernel before 4.14
-       cannot, and the handler sees the first of these alone. */
-    if (page == MAP_FAILED || madvise(page, size, MADV_WIPEONFORK) != 0) {
-        pthread_atfork(NULL, NULL, clear_fork_word);
-    }
-    return fork_word;
-}
-
-void os_write_error(const char *text)
-{
-    int saved = errno;
-    if (write(STDERR_FILENO, text, strlen(text)) < 0) {
-        /* Nobody is there to be told. */
-    }
-    errno = saved;
-}
-
-bool os_spin(struct os_spin *spin)
-{
-    enum { STEPS = 4 };
-    for (int i = 0; i < STEPS; i++) {
-        os_relax();
-    }
-    int64_t now = os_now_ns();
-    if (spin->end == 0) {
-        spin->end = os_processors() > 1 ? now + spin->ns : now;
-    }
-    return now < spin->end;
 }
