@@ -49,8 +49,9 @@ static inline int64_t os_deadline_in(int64_t ns)
  * handlers run and the sleep goes on, as with CPython's locks of a mutex and a
  * condition.
  * 0: woken, *word differs, or for no reason; ETIMEDOUT: never before the
- * deadline; EINTR: a handler ran (with SA_RESTART only where there is a
- * deadline, as sem_timedwait and sem_wait do).
+ * deadline, and no os_wake counts the caller as woken; EINTR: a handler ran,
+ * and so too (with SA_RESTART only where there is a deadline, as sem_timedwait
+ * and sem_wait do).
  */
 int os_wait(atomic_uint *word, unsigned expected, int64_t deadline);
 

@@ -1,4 +1,4 @@
-// go:build unix
+//go:build unix
 
 /*
  * os_posix.c - the part of os.h that any POSIX system has. With OS_PORTABLE that is all of it but

@@ -1,3 +1,5 @@
+//go:build !windows
+
 /*
  * python.c - what speaks Python: thread info, timeout arguments, and waits
  * that serve Python's pending calls.
