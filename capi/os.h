@@ -9,6 +9,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#ifndef _WIN32
+#include <pthread.h>
+#endif
 
 /* Set where a wait, a set of signals and a fork are done with what POSIX has; on Linux, which has
    better, only where the build asks for it: so this can be tested there. */
@@ -62,6 +65,16 @@ void os_wake(atomic_uint *word, int count);
 
 /* The kernel's number for the calling thread. */
 unsigned long os_thread_id(void);
+
+/* What tells the calling thread from all others there are, and is no small number. */
+static inline uintptr_t os_self(void)
+{
+#ifdef _WIN32 /* Its number is small, and a multiple of 4. */
+    return ~(uint32_t)os_thread_id();
+#else
+    return (uintptr_t)pthread_self();
+#endif
+}
 
 /*
  * A slot of each OS thread. When an OS thread ends that has a value there, not NULL, destroy is
