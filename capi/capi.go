@@ -20,4 +20,6 @@ package capi
 
 // #cgo CFLAGS: -std=gnu11 -fvisibility=hidden -I${SRCDIR}/../include
 // #cgo linux LDFLAGS: -rdynamic
+// #cgo windows CFLAGS: -DPYTHREAD_BUILD
+// #cgo windows LDFLAGS: -static-libgcc -lsynchronization -Wl,-Bstatic -lwinpthread -Wl,-Bdynamic
 import "C"

@@ -37,7 +37,7 @@ static unsigned enter_process(void)
 {
     unsigned epoch = UNKNOWN;
     /* A signal handler that asks would wait for the code that it interrupted. */
-    uint64_t mask = os_set_signal_mask(OS_ALL_SIGNALS);
+    os_signals mask = os_block_signals();
     if (atomic_compare_exchange_strong_explicit(current, &epoch, RESETTING, memory_order_acquire,
                                                 memory_order_acquire)) {
         reset_engine();

@@ -14,7 +14,6 @@
  * not have left it; only the word counts, and it says CONTENDED too often
  * rather than too seldom.
  */
-#define _POSIX_C_SOURCE 200809L
 #include "pythread.h"
 
 #include "os.h"
@@ -22,12 +21,8 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 const long long PY_TIMEOUT_MAX = LLONG_MAX / 1000;
-
-/* The latest deadline has to fit, or a long timeout would end at once. */
-_Static_assert(sizeof(time_t) >= sizeof(long long), "time_t has 64 bits");
 
 enum { FREE, HELD, CONTENDED, RESERVED };
 
@@ -35,7 +30,7 @@ struct lock {
     atomic_uint word;
     atomic_uint sleepers; /* threads in wait_asleep */
     atomic_int releaser;  /* the processor of the last release that woke one; -1: none yet */
-    atomic_llong handed;  /* when a release last made the word RESERVED, in ns */
+    atomic_uint handed;   /* when a release last made the word RESERVED, on coarse_now's clock */
 };
 
 /* With malloc's own word a cache line: no two locks share one, and it costs no more memory. */
@@ -69,24 +64,6 @@ void PyThread_free_lock(PyThread_type_lock lock)
     errno = saved;
 }
 
-static struct timespec after(long long seconds, long nanoseconds)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    time.tv_sec += seconds;
-    time.tv_nsec += nanoseconds;
-    if (time.tv_nsec >= 1000000000) {
-        time.tv_sec++;
-        time.tv_nsec -= 1000000000;
-    }
-    return time;
-}
-
-static bool is_before(const struct timespec *a, const struct timespec *b)
-{
-    return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec : a->tv_nsec < b->tv_nsec;
-}
-
 /* Makes the word `to` if it is *from, else sets *from to what it is. Acquire: what the one who
    released the lock did happens before what we do with it. */
 static bool take(struct lock *lock, unsigned *from, unsigned to)
@@ -117,21 +94,21 @@ static bool spin(struct lock *lock)
 }
 
 /* Sleeps on a word that is RESERVED until it is not, or the one whom it is for does not come. */
-static int stand_aside(struct lock *lock, const struct timespec *deadline)
+static int stand_aside(struct lock *lock, int64_t deadline)
 {
-    struct timespec lapse = after(0, HAND_OVER_NS);
-    if (deadline != NULL && is_before(deadline, &lapse)) {
+    int64_t lapse = os_deadline_in(HAND_OVER_NS);
+    if (deadline < lapse) {
         return os_wait(&lock->word, RESERVED, deadline);
     }
-    int ended = os_wait(&lock->word, RESERVED, &lapse);
+    int ended = os_wait(&lock->word, RESERVED, lapse);
     return ended == ETIMEDOUT ? 0 : ended;
 }
 
-static PyLockStatus wait_asleep(struct lock *lock, const struct timespec *deadline, int intr_flag)
+static PyLockStatus wait_asleep(struct lock *lock, int64_t deadline, int intr_flag)
 {
     /* Whom a RESERVED lock is for: who has slept. So is, without having slept, a wait that only a
        handler without SA_RESTART may end, since there is no such sleep until the lock lapses. */
-    bool entitled = deadline == NULL && intr_flag != 0;
+    bool entitled = deadline == OS_NO_DEADLINE && intr_flag != 0;
     int ended = 0;
     /* Relaxed, as is all advice. */
     atomic_fetch_add_explicit(&lock->sleepers, 1, memory_order_relaxed);
@@ -173,13 +150,12 @@ static PyLockStatus wait_asleep(struct lock *lock, const struct timespec *deadli
 __attribute__((noinline)) static PyLockStatus wait_for(struct lock *lock, long long microseconds,
                                                        int intr_flag)
 {
-    struct timespec deadline;
+    int64_t deadline = OS_NO_DEADLINE;
     if (microseconds > 0) {
         microseconds = microseconds < PY_TIMEOUT_MAX ? microseconds : PY_TIMEOUT_MAX;
-        deadline = after(microseconds / 1000000, (long)(microseconds % 1000000 * 1000));
+        deadline = os_deadline_in(microseconds * 1000);
     }
-    return spin(lock) ? PY_LOCK_ACQUIRED
-                      : wait_asleep(lock, microseconds > 0 ? &deadline : NULL, intr_flag);
+    return spin(lock) ? PY_LOCK_ACQUIRED : wait_asleep(lock, deadline, intr_flag);
 }
 
 static inline PyLockStatus acquire(struct lock *lock, long long microseconds, int intr_flag)
@@ -209,15 +185,23 @@ int PyThread_acquire_lock(PyThread_type_lock lock, int wait)
     return acquire(lock, wait != NOWAIT_LOCK ? -1 : 0, 0) == PY_LOCK_ACQUIRED;
 }
 
+/* The time in a word that every processor reads and writes in one step. It comes back after 73
+   minutes: a lock that was handed over that long ago is handed over 0.2 ms later than it could. */
+enum { TICK_NS = 1024 };
+
+static unsigned coarse_now(void)
+{
+    return (unsigned)(os_now_ns() / TICK_NS);
+}
+
 /* Whether the release of a CONTENDED lock hands it over. */
 static bool hands_over(struct lock *lock)
 {
     if (atomic_load_explicit(&lock->sleepers, memory_order_relaxed) == 0) {
         return false;
     }
-    struct timespec time = after(0, 0);
-    long long now = time.tv_sec * 1000000000LL + time.tv_nsec;
-    if (now - atomic_load_explicit(&lock->handed, memory_order_relaxed) < HAND_OVER_NS) {
+    unsigned now = coarse_now();
+    if (now - atomic_load_explicit(&lock->handed, memory_order_relaxed) < HAND_OVER_NS / TICK_NS) {
         return false;
     }
     atomic_store_explicit(&lock->handed, now, memory_order_relaxed);
@@ -226,12 +210,7 @@ static bool hands_over(struct lock *lock)
 
 static void complain(void)
 {
-    static const char message[] = "PyThread_release_lock: the lock is not held\n";
-    int saved = errno;
-    if (write(STDERR_FILENO, message, sizeof message - 1) < 0) {
-        /* Nobody is there to be told. */
-    }
-    errno = saved;
+    os_write_error("PyThread_release_lock: the lock is not held\n");
 }
 
 /* Of a lock that is not HELD. */

@@ -1,6 +1,6 @@
 /*
- * os.h - what the C side asks of the operating system: all that another POSIX
- * system has to bring is a file beside os_linux.c.
+ * os.h - what the C side asks of the operating system. os_linux.c, os_posix.c and os_windows.c
+ * answer; each says at its top for which systems it is. Invariant: no function here changes errno.
  */
 #ifndef OS_H
 #define OS_H
@@ -9,46 +9,121 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <time.h>
+#ifndef _WIN32
+#include <pthread.h>
+#endif
+
+/* Set where a wait, a set of signals and a fork are done with what POSIX has; on Linux, which has
+   better, only where the build asks for it: so this can be tested there. */
+#if !defined(OS_PORTABLE) && !defined(__linux__) && !defined(_WIN32)
+#define OS_PORTABLE
+#endif
 
 /* A variable of each thread. In the initial-exec model reading it is one load, in a shared library
    too; Go's own thread-local storage binds the library to that model anyway. */
-#define THREAD_LOCAL static _Thread_local __attribute__((tls_model("initial-exec")))
+#ifdef __ELF__
+#define OS_THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
+#else
+#define OS_THREAD_LOCAL _Thread_local
+#endif
+#define THREAD_LOCAL static OS_THREAD_LOCAL
+
+/* ------------------------------------------------------------------------ time and waits */
 
 /*
- * Sleeps while *word is expected, until os_wake, until the deadline on
- * CLOCK_MONOTONIC (NULL: none) or until a signal handler ran.
- * 0: woken, *word differs, or for no reason; ETIMEDOUT: never before the
- * deadline; EINTR: a handler ran (with SA_RESTART only where there is a
- * deadline, as sem_timedwait and sem_wait do). Preserves errno.
+ * Time is whole nanoseconds on the system's monotonic clock. They fit 64 bits for 292 years, and
+ * need no time_t, which has 32 bits on some systems.
  */
-int os_wait(atomic_uint *word, unsigned expected, const struct timespec *deadline);
+int64_t os_now_ns(void);
+
+/* The deadline that never comes. */
+#define OS_NO_DEADLINE INT64_MAX
+
+/* The time that many nanoseconds from now; where it does not fit, the latest deadline there is. */
+static inline int64_t os_deadline_in(int64_t ns)
+{
+    int64_t now = os_now_ns();
+    return ns < OS_NO_DEADLINE - now ? now + ns : OS_NO_DEADLINE - 1;
+}
+
+/*
+ * Sleeps while *word is expected, until os_wake, until the deadline
+ * (OS_NO_DEADLINE: none) or, on Linux, until a signal handler ran. Elsewhere
+ * handlers run and the sleep goes on, as with CPython's locks of a mutex and a
+ * condition.
+ * 0: woken, *word differs, or for no reason; ETIMEDOUT: never before the
+ * deadline, and no os_wake counts the caller as woken; EINTR: a handler ran,
+ * and so too (with SA_RESTART only where there is a deadline, as sem_timedwait
+ * and sem_wait do).
+ */
+int os_wait(atomic_uint *word, unsigned expected, int64_t deadline);
 
 /* Wakes up to count threads that sleep on word, which need not exist any more. */
 void os_wake(atomic_uint *word, int count);
 
+/* ------------------------------------------------------------------------ threads */
+
 /* The kernel's number for the calling thread. */
 unsigned long os_thread_id(void);
 
-/* Every signal but those that the C library sends among its threads. */
-#define OS_ALL_SIGNALS (~(3ULL << 31))
+/* What tells the calling thread from all others there are, and is no small number. */
+static inline uintptr_t os_self(void)
+{
+#ifdef _WIN32 /* Its number is small, and a multiple of 4. */
+    return ~(uint32_t)os_thread_id();
+#else
+    return (uintptr_t)pthread_self();
+#endif
+}
 
-/* The calling thread's signal mask, a bit for each signal from 1; setting it gives the old one. */
-uint64_t os_signal_mask(void);
-uint64_t os_set_signal_mask(uint64_t mask);
+/*
+ * A slot of each OS thread. When an OS thread ends that has a value there, not NULL, destroy is
+ * called with the value; where it sets one again it is called again, in up to OS_KEY_ROUNDS rounds.
+ */
+typedef unsigned long os_key;
+#ifdef _WIN32
+#define OS_KEY_ROUNDS 1
+#define OS_KEY_DESTROY __stdcall
+#else
+#define OS_KEY_ROUNDS 4 /* _POSIX_THREAD_DESTRUCTOR_ITERATIONS: what every system has at least */
+#define OS_KEY_DESTROY
+#endif
 
-/* Discards what signals are pending for the calling thread alone. It blocks all signals. */
-void os_discard_signals(void);
+/* False where the system has no key left, or no memory. */
+bool os_key_create(os_key *key, void(OS_KEY_DESTROY *destroy)(void *));
+bool os_key_set(os_key key, void *value);
+void os_key_delete(os_key key);
 
-/* How many OS threads the process has; 0 when the system does not say. */
-size_t os_thread_count(void);
+/* ------------------------------------------------------------------------ signals, forks, errors
+ */
 
-/* A buffer for a thread's name. */
-#define OS_NAME_SIZE 16
+/* A set of signals. Linux's own is eight bytes, the C library's 128; Windows blocks none. */
+#ifdef OS_PORTABLE
+#include <signal.h>
+typedef sigset_t os_signals;
+#else
+typedef uint64_t os_signals;
+#endif
 
-/* Reads and sets the calling thread's name. */
-void os_get_name(char name[OS_NAME_SIZE]);
-void os_set_name(const char name[OS_NAME_SIZE]);
+/* The calling thread's signal mask. What changes it gives the one before. */
+os_signals os_signal_mask(void);
+os_signals os_set_signal_mask(os_signals mask);
+os_signals os_block_signals(void);
+
+/* A word, never freed, that reads 0 in the child of a fork. It is asked for once. */
+atomic_uint *os_fork_word(void);
+
+/* Writes a text to stderr, past all buffers. Where that fails nobody is told. */
+void os_write_error(const char *text);
+
+/* ------------------------------------------------------------------------ processors */
+
+/* How many processors this process may run on; 1 means that spinning is no use. */
+int os_processors(void);
+
+/* The number of the processor that the caller runs on at this moment, 0 or more; where the system
+   does not say, all are 0. */
+int os_processor(void);
 
 /* One step of a spin: tells the core that it spins. */
 static inline void os_relax(void)
@@ -60,8 +135,29 @@ static inline void os_relax(void)
 #endif
 }
 
-/* A word, never freed, that reads 0 in the child of a fork. */
-atomic_uint *os_fork_word(void);
+/* A spin of limited length: for (spin = os_spin_begin(ns); not yet && os_spin(&spin);) {} */
+struct os_spin {
+    int64_t ns, end;
+};
+
+static inline struct os_spin os_spin_begin(int64_t ns)
+{
+    return (struct os_spin){.ns = ns};
+}
+
+/* Relaxes for some 100 ns. False when the time is up, at once where there is one processor. */
+static inline bool os_spin(struct os_spin *spin)
+{
+    enum { STEPS = 4 };
+    for (int i = 0; i < STEPS; i++) {
+        os_relax();
+    }
+    int64_t now = os_now_ns();
+    if (spin->end == 0) {
+        spin->end = os_processors() > 1 ? now + spin->ns : now;
+    }
+    return now < spin->end;
+}
 
 /* The calling thread's modes of floating-point arithmetic: rounding, traps, tiny numbers. */
 static inline uint64_t os_float_mode(void)
@@ -93,23 +189,26 @@ static inline void os_set_float_mode(uint64_t mode)
 #endif
 }
 
-/* A spin of limited length: for (spin = os_spin_begin(ns); not yet && os_spin(&spin);) {} */
-struct os_spin {
-    long long ns, end;
-};
+/* ------------------------------------------------------------------------ Linux alone */
 
-static inline struct os_spin os_spin_begin(long long ns)
-{
-    return (struct os_spin){.ns = ns};
-}
+#ifdef __linux__
 
-/* Relaxes for some 100 ns. False when the time is up, at once where there is one processor. */
-bool os_spin(struct os_spin *spin);
+/* Every signal but those that the C library sends among its threads. */
+#define OS_ALL_SIGNALS (~(3ULL << 31))
 
-/* How many processors this process may run on; 1 means that spinning is no use. */
-int os_processors(void);
+/* Discards what signals are pending for the calling thread alone. It blocks all signals. */
+void os_discard_signals(void);
 
-/* The number of the processor that the caller runs on at this moment, 0 or more. */
-int os_processor(void);
+/* How many OS threads the process has; 0 when the system does not say. */
+size_t os_thread_count(void);
+
+/* A buffer for a thread's name. */
+#define OS_NAME_SIZE 16
+
+/* Reads and sets the calling thread's name. */
+void os_get_name(char name[OS_NAME_SIZE]);
+void os_set_name(const char name[OS_NAME_SIZE]);
+
+#endif
 
 #endif

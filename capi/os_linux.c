@@ -1,6 +1,6 @@
 /*
- * os_linux.c - os.h on Linux: futexes on private memory, gettid, prctl.
- * Invariant: no function here changes errno.
+ * os_linux.c - the part of os.h that Linux does in its own way: futexes on private memory, masks of
+ * 64 signals, gettid, prctl.
  */
 #define _GNU_SOURCE
 #include "os.h"
@@ -8,24 +8,55 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
-int os_wait(atomic_uint *word, unsigned expected, const struct timespec *deadline)
+#ifndef OS_PORTABLE
+
+/* The kernel's own time: the C library's time_t may have 32 bits. */
+struct kernel_time {
+    int64_t seconds, nanoseconds;
+};
+
+static long futex(atomic_uint *word, int operation, unsigned value,
+                  const struct kernel_time *deadline)
+{
+#ifdef SYS_futex_time64 /* On 32-bit processors, where the older call has a time of 32 bits. */
+    long result =
+        syscall(SYS_futex_time64, word, operation, value, deadline, NULL, FUTEX_BITSET_MATCH_ANY);
+    if (result >= 0 || errno != ENOSYS) {
+        return result;
+    }
+    /* A kernel before 5.1. Its clock began when it did, and does not come to the last second. */
+    struct {
+        int32_t seconds, nanoseconds;
+    } older;
+    if (deadline != NULL) {
+        older.seconds = (int32_t)(deadline->seconds < INT32_MAX ? deadline->seconds : INT32_MAX);
+        older.nanoseconds = (int32_t)deadline->nanoseconds;
+    }
+    return syscall(SYS_futex, word, operation, value, deadline == NULL ? NULL : &older, NULL,
+                   FUTEX_BITSET_MATCH_ANY);
+#else
+    return syscall(SYS_futex, word, operation, value, deadline, NULL, FUTEX_BITSET_MATCH_ANY);
+#endif
+}
+
+int os_wait(atomic_uint *word, unsigned expected, int64_t deadline_ns)
 {
     int saved = errno, result = 0;
+    const struct kernel_time deadline = {deadline_ns / 1000000000, deadline_ns % 1000000000};
     /* The bitset form is the one whose deadline is absolute, and CLOCK_MONOTONIC by default: a
        wait that goes on after a signal does not lengthen. */
-    if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline, NULL,
-                FUTEX_BITSET_MATCH_ANY) != 0) {
+    if (futex(word, FUTEX_WAIT_BITSET_PRIVATE, expected,
+              deadline_ns == OS_NO_DEADLINE ? NULL : &deadline) != 0) {
         result = errno == EAGAIN ? 0 : errno;
     }
     errno = saved;
@@ -35,27 +66,34 @@ int os_wait(atomic_uint *word, unsigned expected, const struct timespec *deadlin
 void os_wake(atomic_uint *word, int count)
 {
     int saved = errno;
-    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+    futex(word, FUTEX_WAKE_PRIVATE, (unsigned)count, NULL);
     errno = saved;
 }
 
-unsigned long os_thread_id(void)
-{
-    return (unsigned long)syscall(SYS_gettid);
-}
-
-uint64_t os_signal_mask(void)
+os_signals os_signal_mask(void)
 {
     uint64_t mask = 0;
     syscall(SYS_rt_sigprocmask, SIG_BLOCK, NULL, &mask, sizeof mask);
     return mask;
 }
 
-uint64_t os_set_signal_mask(uint64_t mask)
+os_signals os_set_signal_mask(os_signals mask)
 {
     uint64_t before = 0;
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, &before, sizeof mask);
     return before;
+}
+
+os_signals os_block_signals(void)
+{
+    return os_set_signal_mask(OS_ALL_SIGNALS);
+}
+
+#endif /* OS_PORTABLE */
+
+unsigned long os_thread_id(void)
+{
+    return (unsigned long)syscall(SYS_gettid);
 }
 
 /* The signals that are pending for the calling thread alone; none if there is no /proc. */
@@ -126,40 +164,4 @@ int os_processor(void)
     errno = saved;
     /* Where the system does not say, all are one. */
     return processor < 0 ? 0 : processor;
-}
-
-static atomic_uint *fork_word;
-
-static void clear_fork_word(void)
-{
-    atomic_store_explicit(fork_word, 0, memory_order_relaxed);
-}
-
-atomic_uint *os_fork_word(void)
-{
-    static atomic_uint fallback;
-    size_t size = (size_t)sysconf(_SC_PAGESIZE);
-    void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    fork_word = page != MAP_FAILED ? page : &fallback;
-    /* The kernel clears the page in the child of fork, _Fork and clone alike. A kernel before 4.14
-       cannot, and the handler sees the first of these alone. */
-    if (page == MAP_FAILED || madvise(page, size, MADV_WIPEONFORK) != 0) {
-        pthread_atfork(NULL, NULL, clear_fork_word);
-    }
-    return fork_word;
-}
-
-bool os_spin(struct os_spin *spin)
-{
-    enum { STEPS = 4 };
-    struct timespec now;
-    for (int i = 0; i < STEPS; i++) {
-        os_relax();
-    }
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    long long ns = now.tv_sec * 1000000000LL + now.tv_nsec;
-    if (spin->end == 0) {
-        spin->end = os_processors() > 1 ? ns + spin->ns : ns;
-    }
-    return ns < spin->end;
 }

@@ -69,7 +69,7 @@ PyThread_ident_t own_next_end(void)
         unsigned seen = atomic_load_explicit(&count, memory_order_acquire);
         taken = atomic_exchange_explicit(&ends, NULL, memory_order_acquire);
         if (taken == NULL) {
-            os_wait(&count, seen, NULL);
+            os_wait(&count, seen, OS_NO_DEADLINE);
         }
     }
     struct end *end = taken;

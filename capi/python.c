@@ -1,3 +1,5 @@
+//go:build !windows
+
 /*
  * python.c - what speaks Python: thread info, timeout arguments, and waits
  * that serve Python's pending calls.
@@ -11,11 +13,12 @@
 #define _GNU_SOURCE
 #include "pythread.h"
 
+#include "os.h"
+
 #include <dlfcn.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <string.h>
-#include <time.h>
 
 #define PYTHON extern __attribute__((weak))
 
@@ -172,17 +175,10 @@ int PyThread_ParseTimeoutArg(struct _object *arg, int blocking, PY_TIMEOUT_T *na
 
 /* ------------------------------------------------------------------------ waits */
 
-static long long now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec * (long long)SECOND + time.tv_nsec;
-}
-
 PyLockStatus PyThread_acquire_lock_timed_with_retries(PyThread_type_lock lock,
                                                       PY_TIMEOUT_T nanoseconds)
 {
-    long long start = nanoseconds > 0 ? now() : 0;
+    long long start = nanoseconds > 0 ? os_now_ns() : 0;
     for (long long left = nanoseconds;;) {
         /* Most locks are free: the GIL is given up only where there is something to wait for. */
         PyLockStatus status = PyThread_acquire_lock_timed(lock, 0, 0);
@@ -200,7 +196,7 @@ PyLockStatus PyThread_acquire_lock_timed_with_retries(PyThread_type_lock lock,
             return status;
         }
         if (left > 0) {
-            long long passed = now() - start;
+            long long passed = os_now_ns() - start;
             /* At the end of the time there is one more try: the handler may have freed the lock. */
             left = passed < nanoseconds ? nanoseconds - passed : 0;
         }

@@ -1,3 +1,5 @@
+//go:build unix
+
 /*
  * run.c - the trampoline: how a C function runs as a thread on an OS thread of Go's.
  *
@@ -111,4 +113,9 @@ enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ide
     return !exited ? OS_THREAD_IS_REUSABLE
            : own_watch_end(ident) ? OS_THREAD_ENDS_WATCHED
                                   : OS_THREAD_ENDS;
+}
+
+void thread_exit(void)
+{
+    pthread_exit(NULL);
 }

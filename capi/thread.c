@@ -19,8 +19,9 @@
 #include "plain.h"
 
 #include <errno.h>
+#ifndef _WIN32
 #include <pthread.h>
-#include <unistd.h>
+#endif
 
 THREAD_LOCAL PyThread_ident_t self_ident;
 
@@ -54,6 +55,8 @@ bool enter_go(void)
     return true;
 }
 
+#ifndef _WIN32 /* Where processes do not fork. */
+
 /*
  * The Go runtime's entry for an OS thread of the host's that ends: it calls Go, which in the child of
  * a fork may hang. The runtime makes no call where this is NULL.
@@ -74,6 +77,8 @@ __attribute__((constructor)) static void at_load(void)
 {
     pthread_atfork(NULL, NULL, begin_in_child);
 }
+
+#endif
 
 void PyThread_init_thread(void)
 {
@@ -165,7 +170,7 @@ int PyThread_detach_thread(PyThread_handle_t handle)
 PyThread_ident_t PyThread_get_thread_ident_ex(void)
 {
     PyThread_ident_t ident = self_ident;
-    return ident != 0 ? ident : (PyThread_ident_t)pthread_self();
+    return ident != 0 ? ident : (PyThread_ident_t)os_self();
 }
 
 unsigned long PyThread_get_thread_ident(void)
@@ -187,13 +192,14 @@ unsigned long PyThread_get_thread_native_id(void)
 
 void PyThread_exit_thread(void)
 {
-    pthread_exit(NULL);
+    thread_exit();
 }
 
 void PyThread_hang_thread(void)
 {
+    static atomic_uint nothing;
     for (;;) {
-        pause();
+        os_wait(&nothing, 0, OS_NO_DEADLINE);
     }
 }
 

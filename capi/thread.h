@@ -56,6 +56,9 @@ enum os_thread_fate {
  */
 enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ident, struct inheritance creator);
 
+/* Ends the calling thread, or the OS thread where it runs none. */
+__attribute__((noreturn)) void thread_exit(void);
+
 /* Ends what thread_run began, where a Go callback of func took the goroutine out of it. */
 void thread_leave(void);
 

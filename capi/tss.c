@@ -13,9 +13,10 @@
  * fork goes on from wherever the threads it lost were, and loses at most the
  * id that each of them had in its hands.
  */
-#define _POSIX_C_SOURCE 200809L
 #include "tss.h"
 #include "pythread.h"
+
+#include "os.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -210,9 +211,8 @@ union small_table {
  * which changes when the new one is ready and before the old one is freed.
  */
 static union small_table nothing;
-static _Thread_local union small_table few __attribute__((tls_model("initial-exec")));
-static _Thread_local struct table *_Atomic own __attribute__((tls_model("initial-exec"))) =
-    &nothing.table;
+THREAD_LOCAL union small_table few;
+THREAD_LOCAL struct table *_Atomic own = &nothing.table;
 
 /* Relaxed and release: a thread and its own signal handlers, which only the compiler could put in
    disorder. */
@@ -272,18 +272,18 @@ void tss_thread_end(void)
     }
 }
 
-/* The pthread key whose destructor frees tables on the heap, plus 1; 0 while there is none. */
-static _Atomic(unsigned long) exit_key;
+/* The system's key whose destructor frees tables on the heap, plus 1; 0 while there is none. */
+static _Atomic(os_key) exit_key;
 
 /* How often that destructor has run on this thread. */
-static _Thread_local int exit_rounds __attribute__((tls_model("initial-exec")));
+THREAD_LOCAL int exit_rounds;
 
 /*
  * Runs when an OS thread with a table on the heap ends. Destructors of the
  * program that run after it may set values: then it runs again in the next
  * round. Behind the last round nobody would free a table, so none is given.
  */
-static void end_os_thread(void *unused)
+static void OS_KEY_DESTROY end_os_thread(void *unused)
 {
     (void)unused;
     exit_rounds++;
@@ -294,23 +294,19 @@ static void end_os_thread(void *unused)
 static bool watch_os_thread(void)
 {
     /* Relaxed, here and below: the number is all there is to know, the system orders the rest. */
-    unsigned long key = atomic_load_explicit(&exit_key, memory_order_relaxed);
+    os_key key = atomic_load_explicit(&exit_key, memory_order_relaxed), made;
     if (key == 0) {
-        pthread_key_t made;
-        if (pthread_key_create(&made, end_os_thread) != 0) {
+        if (!os_key_create(&made, end_os_thread)) {
             return false;
         }
-        if (atomic_compare_exchange_strong_explicit(&exit_key, &key, (unsigned long)made + 1,
-                                                    memory_order_relaxed, memory_order_relaxed)) {
-            key = (unsigned long)made + 1;
+        if (atomic_compare_exchange_strong_explicit(&exit_key, &key, made + 1, memory_order_relaxed,
+                                                    memory_order_relaxed)) {
+            key = made + 1;
         } else {
-            pthread_key_delete(made);
+            os_key_delete(made);
         }
     }
-    int saved = errno; /* The system may allocate for a key. */
-    int failed = pthread_setspecific((pthread_key_t)(key - 1), &few);
-    errno = saved;
-    return failed == 0;
+    return os_key_set(key - 1, &few);
 }
 
 /* Whether an entry has a value that can still be read: not one of a key deleted since. */
@@ -329,7 +325,7 @@ static bool make_room(void)
         set_own_table(&few.table);
         return true;
     }
-    if (exit_rounds == PTHREAD_DESTRUCTOR_ITERATIONS) {
+    if (exit_rounds == OS_KEY_ROUNDS) {
         return false;
     }
     size_t in_use = 0, size = 2 * FEW;

@@ -15,7 +15,9 @@
 #ifndef Py_PYTHREAD_H
 #define Py_PYTHREAD_H
 
+#ifndef _WIN32
 #include <pthread.h>
+#endif
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,13 +26,23 @@
 #define PYTHREAD_VERSION_MINOR 1
 #define PYTHREAD_VERSION_PATCH 0
 
-#if defined(__GNUC__)
+/* On Windows the library's own build defines PYTHREAD_BUILD, and a program that links the static
+   library PYTHREAD_STATIC; all others use the DLL. */
+#if defined(_WIN32) && defined(PYTHREAD_BUILD)
+#define PYTHREAD_API __declspec(dllexport)
+#elif defined(_WIN32) && !defined(PYTHREAD_STATIC)
+#define PYTHREAD_API __declspec(dllimport)
+#elif !defined(_WIN32) && defined(__GNUC__)
 #define PYTHREAD_API __attribute__((visibility("default")))
+#else
+#define PYTHREAD_API
+#endif
+
+#if defined(__GNUC__)
 #define PYTHREAD_NORETURN __attribute__((noreturn))
 #define PYTHREAD_NODISCARD __attribute__((warn_unused_result))
 #define PYTHREAD_DEPRECATED(instead) __attribute__((deprecated("use " instead)))
 #else
-#define PYTHREAD_API
 #define PYTHREAD_NORETURN
 #define PYTHREAD_NODISCARD
 #define PYTHREAD_DEPRECATED(instead)
@@ -50,7 +62,8 @@ struct _object;
 /*
  * The ident of a thread. A thread started here gets the next number of one
  * counter, 1 first, never reused while the process lives. Any other thread
- * (main, a plain pthread) answers its pthread_self(), as in CPython. The two
+ * (main, a plain pthread) answers its pthread_self(), as in CPython; on Windows
+ * the complement of its GetCurrentThreadId(), which is a small number. The two
  * ranges cannot meet. CPython: since 3.13 (before that, unsigned long).
  */
 typedef unsigned long long PyThread_ident_t;
@@ -179,11 +192,15 @@ PYTHREAD_API PyThread_ident_t PyThread_get_thread_ident_ex(void);
 
 /*
  * The number that the kernel has for the OS thread that the caller runs on:
- * what gettid() gives on Linux. Never blocks. Threads that do not overlap in
- * time may share it. CPython: since 3.8.
+ * what gettid() gives on Linux, GetCurrentThreadId() on Windows. Never blocks.
+ * Threads that do not overlap in time may share it. CPython: since 3.8, where
+ * the system has such numbers.
  */
+#if defined(__linux__) || defined(_WIN32) || defined(__APPLE__) || defined(__FreeBSD__) ||         \
+    defined(__OpenBSD__) || defined(__NetBSD__) || defined(__DragonFly__) || defined(_AIX)
 #define PY_HAVE_THREAD_NATIVE_ID
 PYTHREAD_API unsigned long PyThread_get_thread_native_id(void);
+#endif
 
 /*
  * Ends the calling thread, from any depth of calls; joiners are released. On a
@@ -313,7 +330,8 @@ PYTHREAD_API int PyThread_acquire_lock(PyThread_type_lock lock, int wait);
  *               less, and no more than PY_TIMEOUT_MAX; negative waits for ever
  * intr_flag     0: signal handlers run and the wait goes on to the same
  *               deadline; else a handler that ran ends the wait. A wait for
- *               ever is not ended by a handler installed with SA_RESTART.
+ *               ever is not ended by a handler installed with SA_RESTART, and
+ *               on other systems than Linux no wait is ended by any.
  *
  *   PY_LOCK_ACQUIRED   acquired, also where a signal came at the same time
  *   PY_LOCK_FAILURE    in use to the end of that time, or lock is NULL
@@ -327,8 +345,8 @@ PYTHREAD_API PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock,
 /*
  * Acquires a lock within a time, serving Python's pending calls (signal
  * handlers written in Python) while it waits. Where the process has a running
- * Python, the caller holds the GIL, which is given up during the wait;
- * elsewhere an interruption just resumes the wait.
+ * Python, but not on Windows, the caller holds the GIL, which is given up
+ * during the wait; elsewhere an interruption just resumes the wait.
  *
  * nanoseconds  0 tries; more waits so long; negative waits for ever. (The
  *              parameter is in nanoseconds, as in CPython's code.)
@@ -403,7 +421,11 @@ PYTHREAD_API int _PyThread_at_fork_reinit(PyThread_type_lock *lock);
  */
 typedef struct _Py_tss_t {
     int _is_initialized;
+#ifdef _WIN32
+    unsigned long _key;
+#else
     pthread_key_t _key;
+#endif
 } Py_tss_t;
 
 /* The initializer of a key: not created. */
@@ -495,8 +517,8 @@ PYTHREAD_DEPRECATED("nothing") PYTHREAD_API void PyThread_ReInitTLS(void);
 /*
  * sys.thread_info: a new reference to a named tuple of name, lock and version.
  * The caller holds the GIL of a Python in this process. NULL with an exception
- * set on failure, and NULL at once where the process has no running Python.
- * CPython: since 3.3.
+ * set on failure, and NULL at once where the process has no running Python,
+ * or on Windows. CPython: since 3.3.
  */
 PYTHREAD_NODISCARD PYTHREAD_API struct _object *PyThread_GetInfo(void);
 
@@ -517,8 +539,8 @@ PYTHREAD_NODISCARD PYTHREAD_API struct _object *PyThread_GetInfo(void);
  *   -1   an exception is set: ValueError (a timeout for a call that may not
  *        block, a negative one, not a number), OverflowError (more than
  *        PY_TIMEOUT_MAX microseconds), TypeError. So too, without an
- *        exception, where the process has no running Python or nanoseconds
- *        is NULL. *nanoseconds is untouched.
+ *        exception, where the process has no running Python, on Windows, or
+ *        where nanoseconds is NULL. *nanoseconds is untouched.
  *
  * CPython: since 3.13 (internal there).
  */

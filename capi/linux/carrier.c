@@ -22,7 +22,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/queue.h>
-#include <time.h>
 
 /* Guards what follows. Held for a few instructions, so that to spin for it is right. */
 static pthread_mutex_t mutex = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
@@ -119,13 +118,6 @@ static void send(const struct wanted *wanted)
     }
 }
 
-static long long now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000000000LL + now.tv_nsec;
-}
-
 /* With the mutex. How many more carriers are on their way or parked than there are threads in the
    queue for. */
 static long free_carriers(void)
@@ -168,11 +160,11 @@ static bool catch_up(void)
         return false;
     }
     pthread_mutex_unlock(&mutex);
-    long long deadline = now_ns() + CATCH_UP_NS;
+    int64_t deadline = os_deadline_in(CATCH_UP_NS);
     do {
         sched_yield();
     } while (atomic_load_explicit(&queued, memory_order_relaxed) > waiting / 2 &&
-             now_ns() < deadline);
+             os_now_ns() < deadline);
     pthread_mutex_lock(&mutex);
     bool room = free_carriers() > 0 || reserve_suffices(need());
     skipped = 0;
@@ -224,13 +216,12 @@ static void linger(bool alone)
 static bool park(void)
 {
     struct parked self = {.called = 0};
-    long long end = now_ns() + PARK_NS;
-    struct timespec deadline = {end / 1000000000, end % 1000000000};
+    int64_t deadline = os_deadline_in(PARK_NS);
     LIST_INSERT_HEAD(&parked, &self, link);
     parked_count++;
     pthread_mutex_unlock(&mutex);
     while (atomic_load_explicit(&self.called, memory_order_relaxed) == 0 &&
-           os_wait(&self.called, 0, &deadline) != ETIMEDOUT) {
+           os_wait(&self.called, 0, deadline) != ETIMEDOUT) {
     }
     pthread_mutex_lock(&mutex);
     bool called = atomic_load_explicit(&self.called, memory_order_relaxed) != 0;

@@ -146,7 +146,7 @@ static void *wait_in_reserve(void *arg)
     for (bool kept = true; kept;) {
         /* Acquire: func and arg are those of the release in call. */
         while (atomic_load_explicit(&spare->called, memory_order_acquire) == 0) {
-            os_wait(&spare->called, 0, NULL);
+            os_wait(&spare->called, 0, OS_NO_DEADLINE);
         }
         if ((func = spare->func) != NULL) {
             arg = spare->arg;

@@ -335,7 +335,7 @@ static void sleep_until_ended(struct thread *thread)
     atomic_compare_exchange_strong_explicit(&thread->state, &state, THREAD_AWAITED,
                                             memory_order_acquire, memory_order_acquire);
     while (!ended(thread)) {
-        os_wait(&thread->state, THREAD_AWAITED, NULL);
+        os_wait(&thread->state, THREAD_AWAITED, OS_NO_DEADLINE);
     }
 }
 

@@ -1,0 +1,308 @@
+//go:build unix
+
+/*
+ * os_posix.c - the part of os.h that any POSIX system has. With OS_PORTABLE that is all of it but
+ * numbers for threads and processors, which no standard names.
+ *
+ * It is C because its callers are. Invariant of the waits: a thread is in the list of its bucket
+ * exactly while it sleeps and nobody has woken it, and both change under the bucket's mutex.
+ */
+#define _GNU_SOURCE
+#include "os.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+int64_t os_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+void os_write_error(const char *text)
+{
+    int saved = errno;
+    if (write(STDERR_FILENO, text, strlen(text)) < 0) {
+        /* Nobody is there to be told. */
+    }
+    errno = saved;
+}
+
+/* ------------------------------------------------------------------------ keys */
+
+bool os_key_create(os_key *key, void (*destroy)(void *))
+{
+    pthread_key_t made;
+    if (pthread_key_create(&made, destroy) != 0) {
+        return false;
+    }
+    *key = (os_key)made;
+    return true;
+}
+
+void os_key_delete(os_key key)
+{
+    pthread_key_delete((pthread_key_t)key);
+}
+
+bool os_key_set(os_key key, void *value)
+{
+    int saved = errno; /* The system may allocate for a key. */
+    int failed = pthread_setspecific((pthread_key_t)key, value);
+    errno = saved;
+    return failed == 0;
+}
+
+/* ------------------------------------------------------------------------ forks */
+
+/* The words in a page of their own: the one that is asked for, and whether it was kept in the
+   child that runs. */
+struct fork_words {
+    atomic_uint word, kept;
+};
+static struct fork_words *fork_words;
+
+/*
+ * Clears the word in the child of a fork where the system has not. It must not where the system
+ * has, since handlers that ran before this one may have set the word again.
+ */
+static void clear_fork_word(void)
+{
+    if (atomic_exchange_explicit(&fork_words->kept, 1, memory_order_relaxed) != 0) {
+        atomic_store_explicit(&fork_words->word, 0, memory_order_relaxed);
+    }
+}
+
+atomic_uint *os_fork_word(void)
+{
+    static struct fork_words without_page;
+    fork_words = &without_page;
+#ifdef MADV_WIPEONFORK
+    /* Linux clears the page in the child of fork, _Fork and clone alike. Kernels before 4.14 do
+       not, nor do emulators that say they do: their children have the handler alone, which only
+       fork calls. */
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page != MAP_FAILED) {
+        fork_words = page;
+        madvise(page, size, MADV_WIPEONFORK);
+    }
+#endif
+    atomic_store_explicit(&fork_words->kept, 1, memory_order_relaxed);
+    pthread_atfork(NULL, NULL, clear_fork_word);
+    return &fork_words->word;
+}
+
+#ifdef OS_PORTABLE
+
+/* ------------------------------------------------------------------------ waits */
+
+/* A thread in os_wait. */
+struct sleeper {
+    struct sleeper *next;
+    atomic_uint *word;
+    pthread_cond_t woken_up;
+    bool woken;
+};
+
+/* The sleepers on the words of one hash, in the order in which they came. */
+static struct bucket {
+    pthread_mutex_t mutex;
+    struct sleeper *first, **end;
+} buckets[64];
+
+static pthread_condattr_t monotonic;
+
+/* Before there are other threads; and in the child of a fork, where none of the sleepers is, and a
+   mutex that one of them held would stay locked. */
+static void empty_buckets(void)
+{
+    for (size_t i = 0; i < sizeof buckets / sizeof *buckets; i++) {
+        pthread_mutex_init(&buckets[i].mutex, NULL);
+        buckets[i].first = NULL;
+        buckets[i].end = &buckets[i].first;
+    }
+}
+
+__attribute__((constructor(101))) static void at_load(void)
+{
+    pthread_condattr_init(&monotonic);
+#ifndef __APPLE__
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+#endif
+    empty_buckets();
+    pthread_atfork(NULL, NULL, empty_buckets);
+}
+
+static struct bucket *find_bucket(const atomic_uint *word)
+{
+    /* The upper bits of a product with 2^64 / the golden ratio: near addresses come far apart. */
+    return &buckets[(uintptr_t)word * UINT64_C(0x9e3779b97f4a7c15) >> 58];
+}
+
+/* With the mutex of the bucket. Where the sleeper is not in the list nothing changes. */
+static void leave(struct bucket *bucket, struct sleeper *sleeper)
+{
+    struct sleeper **place = &bucket->first;
+    while (*place != NULL && *place != sleeper) {
+        place = &(*place)->next;
+    }
+    if (*place != NULL) {
+        *place = sleeper->next;
+        if (sleeper->next == NULL) {
+            bucket->end = place;
+        }
+    }
+}
+
+/* With the mutex of the bucket, which it gives up meanwhile. It may return for no reason. */
+static void sleep_until(struct sleeper *sleeper, pthread_mutex_t *mutex, int64_t deadline)
+{
+    if (deadline == OS_NO_DEADLINE) {
+        pthread_cond_wait(&sleeper->woken_up, mutex);
+        return;
+    }
+    /* A time_t may have 32 bits. The clock began when the system did. */
+    const int64_t last = INT64_C(1000000000) * INT32_MAX;
+#ifdef __APPLE__ /* It has no choice of clocks. */
+    deadline -= os_now_ns();
+#endif
+    deadline = deadline < 0 ? 0 : deadline < last ? deadline : last;
+    struct timespec time = {(time_t)(deadline / 1000000000), (long)(deadline % 1000000000)};
+#ifdef __APPLE__
+    pthread_cond_timedwait_relative_np(&sleeper->woken_up, mutex, &time);
+#else
+    pthread_cond_timedwait(&sleeper->woken_up, mutex, &time);
+#endif
+}
+
+int os_wait(atomic_uint *word, unsigned expected, int64_t deadline)
+{
+    int saved = errno, cancel, result = 0;
+    struct bucket *bucket = find_bucket(word);
+    struct sleeper self = {.word = word};
+    /* A wait on a condition could be cancelled, and leave the mutex locked. */
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    pthread_mutex_lock(&bucket->mutex);
+    /* Relaxed: whoever changes the word locks the mutex afterwards. Where that was before us we
+       see the change, and where it comes after us it finds us in the list. */
+    if (atomic_load_explicit(word, memory_order_relaxed) == expected) {
+        pthread_cond_init(&self.woken_up, &monotonic);
+        *bucket->end = &self;
+        bucket->end = &self.next;
+        while (!self.woken && result == 0) {
+            sleep_until(&self, &bucket->mutex, deadline);
+            if (!self.woken && deadline != OS_NO_DEADLINE && os_now_ns() >= deadline) {
+                leave(bucket, &self);
+                result = ETIMEDOUT;
+            }
+        }
+        pthread_cond_destroy(&self.woken_up);
+    }
+    pthread_mutex_unlock(&bucket->mutex);
+    pthread_setcancelstate(cancel, NULL);
+    errno = saved;
+    return result;
+}
+
+void os_wake(atomic_uint *word, int count)
+{
+    int saved = errno;
+    struct bucket *bucket = find_bucket(word);
+    pthread_mutex_lock(&bucket->mutex);
+    for (struct sleeper *next, *sleeper = bucket->first; sleeper != NULL && count > 0;
+         sleeper = next) {
+        next = sleeper->next;
+        if (sleeper->word == word) {
+            leave(bucket, sleeper);
+            sleeper->woken = true;
+            pthread_cond_signal(&sleeper->woken_up);
+            count--;
+        }
+    }
+    pthread_mutex_unlock(&bucket->mutex);
+    errno = saved;
+}
+
+/* ------------------------------------------------------------------------ signals */
+
+static os_signals change_signal_mask(int how, const os_signals *signals)
+{
+    os_signals before;
+    sigemptyset(&before);
+    pthread_sigmask(how, signals, &before);
+    return before;
+}
+
+os_signals os_signal_mask(void)
+{
+    return change_signal_mask(SIG_BLOCK, NULL);
+}
+
+os_signals os_set_signal_mask(os_signals mask)
+{
+    return change_signal_mask(SIG_SETMASK, &mask);
+}
+
+os_signals os_block_signals(void)
+{
+    os_signals all;
+    sigfillset(&all);
+    return os_set_signal_mask(all);
+}
+
+#endif /* OS_PORTABLE */
+
+/* ------------------------------------------------------------------------ numbers */
+
+#ifndef __linux__
+
+#if defined(__FreeBSD__)
+#include <pthread_np.h>
+#elif defined(__NetBSD__)
+#include <lwp.h>
+#elif defined(__DragonFly__)
+#include <sys/lwp.h>
+#elif defined(_AIX)
+#include <sys/thread.h>
+#endif
+
+unsigned long os_thread_id(void)
+{
+#if defined(__APPLE__)
+    uint64_t id = 0;
+    pthread_threadid_np(NULL, &id);
+    return (unsigned long)id;
+#elif defined(__FreeBSD__)
+    return (unsigned long)pthread_getthreadid_np();
+#elif defined(__NetBSD__)
+    return (unsigned long)_lwp_self();
+#elif defined(__OpenBSD__)
+    return (unsigned long)getthrid();
+#elif defined(__DragonFly__)
+    return (unsigned long)lwp_gettid();
+#elif defined(_AIX)
+    return (unsigned long)thread_self();
+#else
+    return (unsigned long)pthread_self();
+#endif
+}
+
+int os_processors(void)
+{
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+    return count > 0 ? (int)count : 1;
+}
+
+int os_processor(void)
+{
+    return 0;
+}
+
+#endif

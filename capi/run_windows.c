@@ -1,0 +1,53 @@
+/*
+ * run_windows.c - run.c on Windows: the trampoline, where threads have no signals and are not
+ * cancelled.
+ *
+ * It is C because an exit leaves C frames behind and has to come out in one. As with CPython there,
+ * an exit runs no destructors of C++ frames. Invariant: run.c's.
+ */
+#include "thread.h"
+
+#include "os.h"
+#include "tss.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <windows.h>
+
+/* What the OS thread had before the thread that runs on it. */
+THREAD_LOCAL uint64_t float_mode_before;
+/* Whether it runs one, and where that goes when it exits. */
+THREAD_LOCAL bool runs;
+THREAD_LOCAL jmp_buf exit_to;
+
+void thread_leave(void)
+{
+    runs = false;
+    os_set_float_mode(float_mode_before);
+    tss_thread_end();
+    thread_become(0);
+}
+
+void thread_exit(void)
+{
+    if (!runs) {
+        ExitThread(0);
+    }
+    longjmp(exit_to, 1);
+}
+
+enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ident,
+                               struct inheritance creator)
+{
+    thread_become(ident);
+    float_mode_before = os_float_mode();
+    os_set_float_mode(creator.float_mode);
+    errno = 0;
+    runs = true;
+    /* NULL: the jump restores the registers and unwinds nothing. */
+    if (_setjmp(exit_to, NULL) == 0) {
+        func(arg);
+    }
+    thread_leave();
+    return OS_THREAD_IS_REUSABLE;
+}
