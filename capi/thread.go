@@ -128,21 +128,25 @@ func go_start_thread(fn C.thread_func, arg unsafe.Pointer, creator C.struct_inhe
 // main is the thread from its begin to its end.
 func (t *thread) main(h *pythread.Handle) {
 	t.list(h)
+	// The goroutine stays on its OS thread, which C must leave as it found it,
+	// whatever happens in fn.
+	runtime.LockOSThread()
 	returned := false
 	defer func() {
 		if !returned {
 			// A Go function that fn called has panicked, or has called
 			// runtime.Goexit: fn's frames are gone.
 			C.thread_leave()
+			runtime.UnlockOSThread()
 		}
 		t.end()
 	}()
-	fate := C.thread_run(t.fn, t.arg, C.PyThread_ident_t(h.Ident()), t.creator)
-	if fate != C.OS_THREAD_IS_REUSABLE {
+	switch C.thread_run(t.fn, t.arg, C.PyThread_ident_t(h.Ident()), t.creator) {
+	case C.OS_THREAD_IS_REUSABLE:
+		runtime.UnlockOSThread()
+	case C.OS_THREAD_ENDS:
 		// Go ends an OS thread that is locked to a goroutine which ends.
-		runtime.LockOSThread()
-	}
-	if fate == C.OS_THREAD_ENDS_WATCHED {
+	case C.OS_THREAD_ENDS_WATCHED:
 		t.watchOSThread()
 	}
 	returned = true
