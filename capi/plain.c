@@ -237,12 +237,21 @@ void plain_count(size_t *threads, size_t *handles)
     pthread_mutex_unlock(&mutex);
 }
 
+/*
+ * The Go runtime's entry for an OS thread of the host's that ends: it calls Go, which in the child of
+ * a fork may hang. The runtime makes no call where this is NULL.
+ */
+extern __attribute__((weak)) void (*x_crosscall2_ptr)(void (*)(void *), void *, int, size_t);
+
 /* The records are the parent's; what its other threads had in their hands is lost with them. */
 static void begin_in_child(void)
 {
     mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     changed = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     first = NULL;
+    if (&x_crosscall2_ptr != NULL) {
+        x_crosscall2_ptr = NULL;
+    }
     parents_last = atomic_load_explicit(&last_ident, memory_order_relaxed);
 }
 

@@ -57,17 +57,8 @@ bool enter_go(void)
 
 #ifndef _WIN32 /* Where processes do not fork. */
 
-/*
- * The Go runtime's entry for an OS thread of the host's that ends: it calls Go, which in the child of
- * a fork may hang. The runtime makes no call where this is NULL.
- */
-extern __attribute__((weak)) void (*x_crosscall2_ptr)(void (*)(void *), void *, int, size_t);
-
 static void begin_in_child(void)
 {
-    if (&x_crosscall2_ptr != NULL) {
-        x_crosscall2_ptr = NULL;
-    }
     if (fork_epoch() != FORK_FIRST_EPOCH && self_ident != 0) {
         plain_survive(self_ident);
     }

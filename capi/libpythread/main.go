@@ -21,9 +21,6 @@ func init() {
 	// runtime's monitor takes it away, tens of microseconds later: with a few
 	// to spare, the next thread starts at once.
 	runtime.GOMAXPROCS(max(16, runtime.NumCPU()))
-	// The library's heap is small, and its garbage what threads leave: 16 MB
-	// of that at most, where the default of 4 MB has Go collect all the time.
-	debug.SetGCPercent(400)
 	// Go never ends its first OS thread, so no thread may run there: one that
 	// leaves its OS thread unusable takes it along.
 	runtime.LockOSThread()
