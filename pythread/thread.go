@@ -86,9 +86,10 @@ type Handle struct {
 	// thread did comes before what the caller does next.
 	done atomic.Pointer[chan struct{}]
 
-	// joiners is where Join sleeps. A channel for that would be an allocation
-	// more, so there is one only where Done is called.
-	joiners sync.WaitGroup
+	// joiners is where Join sleeps, with joinLock as its Locker. A channel would
+	// be an allocation more, so there is one only where Done is called; and a
+	// sync.WaitGroup takes longer to sleep on and to wake.
+	joiners sync.Cond
 
 	// record holds what few threads have, so that the others stay small. It is
 	// nil until there is something to record.
@@ -151,7 +152,7 @@ func StartWith(fn func(*Handle)) *Handle {
 
 func newHandle() *Handle {
 	h := &Handle{ident: Ident(idents.Add(1))}
-	h.joiners.Add(1)
+	h.joiners.L = (*joinLock)(h)
 	return h
 }
 
@@ -163,7 +164,7 @@ func (h *Handle) finish() {
 		h.publish(value)
 	}
 	h.end()
-	h.joiners.Done()
+	h.joiners.Broadcast()
 	h.erase()
 }
 
@@ -197,6 +198,22 @@ func (h *Handle) ended() bool {
 	}
 }
 
+// joinLock is the Locker of its handle's joiners. It locks nothing. It is there
+// because Cond.Wait calls Unlock at the right moment: when the joiner is sure
+// to be woken by every later Broadcast. No joiner sleeps for ever: if the step
+// comes after Unlock has looked at done, then finish's Broadcast comes later
+// still, and wakes the joiner; and if the step came before, Unlock sees it, and
+// calls Broadcast itself.
+type joinLock Handle
+
+func (l *joinLock) Lock() {}
+
+func (l *joinLock) Unlock() {
+	if (*Handle)(l).ended() {
+		l.joiners.Broadcast()
+	}
+}
+
 // erase frees the values that an ended thread has left. No later Set stores
 // another: see there.
 func (h *Handle) erase() {
@@ -205,11 +222,11 @@ func (h *Handle) erase() {
 	}
 	r := h.record.Load()
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	for t := range r.keys {
 		t.erase(h)
 	}
 	r.keys = nil
+	r.mu.Unlock()
 }
 
 // Ident returns the thread's ident. It never blocks.
@@ -226,7 +243,7 @@ func (h *Handle) Ident() Ident { return h.ident }
 //
 // It mirrors PyThread_join_thread (3.13), which allows one join only.
 func (h *Handle) Join() any {
-	if !h.ended() {
+	for !h.ended() {
 		h.joiners.Wait()
 	}
 	if r := h.record.Load(); r != nil {

@@ -44,15 +44,15 @@ func (t *TSS[T]) Set(h *Handle, v T) {
 	r := h.record.Load()
 	if r == nil {
 		// Of several first Sets one installs its record, and the others must
-		// use that one, or the one that erase has left: hence the second Load.
+		// use that one, or the one that finish has left: hence the second Load.
 		h.record.CompareAndSwap(nil, new(record))
 		r = h.record.Load()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// No value is stored after erase, which would leak it. Either erase waits
-	// for mu and finds the value, or erase has been here first, with mu or by
-	// leaving unremarkable, and then ended is true.
+	// No value is stored after erase, which would leak it. Either erase is
+	// still to come and will find the value, or finish has been here before,
+	// with mu or by leaving unremarkable, and then ended is true.
 	if h.ended() {
 		return
 	}
