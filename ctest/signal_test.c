@@ -290,7 +290,7 @@ static void *storm(void *arg)
 
 static PyThread_type_lock lock;
 static long long locked;
-static atomic_int in_place;
+static atomic_int in_place, finished;
 
 enum { ROUNDS = 100000 };
 
@@ -302,6 +302,8 @@ static void work(void *target)
     *(pthread_t *)target = pthread_self();
     set_signal_stack();
     count(&in_place);
+    /* Together: one that comes late would miss the storm. */
+    wait_for(&in_place, WORKERS);
     for (int i = 0; i < ROUNDS; i++) {
         int status = i % 3 == 0   ? PyThread_acquire_lock(lock, WAIT_LOCK)
                      : i % 3 == 1 ? (int)PyThread_acquire_lock_timed(lock, -1, 0)
@@ -316,7 +318,7 @@ static void work(void *target)
     }
     EQ(atomic_load(&ran), started);
     /* A target until the storm is over. */
-    count(&in_place);
+    count(&finished);
     while (!atomic_load(&over)) {
         sleep_ms(1);
     }
@@ -347,7 +349,7 @@ static void weather_storm(int flags)
     EQ(pthread_sigmask(SIG_SETMASK, &all, &mask), 0);
     EQ(pthread_create(&pthread, NULL, storm, NULL), 0);
     EQ(pthread_sigmask(SIG_SETMASK, &mask, NULL), 0);
-    wait_for(&in_place, 2 * WORKERS);
+    wait_for(&finished, WORKERS);
     atomic_store(&calm, true);
     EQ(pthread_join(pthread, NULL), 0);
     atomic_store(&over, true);

@@ -1,13 +1,14 @@
 /*
- * args.c - where the Go runtime looks for what the kernel told the program: the
- * size of a page, above all.
+ * args.c - what the kernel told the program (the auxiliary vector: the size of a
+ * page, above all), where the Go runtime looks for it.
  *
- * It looks behind the end of the environment, as that is when the first thread
- * starts. A program may have shortened its environment by then, in place; then
- * there are pointers, which the runtime would take for numbers, and end the
- * process. Invariant: while the runtime starts it finds there the vector that it
- * looks for, or none, and then asks the system. Only a program that shortens it
- * in that very moment is not helped.
+ * The runtime starts with the first thread, and looks for the vector behind the
+ * end of the environment as it is then. A program may have shortened its
+ * environment in place by then. So the runtime would find pointers there, take
+ * them for numbers, and end the process. Invariant: while the runtime starts, it
+ * finds at that place the auxiliary vector or an empty one; where the vector is
+ * empty it asks the system. A program that shortens its environment in that very
+ * moment is not helped.
  */
 #define _GNU_SOURCE
 #include "args.h"
@@ -20,9 +21,9 @@
 /* The environment that the program was started with. */
 static char **environment;
 
-/* The place that ends a vector which is none, and what stands there for the program. */
-static char **ended;
-static char *at_end;
+/* The place that was made an empty vector, if any, and what the program has there. */
+static char **patched;
+static char *saved;
 
 __attribute__((constructor)) static void at_load(int argc, char **argv)
 {
@@ -34,21 +35,21 @@ void args_before_runtime(void)
     char **end = environment;
     while (*end++ != NULL) {
     }
-    /* Even where it is none, it ends with the true one at the latest: that is followed by zeros. */
+    /* Even where this is not the vector, the loop ends: zeros follow the true one. */
     const ElfW(auxv_t) *pair = (const void *)end;
     while (pair->a_type != AT_NULL && pair->a_type != AT_PAGESZ) {
         pair++;
     }
     if (pair->a_type == AT_NULL || pair->a_un.a_val != (uint64_t)sysconf(_SC_PAGESIZE)) {
-        ended = end;
-        at_end = *end;
+        patched = end;
+        saved = *end;
         *end = NULL;
     }
 }
 
 void args_after_runtime(void)
 {
-    if (ended != NULL) {
-        *ended = at_end;
+    if (patched != NULL) {
+        *patched = saved;
     }
 }

@@ -1,13 +1,14 @@
 /*
- * carrier.c - how started threads come to run: the queue, and the carriers,
- * goroutines, and pthreads where there are very many, that take threads from it.
+ * carrier.c - how a started thread comes to run: the queue of started threads,
+ * and the carriers that take threads from it.
  *
- * A carrier that has run a thread to its end takes the next, so that short
- * threads follow each other on one OS thread without a step into Go; but any
- * thread may block, and no other may wait for it. Invariant: while the queue
- * is not empty, at least one carrier is on its way to it, and one that takes a
- * thread first has others sent for where threads remain. `coming` counts those
- * on their way: sent for and not yet there, or there and looking.
+ * A carrier is a goroutine, or a pthread of the reserve. When its thread ends it
+ * takes the next one, so that short threads follow each other on one OS thread
+ * without a step into Go. But any thread may block, and no other thread may wait
+ * for it. Invariant: while the queue is not empty, at least one carrier is
+ * coming, and a carrier that takes a thread launches others before it runs that
+ * thread if more threads are queued. A carrier is coming from its launch, and
+ * again from the end of its thread, until it takes a thread or gives up.
  */
 #define _GNU_SOURCE
 #include "carrier.h"
@@ -23,9 +24,13 @@
 #include <sched.h>
 #include <sys/queue.h>
 
-/* Guards what follows. Held for a few instructions, so that to spin for it is right. */
+/*
+ * Guards the variables below. It is held for a few instructions, so a waiter had better spin.
+ * Lock order: the reserve's mutex comes before this one.
+ */
 static pthread_mutex_t mutex = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
 static struct carrier_work *first, **last = &first;
+/* The number of carriers that are coming. */
 static long coming;
 
 /* A carrier that sleeps until it is called. */
@@ -37,78 +42,80 @@ struct parked {
 static LIST_HEAD(, parked) parked;
 static long parked_count;
 
-/* The length of the queue: changed under the mutex, but watched by a carrier that lingers. */
+/* The length of the queue. It changes under the mutex; a carrier that lingers reads it without. */
 static atomic_long queued;
 
-/* Starts that wait for the reserve: each may need an OS thread yet. */
+/* The number of starts that are between their question for room and their answer. Each of them may
+   need one more OS thread. */
 static long starting;
 
 /*
- * How many carriers are on their way at most. Where threads are short, one: it takes them as fast
- * as they are started, and more would come in vain. Where so many were taken since one ended they
- * block, and one would get each its carrier after the other's; so more are on their way.
+ * The number of carriers that may be coming at once. Where threads are short it is one: that
+ * carrier takes them as fast as they are started, and others would come in vain. Where more than
+ * BLOCKED threads were taken since one ended, threads block, and a single carrier would come to
+ * them one after the other: then it is MOST_COMING.
  */
-enum { BLOCKED = 2, COMING = 16 };
-static long taken;
+enum { BLOCKED = 2, MOST_COMING = 16 };
+static long taken_since_end;
 
 /*
- * How many carriers with nothing to run linger for another start, and how long: about as long as it
- * takes to wake one. How long one is parked then before it goes back to Go, from where the way is
- * longer: one system call wakes it here.
+ * A carrier that finds the queue empty lingers, then parks, then goes back to Go or to the reserve.
+ * It lingers for about as long as it takes to wake it, and only while few others do. It parks
+ * because one system call wakes it from there, while the way back from Go is longer.
  */
 enum { LINGERING = 2, LINGER_NS = 20000, PARK_NS = 100000000 };
 
-/* Carriers to be sent for: those to be woken, and the number of new ones. */
-struct wanted {
-    int woken;
-    atomic_uint *words[COMING];
-    long missing;
+/* Carriers that were claimed and have to be launched: parked ones, and the number of new ones. */
+struct claim {
+    int parked;
+    atomic_uint *called[MOST_COMING];
+    long new;
 };
 
-/* With the mutex: counts as coming, and returns, the carriers to be sent for. */
-static struct wanted send_for(void)
+/* With the mutex: decides how many more carriers the queue needs, and counts them as coming. */
+static struct claim claim_carriers(void)
 {
-    struct wanted wanted = {0};
+    struct claim claim = {0};
     long waiting = atomic_load_explicit(&queued, memory_order_relaxed);
-    long most = taken > BLOCKED ? COMING : 1;
+    long most = taken_since_end > BLOCKED ? MOST_COMING : 1;
     long more = (waiting < most ? waiting : most) - coming;
     if (more > 0) {
         coming += more;
         for (; more > 0 && !LIST_EMPTY(&parked); more--) {
-            /* The one that parked last: its cache may be warm, and the others come to go. */
+            /* The last one that parked: its cache may be warm, and the others get to leave. */
             struct parked *carrier = LIST_FIRST(&parked);
             LIST_REMOVE(carrier, link);
             parked_count--;
             atomic_store_explicit(&carrier->called, 1, memory_order_relaxed);
-            wanted.words[wanted.woken++] = &carrier->called;
+            claim.called[claim.parked++] = &carrier->called;
         }
-        wanted.missing = more;
+        claim.new = more;
         atomic_fetch_add_explicit(&reserve_carriers, more, memory_order_relaxed);
     }
-    return wanted;
+    return claim;
 }
 
 /*
- * How many carriers there are before further ones are pthreads. Where so many are in threads that
- * do not end, a goroutine, which takes as much memory again as the pthread under it, buys nothing.
+ * The number of carriers from which on new ones are pthreads. Where so many carriers are in threads
+ * that do not end, a goroutine buys nothing, and takes as much memory as the pthread under it.
  */
 enum { GOROUTINES = 256 };
 
 /*
- * Has carriers start, which send_for has counted. Where no OS thread is in reserve Go has those
- * that they need, idle, as there are enough of both; and where Go does not run yet all that are not
- * carriers are in reserve.
+ * Launches the carriers of a claim. While the Go runtime does not run, every new carrier finds a
+ * pthread in the reserve, since the OS threads that are not carriers all wait there. Where the
+ * reserve is empty, Go has idle OS threads enough for new goroutines, since enough exist for both.
  */
-static void send(const struct wanted *wanted)
+static void launch(const struct claim *claim)
 {
     struct signals host;
     long goroutines = 0;
-    for (int i = 0; i < wanted->woken; i++) {
-        os_wake(wanted->words[i], 1);
+    for (int i = 0; i < claim->parked; i++) {
+        os_wake(claim->called[i], 1);
     }
-    for (long carriers = wanted->missing; carriers > 0; carriers--) {
+    for (long i = 0; i < claim->new; i++) {
         bool pthread = atomic_load_explicit(&reserve_carriers, memory_order_relaxed) > GOROUTINES ||
-                       !reserve_go_runs();
+                       !reserve_go_running();
         goroutines += !pthread || !reserve_run_carrier();
     }
     if (goroutines > 0) {
@@ -118,45 +125,55 @@ static void send(const struct wanted *wanted)
     }
 }
 
-/* With the mutex. How many more carriers are on their way or parked than there are threads in the
-   queue for. */
+/* With the mutex. The number of carriers, coming or parked, for which no thread is queued. */
 static long free_carriers(void)
 {
     return coming + parked_count - atomic_load_explicit(&queued, memory_order_relaxed);
 }
 
-/* With the mutex. Free carriers may go before a start that waits for the reserve comes to them, and
-   their OS threads be on the way back then: such a start is counted in full. */
-static long need(void)
+/*
+ * With the mutex. The number of OS threads that the carriers can want. A start that waits for the
+ * reserve counts as one carrier more, even where a carrier is free: that one may leave before the
+ * start comes to it, and its OS thread be on its way back.
+ */
+static long os_threads_wanted(void)
 {
     long more = -free_carriers();
-    return atomic_load_explicit(&reserve_carriers, memory_order_relaxed) + starting +
+    /* Acquire: see reserve_thread_exited. */
+    return atomic_load_explicit(&reserve_carriers, memory_order_acquire) + starting +
            (more > 0 ? more : 0);
 }
 
-/* The reserve asks, with its own mutex held or not: that mutex comes first in the lock order. */
-static long threads_wanted(void)
+/* What the reserve calls, also while it holds its own mutex. */
+static long lock_and_count_wanted(void)
 {
     pthread_mutex_lock(&mutex);
-    long wanted = need();
+    long wanted = os_threads_wanted();
     pthread_mutex_unlock(&mutex);
     return wanted;
 }
 
-/* How long a starter that is ahead of the carriers waits for them: as long as it takes to make an
-   OS thread, which it may save. */
+/* With the mutex. True if a carrier can be had for one more thread. */
+static bool has_room(void)
+{
+    return free_carriers() > 0 || reserve_suffices(os_threads_wanted());
+}
+
+/* How long a starter waits for the carriers to catch up: as long as it takes to make the OS thread
+   that the wait may save. */
 enum { CATCH_UP_NS = 30000 };
 
 /*
- * With the mutex, which it gives up meanwhile: lets the carriers catch up with the starts, half of
- * the way, so that the next starts need not wait. Whether there is room then. Where there is not,
- * since threads block, the next starts do without, the more of them the oftener that is so.
+ * With the mutex, which it gives up meanwhile. Lets the carriers catch up with the starts, half of
+ * the way, so that the next starts need not wait. True if a carrier can be had then. Where threads
+ * block, carriers do not catch up: each failure doubles the number of starts that skip the wait.
  */
 static bool catch_up(void)
 {
-    static int skipped, in_vain;
+    static int skipped, backoff;
+    enum { MOST_BACKOFF = 127 };
     long waiting = atomic_load_explicit(&queued, memory_order_relaxed);
-    if (waiting == 0 || skipped++ < in_vain) {
+    if (waiting == 0 || skipped++ < backoff) {
         return false;
     }
     pthread_mutex_unlock(&mutex);
@@ -166,25 +183,28 @@ static bool catch_up(void)
     } while (atomic_load_explicit(&queued, memory_order_relaxed) > waiting / 2 &&
              os_now_ns() < deadline);
     pthread_mutex_lock(&mutex);
-    bool room = free_carriers() > 0 || reserve_suffices(need());
+    bool room = has_room();
     skipped = 0;
-    in_vain = room ? 0 : in_vain < 64 ? 2 * in_vain + 1 : in_vain;
+    backoff = room ? 0 : backoff < MOST_BACKOFF ? 2 * backoff + 1 : backoff;
     return room;
 }
 
 bool carrier_start(struct carrier_work *work)
 {
-    struct wanted wanted = {0};
-    if (!reserve_has_go()) {
+    struct claim claim = {0};
+    if (!reserve_go_allowed()) {
         return false;
     }
     work->next = NULL;
     pthread_mutex_lock(&mutex);
     starting++;
-    bool room = free_carriers() > 0 || reserve_suffices(need()) || catch_up();
+    bool room = has_room() || catch_up();
     if (!room) {
         pthread_mutex_unlock(&mutex);
-        room = reserve_fill();
+        room = reserve_ensure_threads();
+        if (room) {
+            reserve_start_go();
+        }
         pthread_mutex_lock(&mutex);
         room = room || free_carriers() > 0;
     }
@@ -193,15 +213,15 @@ bool carrier_start(struct carrier_work *work)
         *last = work;
         last = &work->next;
         atomic_fetch_add_explicit(&queued, 1, memory_order_relaxed);
-        wanted = send_for();
+        claim = claim_carriers();
     }
     pthread_mutex_unlock(&mutex);
-    send(&wanted);
+    launch(&claim);
     return room;
 }
 
-/* Waits a while for a start. One carrier is there at once; another lets others run meanwhile, but
-   need not be woken. */
+/* Waits a while for a start. A carrier that lingers alone takes the thread at once. One of several
+   yields its processor meanwhile, but still need not be woken. */
 static void linger(bool alone)
 {
     struct os_spin spin = os_spin_begin(LINGER_NS);
@@ -212,7 +232,8 @@ static void linger(bool alone)
     }
 }
 
-/* With the mutex, which it gives up meanwhile: sleeps a while. Whether it was called. */
+/* With the mutex, which it gives up meanwhile. Sleeps for PARK_NS at most. True if the carrier was
+   called; then it counts as coming. */
 static bool park(void)
 {
     struct parked self = {.called = 0};
@@ -220,6 +241,7 @@ static bool park(void)
     LIST_INSERT_HEAD(&parked, &self, link);
     parked_count++;
     pthread_mutex_unlock(&mutex);
+    /* Relaxed: the mutex orders what the carrier finds. */
     while (atomic_load_explicit(&self.called, memory_order_relaxed) == 0 &&
            os_wait(&self.called, 0, deadline) != ETIMEDOUT) {
     }
@@ -232,8 +254,8 @@ static bool park(void)
     return called;
 }
 
-/* With the mutex. The next thread for the calling carrier, which counts as coming; NULL when it is
-   to go. */
+/* With the mutex. The next thread for the calling carrier, which is coming; NULL when the carrier
+   gives up, and is coming no longer. */
 static struct carrier_work *take(void)
 {
     bool lingered = false;
@@ -247,8 +269,8 @@ static struct carrier_work *take(void)
             continue;
         }
         coming--;
-        /* Those of the reserve have their place to sleep there. */
-        if (reserve_has_carrier() || !park()) {
+        /* A carrier of the reserve sleeps in the reserve instead. */
+        if (reserve_is_caller() || !park()) {
             return NULL;
         }
         lingered = false;
@@ -260,7 +282,7 @@ static struct carrier_work *take(void)
     }
     atomic_fetch_sub_explicit(&queued, 1, memory_order_relaxed);
     coming--;
-    taken++;
+    taken_since_end++;
     return work;
 }
 
@@ -271,13 +293,13 @@ void carrier_run(void)
     signals_enter_host();
     pthread_mutex_lock(&mutex);
     while ((work = take()) != NULL) {
-        struct wanted wanted = send_for();
+        struct claim claim = claim_carriers();
         pthread_mutex_unlock(&mutex);
-        send(&wanted);
+        launch(&claim);
         work->run(work);
         pthread_mutex_lock(&mutex);
         coming++;
-        taken = 0;
+        taken_since_end = 0;
     }
     pthread_mutex_unlock(&mutex);
     reserve_trim();
@@ -286,17 +308,21 @@ void carrier_run(void)
 }
 
 /*
- * The Go runtime's: runs function(argument) in Go or, where function is NULL, ends what Go has on
- * an OS thread of the host's, which ends.
+ * A variable of the Go runtime's, which holds the function that runs function(argument) in Go. The
+ * runtime's own C code calls it, with function NULL, when an OS thread of the host's ends that has
+ * called Go before.
  */
 extern void (*x_crosscall2_ptr)(void (*function)(void *), void *argument, int size, size_t context);
 static void (*call_go)(void (*function)(void *), void *argument, int size, size_t context);
 
-/* Stands in its place. In the child of a fork there is nothing to end, and nobody to wait for. */
-static void end_go(void (*function)(void *), void *argument, int size, size_t context)
+/*
+ * Stands in that variable, since the OS thread that ends has the host's signal mask and signal
+ * stack. In the child of a fork there is nothing to end, and a call into Go could hang.
+ */
+static void call_go_guarded(void (*function)(void *), void *argument, int size, size_t context)
 {
     struct signals host;
-    if (reserve_has_go()) {
+    if (reserve_go_allowed()) {
         signals_enter_go(&host);
         call_go(function, argument, size, context);
         signals_leave_go(&host);
@@ -306,16 +332,13 @@ static void end_go(void (*function)(void *), void *argument, int size, size_t co
 void carrier_go_began(void)
 {
     call_go = x_crosscall2_ptr;
-    x_crosscall2_ptr = end_go;
+    x_crosscall2_ptr = call_go_guarded;
 }
 
-void carrier_lost(void)
-{
-    reserve_lost();
-}
-
-/* The child of a fork has no carrier. Only where it may enter Go does any of this matter to it:
-   then none was ever sent for, and what a start in another thread had begun is undone. */
+/*
+ * The child of a fork has no carrier. It needs this state only where it may still enter Go: there
+ * no carrier was ever launched, and what a start in another thread had begun is undone.
+ */
 static void after_fork(void)
 {
     mutex = (pthread_mutex_t)PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
@@ -331,6 +354,7 @@ static void after_fork(void)
 
 __attribute__((constructor)) static void at_load(void)
 {
-    reserve_serve((struct reserve_client){.threads_wanted = threads_wanted, .work = carrier_run});
+    reserve_serve(
+        (struct reserve_client){.threads_wanted = lock_and_count_wanted, .work = carrier_run});
     fork_on_child(after_fork);
 }

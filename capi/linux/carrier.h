@@ -1,32 +1,34 @@
-/* carrier.h - the carriers: goroutines, and some pthreads, that run one thread after another. */
+/*
+ * carrier.h - carriers: goroutines, and some pthreads, that run one thread after another.
+ *
+ * thread.c starts threads here; the other functions are for carrier.go.
+ */
 #ifndef CARRIER_H
 #define CARRIER_H
 
 #include <stdbool.h>
 
-/* What a carrier runs: a thread, of which a carrier knows no more than this. */
+/* A thread as its carrier sees it: the head of the thread's record. */
 struct carrier_work {
-    /* Called once, on the carrier's OS thread, where all signals are blocked. It returns when the
-       thread has ended, with all signals blocked again. In a child that the thread forked it does
-       not return, since the carrier is not there. */
+    /*
+     * Is the thread. The carrier calls it once, with all signals blocked, and it returns with all
+     * signals blocked. It does not return in the child of a fork, where the carrier does not exist.
+     */
     void (*run)(struct carrier_work *work);
-    /* carrier.c: the work that was queued after this one, while neither runs. */
+    /* The queue is linked by this; the carrier does not touch the work once it runs. */
     struct carrier_work *next;
 };
 
 /*
- * Has the work run on a carrier. False where none can: in the child of a fork, or where what one
- * needs is not to be had.
+ * Queues the work for a carrier. False where no carrier can run it: in the child of a fork, and
+ * where the system refuses an OS thread or memory. Then nothing has begun.
  */
 bool carrier_start(struct carrier_work *work);
 
-/* Go says so when its runtime runs, before it starts a carrier. */
+/* The Go runtime calls this when it runs, before it starts a carrier. */
 void carrier_go_began(void);
 
-/* A carrier's work: to run threads that are started until there is none. */
+/* Makes the calling OS thread a carrier: runs threads until none is left for it. */
 void carrier_run(void);
-
-/* The OS thread of the calling carrier ends under a thread: the carrier is gone. */
-void carrier_lost(void);
 
 #endif

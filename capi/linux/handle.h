@@ -1,4 +1,8 @@
-/* handle.h - the record of a thread, and the table of these records that handles lead to. */
+/*
+ * handle.h - the record of a thread, and the table in which handles lead to records.
+ *
+ * Only thread.c calls this. A slot is the place of a record in the table.
+ */
 #ifndef HANDLE_H
 #define HANDLE_H
 
@@ -11,52 +15,56 @@
 
 /* A thread started here, from before it runs until it has ended and its handle is spent. */
 struct thread {
-    /* What a carrier gets of it, first in the record, so that a pointer to one is one to the other.
-     */
+    /* What a carrier gets of the thread. It is first, so that a pointer to it points to the record
+       as well. */
     struct carrier_work work;
-    /* handle.c: how often the slot was used before, whether its handle is spent, its users. */
+    /* handle.c: the number of the slot's users, the mark of a spent handle, the slot's earlier
+     * uses. */
     atomic_ullong word;
-    /* handle.c: the slot's number, and that of the next free one + 1, 0 for none. */
+    /* handle.c: the slot's number; the next free slot's number + 1, or 0. */
     unsigned number;
     atomic_uint next_free;
-    /* The process that the thread lives in: it is not in that process's children. */
+    /* The process that the thread lives in (fork.h). The children of that process do not have it.
+     */
     atomic_uint epoch;
-    /* What joiners sleep on. */
+    /* One of the states below. Joiners sleep on it. */
     atomic_uint state;
-    /* The handle that the thread is waiting to join, 0 for none. */
+    /* The handle that the thread waits to join, or 0. */
     atomic_uintptr_t joining;
     PyThread_ident_t ident;
     void (*func)(void *);
     void *arg;
-    /* The signal mask and the modes of arithmetic that it begins with: its creator's. */
+    /* The creator's signal mask and modes of arithmetic, with which the thread begins. */
     uint64_t mask;
     uint64_t float_mode;
-    /* It runs on a pthread of its own, not on a carrier. */
+    /* True if the thread runs on a pthread of its own, not on a carrier. */
     bool own_pthread;
 };
 
-/* The states of a thread; awaited: running, and someone sleeps until it has ended. */
+/* The states of a thread. An awaited thread runs, and a joiner sleeps until it has ended. */
 enum { THREAD_RUNNING, THREAD_AWAITED, THREAD_ENDED };
 
 /*
- * A slot for a thread to be started, used by the thread, and its handle; with handle NULL there is
- * none. NULL when no memory is left.
+ * Finds a slot for a thread that is about to be started, and makes the thread its user. Stores the
+ * handle, which is a user too; with handle NULL the thread has none. NULL when no memory is left,
+ * or 4 million threads exist.
  */
 struct thread *thread_slot_new(PyThread_handle_t *handle);
 
 /*
- * Finds the slot of a handle and becomes a user of it, provided that the handle is not spent.
- * 0, EINVAL or ESRCH as PyThread_join_thread documents them.
+ * Finds the slot of a handle that is not spent, and makes the caller its user. 0, EINVAL or ESRCH,
+ * as PyThread_join_thread documents them.
  */
 int thread_slot_enter(PyThread_handle_t handle, struct thread **slot);
 
-/* Ends one use of the slot. */
+/* Ends the use of one user. */
 void thread_slot_leave(struct thread *slot);
 
-/* Spends the handle of a slot that the caller uses, and ends that use. Whether this spent it. */
+/* Spends the handle of a slot that the caller uses, and ends that use. False if the handle was
+   spent before. */
 bool thread_slot_spend(struct thread *slot);
 
-/* Adds the threads that have not ended and the handles that are not spent, in this process. */
+/* Adds to the counts this process's threads that have not ended and handles that are not spent. */
 void thread_slots_count(size_t *threads, size_t *handles);
 
 #endif

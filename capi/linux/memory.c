@@ -1,12 +1,13 @@
 /*
- * memory.c - memory that the Go runtime is not refused.
+ * memory.c - memory that is held back, so that the Go runtime is not refused any.
  *
  * Go ends the process when the system has no memory for it: no address space,
- * no mapping more, nothing left for malloc. So what it can need until the next
- * start is held back here, and the calls by which it asks (--wrap) fall back on
- * that. Invariant: before a start enters Go, all of it is held; a start for
- * which it cannot be held does not enter Go. The runtime asks by these calls
- * on amd64, arm64, loong64 and ppc64le; elsewhere it asks the kernel itself.
+ * no further mapping, nothing for malloc. So what Go can need until the next
+ * start of a thread is held back here, and the calls by which Go asks for memory
+ * (--wrap) fall back on it. Invariant: before a start enters Go, all of it is
+ * held; a start for which it cannot be held does not enter Go. The runtime makes
+ * these calls on amd64, arm64, loong64 and ppc64le; elsewhere it asks the kernel
+ * itself.
  */
 #define _GNU_SOURCE
 #include "memory.h"
@@ -29,22 +30,22 @@ int __wrap_pthread_getattr_np(pthread_t thread, pthread_attr_t *attr);
 
 /* ------------------------------------------------------------------------ mappings */
 
-/* Guards what follows. */
+/* Guards the variables below. Lock order: whoever holds it takes no other. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-/* The address space that is held back: inaccessible pages, which cost nothing. */
+/* The address space that is held back: inaccessible pages, which cost no memory. */
 static char *space;
 static size_t space_size;
-/* The size that was asked for; 0 when some of it may be missing, or the mappings are. */
-static atomic_size_t whole;
+/* The size of the hold while it is intact; 0 once some of it may have been used. */
+static atomic_size_t intact;
 
-/* The process may have so many mappings only, so these too are held back: every other of the
-   first pages is readable, which makes each page a mapping by itself. */
+/* The kernel limits a process's number of mappings, so mappings are held back too: of the first
+   pages every other one is readable, which makes each page a mapping by itself. */
 enum { MAPPINGS = 64 };
 
-/* Frees the mappings that are held back. With the mutex. */
+/* With the mutex. Frees the mappings that are held back. */
 static void give_mappings(void)
 {
-    atomic_store_explicit(&whole, 0, memory_order_relaxed);
+    atomic_store_explicit(&intact, 0, memory_order_relaxed);
     mprotect(space, space_size, PROT_NONE);
 }
 
@@ -65,11 +66,11 @@ static bool hold_mappings(void)
 
 bool memory_is_held(size_t size)
 {
-    /* Relaxed: whether it is held is asked, not what is in it. */
-    return atomic_load_explicit(&whole, memory_order_relaxed) == size;
+    /* Relaxed: the answer is all that matters, the caller touches none of that memory. */
+    return atomic_load_explicit(&intact, memory_order_relaxed) == size;
 }
 
-/* With the mutex. Makes what is held back as large as asked for. Whether it is enough. */
+/* With the mutex. Makes the held space as large as size, if it can. True if the space is enough. */
 static bool fill_space(size_t size, size_t enough)
 {
     if (space_size > size && __real_munmap(space + size, space_size - size) == 0) {
@@ -93,7 +94,7 @@ bool memory_hold(size_t size, size_t enough)
     if (!memory_is_held(size)) {
         give_mappings();
         if (fill_space(size, enough) && hold_mappings()) {
-            atomic_store_explicit(&whole, size, memory_order_relaxed);
+            atomic_store_explicit(&intact, size, memory_order_relaxed);
         } else {
             give_mappings();
         }
@@ -121,7 +122,7 @@ void *__wrap_mmap(void *address, size_t size, int protection, int flags, int fil
         give_mappings();
         size_t left = space_size, pages = (size + page_size() - 1) & -page_size();
         if (address == NULL && pages <= left) {
-            /* In place of what is held back, so that nobody else can have it in between. */
+            /* In place of held pages: were they unmapped first, another thread could get them. */
             left -= pages;
             address = space + left;
             flags |= MAP_FIXED;
@@ -147,21 +148,22 @@ int __wrap_munmap(void *address, size_t size)
     return result;
 }
 
-/* The parent's other threads, one of which may have been at work above, are not in the child. */
+/* The parent's other threads, one of which may have held the mutex, are not in the child. The held
+   space leaks, as inaccessible pages: nobody knows how far the other thread had come with it. */
 void memory_after_fork(void)
 {
     mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-    atomic_store_explicit(&whole, 0, memory_order_relaxed);
+    atomic_store_explicit(&intact, 0, memory_order_relaxed);
     space_size = 0;
 }
 
 /* ------------------------------------------------------------------------ blocks */
 
 /*
- * In this library cgo alone asks malloc for so little: for the few words that go with each OS
- * thread to its start, which it frees there. Every one of Go's processors can be starting one, and
- * so can two OS threads that have none. What is freed on an OS thread of malloc's moreover costs it
- * an arena of the C library's, much address space.
+ * In this library only cgo asks malloc for so little: for a few words that a new OS thread of Go's
+ * gets, and frees when it starts. Each of Go's processors can be starting an OS thread, and so can
+ * two OS threads that have no processor. These blocks also spare address space: an OS thread that
+ * calls free gets an arena of the C library's, which is much.
  */
 enum { BLOCKS = 64, BLOCK_SIZE = 32 };
 
@@ -172,7 +174,7 @@ void *__wrap_malloc(size_t size)
 {
     void *block = NULL;
     for (int i = 0; block == NULL && size <= BLOCK_SIZE && i < BLOCKS; i++) {
-        /* Acquire: the one who freed it is done with it. */
+        /* Acquire: pairs with the release in free, so its last user is done with the block. */
         if (!atomic_exchange_explicit(&taken[i], true, memory_order_acquire)) {
             block = blocks[i];
         }
@@ -184,6 +186,7 @@ void __wrap_free(void *block)
 {
     size_t offset = (size_t)((char *)block - blocks[0]);
     if (offset < sizeof blocks) {
+        /* Release: see __wrap_malloc. */
         atomic_store_explicit(&taken[offset / BLOCK_SIZE], false, memory_order_release);
     } else {
         __real_free(block);
@@ -191,8 +194,8 @@ void __wrap_free(void *block)
 }
 
 /*
- * By which cgo asks for the bounds of the stack, to do without them where there is no answer, and
- * destroys attr in any case. The C library has done that already when it runs out of memory.
+ * cgo asks here for the bounds of the stack, and does without them after an error. It destroys attr
+ * in any case; but where the C library runs out of memory it has destroyed attr already.
  */
 int __wrap_pthread_getattr_np(pthread_t thread, pthread_attr_t *attr)
 {

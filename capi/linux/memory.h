@@ -1,4 +1,8 @@
-/* memory.h - memory held back for the Go runtime. */
+/*
+ * memory.h - memory that is held back for the Go runtime.
+ *
+ * reserve.c calls this before it lets a start enter Go.
+ */
 #ifndef MEMORY_H
 #define MEMORY_H
 
@@ -6,18 +10,19 @@
 #include <stddef.h>
 
 /*
- * Has address space of a size be held back, or what is left of it if that is enough, and what else
- * the runtime asks for. False when it is not to be had.
+ * Holds back address space of this size, and what else the runtime asks for. Where the system has
+ * no more, what is left of an earlier hold of this size will do if it is enough. False when neither
+ * is to be had.
  */
 bool memory_hold(size_t size, size_t enough);
 
-/* Holds nothing back any more. */
+/* Gives all that is held back to the system. */
 void memory_give_back(void);
 
-/* Whether it is. */
+/* True while a memory_hold of this size is intact. Takes no mutex. */
 bool memory_is_held(size_t size);
 
-/* Has the child of a fork begin with nothing held back. */
+/* Resets the hold in the child of a fork: nothing is held back there. */
 void memory_after_fork(void);
 
 #endif

@@ -1,4 +1,8 @@
-/* reserve.h - the OS threads under carriers, and the Go runtime on them. */
+/*
+ * reserve.h - the OS threads under carriers, and the Go runtime on them.
+ *
+ * carrier.c and carrier.go call this; thread.c creates pthreads here, and reads the counts.
+ */
 #ifndef RESERVE_H
 #define RESERVE_H
 
@@ -8,68 +12,72 @@
 
 /*
  * The runtime's GOMAXPROCS. A carrier in a thread keeps its processor until the runtime's monitor
- * takes it back, some tens of microseconds later, one processor at a time: with as many as the
- * machine has, threads that all block come to run that much later, one after the other. More than
- * this gained nothing; and idle ones cost nothing, since a carrier that lingers is there first.
+ * takes it back, some tens of microseconds later, one processor at a time. With as many processors
+ * as the machine has, threads that all block would come to run that much later, one after the
+ * other. More than this number gained nothing. Idle processors cost nothing, since a carrier that
+ * lingers takes the next thread first.
  */
 enum { RESERVE_PROCESSORS = 16 };
 
-/* OS threads that exist for carriers: the Go runtime's, those that it has not taken, and others. */
+/* The OS threads that exist for carriers: those that the Go runtime has, and the reserve's. */
 extern atomic_long reserve_os_threads;
 
 /*
- * Carriers, from the moment one is sent for until the OS thread under it can be taken again:
- * counted up by who sends for one, and down here or, for a goroutine, by carrier.go.
+ * The carriers. A carrier counts from its launch until its OS thread can be taken again: carrier.c
+ * counts it up, and down counts the reserve for a pthread and carrier.go for a goroutine.
  */
 extern atomic_long reserve_carriers;
 
-/* The carriers, which stand above the reserve and name themselves to it. */
+/* What the reserve has to know of the carriers, which call it. */
 struct reserve_client {
     /*
-     * How many OS threads the carriers can want: those that there are and those yet to be sent for.
-     * Takes the carriers' mutex, and may be called with the reserve's: so the reserve's comes first
-     * in the lock order, and the carriers, with theirs, call nothing here that takes one.
+     * The number of OS threads that the carriers can want: those that exist and those to come. It
+     * takes the carriers' mutex, and the reserve may call it while it holds its own. Hence the lock
+     * order: the reserve's mutex, then the carriers'. While a carrier holds the latter it calls
+     * reserve_suffices, reserve_is_caller and the counts here, which take no mutex, and no more.
      */
     long (*threads_wanted)(void);
-    /* A carrier's whole work, on the calling OS thread. */
+    /* Makes the calling OS thread a carrier, until there is no thread to run. */
     void (*work)(void);
 };
 
-/* Names them, in a constructor, before there are other threads. */
+/* Registers the carriers. Called once, in a constructor, before there are other threads. */
 void reserve_serve(struct reserve_client client);
 
-/* Whether there are OS threads, and memory, for so many carriers. Takes no mutex. */
+/* True if OS threads and memory for so many carriers exist. */
 bool reserve_suffices(long carriers);
 
-/*
- * Sees to it that there are for those that are wanted (threads_wanted), and has the Go runtime
- * start where there is room for that. False when an OS thread, or memory, is not to be had.
- */
-bool reserve_fill(void);
+/* Makes OS threads until there are as many as the carriers want. False when the system refuses an
+   OS thread or memory. */
+bool reserve_ensure_threads(void);
 
-/* Has an OS thread in reserve be a carrier, and come back. False when there is none. */
+/* Starts the Go runtime, beside the caller, if there is room for it. Only the first call does. */
+void reserve_start_go(void);
+
+/* Makes a pthread of the reserve a carrier, until there is no thread to run. False when the reserve
+   is empty. */
 bool reserve_run_carrier(void);
 
-/* Whether the calling carrier is one of these. */
-bool reserve_has_carrier(void);
+/* True on an OS thread that reserve_run_carrier made a carrier. */
+bool reserve_is_caller(void);
 
-/* Ends some OS threads of the reserve, where very many wait there: starts were too far ahead. */
+/* Ends some OS threads of the reserve where very many wait there: starts were too far ahead. */
 void reserve_trim(void);
 
-/* The Go runtime says so when it has started. */
-void reserve_runtime_runs(void);
+/* The Go runtime calls this when it has started. */
+void reserve_go_began(void);
 
-/* Whether the Go runtime runs: until then all carriers are those of the reserve. */
-bool reserve_go_runs(void);
+/* True when the Go runtime has started. Until then the reserve's pthreads are the only carriers. */
+bool reserve_go_running(void);
 
-/* Whether the Go runtime may be entered: not in the child of a fork of a process that used it. */
-bool reserve_has_go(void);
+/* True if Go may be entered: not in the child of a process that had its Go runtime started. */
+bool reserve_go_allowed(void);
 
-/* Has the child of a fork begin with none of them. */
+/* Resets the reserve in the child of a fork: none of these OS threads is there. */
 void reserve_after_fork(void);
 
-/* The OS thread of a carrier has ended under it: it will not be back. */
-void reserve_lost(void);
+/* The OS thread under a carrier ends in the middle of a thread: neither comes back. */
+void reserve_thread_exited(void);
 
 /* Makes a detached pthread that runs func(arg), with the caller's signal mask. 0 or an errno. */
 int reserve_create(pthread_t *os_thread, void *(*func)(void *), void *arg);

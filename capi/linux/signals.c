@@ -1,13 +1,13 @@
 /*
  * signals.c - the host's signals, kept apart from Go.
  *
- * The Go runtime neither handles a signal here nor unblocks one: the build takes
- * all that it would do about them out of it. Invariant: while an OS thread is in
- * Go code all signals are blocked there, since a handler of the host's, which
- * need not ask for a signal stack, would find no room on a goroutine's few
- * kilobytes. Those by which the C library's threads speak to each other, for
- * setuid and cancellation, cannot be blocked, but ask for a signal stack: in Go
- * code it is Go's own. Outside of Go an OS thread has the host's mask and stack.
+ * The Go runtime neither handles a signal here nor unblocks one: the build gives
+ * it a table of signals that asks for nothing. Invariant: while an OS thread is
+ * in Go code, all signals are blocked there. A handler of the host's need not
+ * ask for a signal stack, and would find no room on a goroutine's few kilobytes.
+ * Two signals cannot be blocked: the C library's own, for setuid and for
+ * cancellation. Their handlers ask for a signal stack, and in Go code find Go's.
+ * Outside of Go code an OS thread has the host's mask and signal stack.
  */
 #define _GNU_SOURCE
 #include "signals.h"
@@ -16,13 +16,13 @@
 
 static const stack_t no_stack = {.ss_flags = SS_DISABLE};
 
-/* The signal stack that the calling OS thread has in Go code: none until Go has seen it. */
+/* The signal stack that the calling OS thread has in Go code: none until it was there once. */
 THREAD_LOCAL stack_t go_stack = {.ss_flags = SS_DISABLE};
 
 void signals_enter_go(struct signals *host)
 {
     host->mask = os_set_signal_mask(OS_ALL_SIGNALS);
-    /* Refused where the host runs its code on a signal stack; then that one is there for Go too. */
+    /* The kernel refuses this on a signal stack. Then the host's stays, and serves Go code too. */
     host->stack = no_stack;
     sigaltstack(&go_stack, &host->stack);
 }

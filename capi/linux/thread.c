@@ -1,10 +1,11 @@
 /*
- * thread.c - what a thread is to the program: how it begins and ends on the OS
- * thread that it runs on, who it says it is, and how others wait for it.
+ * thread.c - a thread's life, and the API: how the thread begins and ends on its
+ * OS thread, who it says it is, and how others wait for its end.
  *
- * Invariant: `self` is the thread that the calling OS thread is at the moment,
- * and while it is set, all that a thread may change on its OS thread is that
- * thread's own; when the next one begins there nothing of it is left.
+ * Invariant: `self` is the thread that the calling OS thread is at the moment.
+ * Signal mask, signal stack, modes of arithmetic, cancellation, locale, name and
+ * storage of the OS thread are that thread's while it runs. Nothing of them is
+ * left when the next thread begins on that OS thread.
  */
 #define _GNU_SOURCE
 #include "handle.h"
@@ -26,27 +27,27 @@
 #include <string.h>
 #include <unistd.h>
 
-/* NULL and 0 on an OS thread that is none of ours at the moment. */
+/* The thread that the calling OS thread is, and its ident; NULL and 0 if it is none now. */
 THREAD_LOCAL struct thread *self;
 THREAD_LOCAL PyThread_ident_t self_ident;
-/* The thread before on this OS thread blocked signals, which may be pending for it still. */
+/* True if the last thread on this OS thread blocked signals: some may be pending for it still. */
 THREAD_LOCAL bool blocked_signals;
-/* Where a thread goes when it exits, as long as it is in its function. */
+/* Where a thread that exits continues. Valid while in_func, as long as its function runs. */
 THREAD_LOCAL jmp_buf exit_to;
 THREAD_LOCAL bool in_func;
 
 /*
- * Its destructor runs when an OS thread ends; its value counts the rounds of destructors. It is
- * not there where the process has no key left.
+ * A key whose destructor runs when an OS thread ends, and whose value counts the rounds of
+ * destructors. has_end_key is false where the process had no key left.
  */
 static pthread_key_t end_key;
 static bool has_end_key;
-/* Whether that will be so on the calling OS thread. */
+/* os_thread_ends will run on this OS thread. */
 THREAD_LOCAL bool watched;
-/* The name that the program was loaded under. */
+/* The name that the program had when the library was loaded. */
 static char program_name[OS_NAME_SIZE];
 
-/* Ends the calling thread, and says so to who joins it. */
+/* Ends the calling thread, and wakes its joiners. */
 static void thread_end(struct thread *thread)
 {
     tss_thread_end();
@@ -61,8 +62,9 @@ static void thread_end(struct thread *thread)
 }
 
 /*
- * Where main ends by pthread_exit, the process goes on until its last thread ends; but those of the
- * Go runtime, which others may start yet, do not end. So main stays until there are no others.
+ * Called when main ends by pthread_exit. The process goes on then until its last thread ends; but
+ * the Go runtime's OS threads do not end, nor do those that a later start makes. So main stays here
+ * until there are no other OS threads than those, and ends the process.
  */
 static void main_ends(void)
 {
@@ -72,7 +74,8 @@ static void main_ends(void)
         size_t count = os_thread_count();
         pythread_get_stats(&stats);
         if (count == 0 && stats.os_threads == 0) {
-            /* The system does not say; as long as there is no runtime it sees to the end itself. */
+            /* The system does not tell the count. The library has no OS threads, so main may end.
+             */
             return;
         }
         if (stats.threads == 0 && count == stats.os_threads + 1) {
@@ -83,21 +86,22 @@ static void main_ends(void)
     }
 }
 
-/* The OS thread ends with a thread on it. */
+/* Ends the calling thread, whose OS thread ends. */
 static void end_with_os_thread(void)
 {
     /* In the child of a fork there is no carrier. */
     if (!self->own_pthread &&
         atomic_load_explicit(&self->epoch, memory_order_relaxed) == fork_epoch()) {
-        carrier_lost();
+        reserve_thread_exited();
     }
     thread_end(self);
 }
 
 /*
- * The OS thread ends with a thread on it. One of its own: this is how it ends, in the last round of
- * destructors, so that the program's have run before the join returns. A carrier: the thread has
- * called pthread_exit, or was cancelled; joiners are released all the same. Or it is main's.
+ * The destructor of end_key. A thread with a pthread of its own ends here, in the last round of
+ * destructors: so the program's destructors have run before the join returns. A thread on a
+ * carrier comes here if it called pthread_exit or was canceled; its joiners are released all the
+ * same. Main comes here too.
  */
 static void os_thread_ends(void *round)
 {
@@ -117,21 +121,21 @@ static void os_thread_ends(void *round)
     }
 }
 
-/* Has os_thread_ends run when the calling OS thread ends. */
+/* Makes os_thread_ends run when the calling OS thread ends. */
 static void watch_end(void)
 {
     watched = has_end_key && pthread_setspecific(end_key, (void *)1) == 0;
 }
 
-/* Of the threads here the child of a fork has one at most, the one that forked. */
+/* The child of a fork has one thread of its parent's at most: the one that forked. */
 static void after_fork(void)
 {
     if (self != NULL) {
         atomic_store_explicit(&self->epoch, fork_epoch(), memory_order_relaxed);
-        /* Nor is there the carrier that it came from. */
+        /* The carrier below it is not in the child. */
         self->own_pthread = true;
     }
-    /* It is the main one now. */
+    /* Its OS thread is the main one now. */
     watch_end();
 }
 
@@ -145,14 +149,15 @@ __attribute__((constructor)) static void at_load(void)
     }
 }
 
-/* Takes from the OS thread what outlives a thread there and is not its storage. */
+/* Takes from the OS thread what a thread leaves there. thread_end takes the thread's storage. */
 static void clean_os_thread(void)
 {
     static const stack_t no_stack = {.ss_flags = SS_DISABLE};
     char name[OS_NAME_SIZE];
     pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
     pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, NULL);
-    /* A cancellation that came too late for the thread would hit the next one. */
+    /* A cancellation that came too late for the thread ends the OS thread here, before it could hit
+       the next thread. */
     pthread_testcancel();
     uselocale(LC_GLOBAL_LOCALE);
     sigaltstack(&no_stack, NULL);
@@ -173,6 +178,7 @@ static void carrier_begins(void)
     }
 }
 
+/* The cleanup handler around a thread's function: pthread_exit or a cancellation calls it. */
 static void os_thread_begins_to_end(void *unused)
 {
     (void)unused;
@@ -183,9 +189,10 @@ static void os_thread_begins_to_end(void *unused)
 }
 
 /*
- * Runs the thread's function, which may not return. It may exit, past cleanup handlers, which the
- * C library knows by their frames: those since ours vanish when ours is taken out. Or its OS thread
- * may end, of which this handler is told where os_thread_ends is not.
+ * Runs the thread's function, which can end in three ways. It returns. It exits, by a jump past the
+ * cleanup handlers of its frames: the C library links handlers by their frames, so the pop below
+ * takes all of these out of the list. Or its OS thread ends: where os_thread_ends will not run, the
+ * cleanup handler here ends the thread.
  */
 static void run_func(struct thread *thread)
 {
@@ -200,7 +207,7 @@ static void run_func(struct thread *thread)
 
 _Static_assert(offsetof(struct thread, work) == 0, "a carrier's work is the head of a thread");
 
-/* On a carrier, on which all threads before have ended: is the thread until it ends. */
+/* Is the thread, on the calling carrier, until the thread has ended (carrier_work.run). */
 static void run_on_carrier(struct carrier_work *work)
 {
     struct thread *thread = (struct thread *)work;
@@ -216,11 +223,11 @@ static void run_on_carrier(struct carrier_work *work)
     errno = 0;
     run_func(thread);
     if (epoch != fork_epoch()) {
-        /* It forked and came back in the child, where there is no carrier to return to. */
+        /* The thread forked, and this is the child, where there is no carrier to return to. */
         pthread_exit(NULL);
     }
-    /* First of all: after the join nobody expects a handler to run here, or on a signal stack that
-       may be freed by then. */
+    /* Block signals first: after the join nobody expects a handler to run here, and the joiner may
+       free the thread's signal stack. */
     blocked_signals = os_set_signal_mask(OS_ALL_SIGNALS) != 0;
     clean_os_thread();
     thread_end(self);
@@ -243,7 +250,7 @@ static void *run_own(void *arg)
 
 static atomic_int fresh_os_threads;
 
-/* Starts a thread. Its ident, or 0; with handle NULL it is detached. */
+/* Starts a thread, detached if handle is NULL. Its ident, or 0 if it could not be started. */
 static PyThread_ident_t start(void (*func)(void *), void *arg, PyThread_handle_t *handle)
 {
     static atomic_ullong idents;
@@ -264,13 +271,14 @@ static PyThread_ident_t start(void (*func)(void *), void *arg, PyThread_handle_t
     thread->work.run = run_on_carrier;
     bool started = !thread->own_pthread && carrier_start(&thread->work);
     if (!started) {
-        /* A pthread begins with its creator's mask and modes by itself. */
+        /* A new pthread has its creator's mask and modes of arithmetic without our help. */
         thread->own_pthread = true;
         started = reserve_create(&os_thread, run_own, thread) == 0;
     }
     if (!started) {
         if (handle != NULL) {
-            /* Used by the handle, which nobody knows, and by the thread: spend the one for it. */
+            /* The slot has two users: the handle, which nobody knows, and the thread. This ends
+               both uses. */
             thread_slot_spend(thread);
         } else {
             thread_slot_leave(thread);
@@ -304,7 +312,8 @@ int PyThread_start_joinable_thread(void (*func)(void *), void *arg, PyThread_ide
     return 0;
 }
 
-/* Whether the thread has ended. Acquire: then all that it did has happened. */
+/* True when the thread has ended. Acquire: pairs with thread_end, so all that it did has happened.
+ */
 static bool ended(struct thread *thread)
 {
     return atomic_load_explicit(&thread->state, memory_order_acquire) == THREAD_ENDED;
@@ -313,8 +322,9 @@ static bool ended(struct thread *thread)
 enum { SPIN_NS = 20000 };
 
 /*
- * Spins until the thread has ended, for about as long as it takes to sleep and be woken: then the
- * spin costs at most as much again as the sleep, and most often saves it.
+ * Spins until the thread has ended, but only for about as long as it takes to sleep and be woken:
+ * so the spin costs at most as much as the sleep, and most often saves it. True if the thread has
+ * ended.
  */
 static bool spin_ended(struct thread *thread)
 {
@@ -330,8 +340,8 @@ static bool spin_ended(struct thread *thread)
 static void sleep_until_ended(struct thread *thread)
 {
     unsigned state = THREAD_RUNNING;
-    /* The one who ends the thread wakes whom it finds THREAD_AWAITED, so that is said before
-       sleeping. Acquire, as in ended(). */
+    /* The thread wakes its joiners only if it finds its state THREAD_AWAITED, so that is set before
+       the sleep. Acquire, as in ended(). */
     atomic_compare_exchange_strong_explicit(&thread->state, &state, THREAD_AWAITED,
                                             memory_order_acquire, memory_order_acquire);
     while (!ended(thread)) {
@@ -340,9 +350,10 @@ static void sleep_until_ended(struct thread *thread)
 }
 
 /*
- * Whether to wait for the handle would be to wait for ever: its thread waits, perhaps through
- * others, to join the caller. Every joiner first says what it waits for and then looks, both
- * sequentially consistent, so that of those who close a ring at once at least one sees it.
+ * True if a join of the handle would wait for ever, since its thread waits, perhaps through others,
+ * to join the caller. Every joiner first stores the handle that it waits for, and then reads those
+ * of the others, both sequentially consistent: so of the joiners that close a ring at the same time
+ * at least one sees the ring.
  */
 static bool joins_self(PyThread_handle_t handle)
 {
@@ -409,7 +420,7 @@ unsigned long PyThread_get_thread_ident(void)
 
 unsigned long PyThread_get_thread_native_id(void)
 {
-    /* The kernel's number for this OS thread, and the process in which it was asked for. */
+    /* The kernel's number for this OS thread, and the epoch in which it was read. */
     THREAD_LOCAL unsigned long id;
     THREAD_LOCAL unsigned epoch;
     if (epoch != fork_epoch()) {
@@ -452,7 +463,7 @@ int pythread_set_fresh_os_threads(int on)
 
 void pythread_get_stats(pythread_stats *stats)
 {
-    /* In the child of a fork the counts are the parent's until it is asked. */
+    /* In the child of a fork the counts are the parent's until this call. */
     fork_epoch();
     *stats = (pythread_stats){
         .os_threads = (size_t)atomic_load_explicit(&reserve_os_threads, memory_order_relaxed),
