@@ -3,7 +3,7 @@
 #
 #   ./setup.sh                 what builds the library, the demo and the tests
 #   ./setup.sh --with-python   and what the tests with a live Python interpreter are built with
-#   ./setup.sh --with-tools    and the checkers: valgrind, spin, gnuplot, clang, clang-format
+#   ./setup.sh --with-tools    and the checkers: valgrind, spin, gnuplot, clang, clang-format, ninja
 #
 # Go is not among them: distributions have it too old.
 set -eu
@@ -61,6 +61,7 @@ if $tools; then
         has $tool || missing="$missing $tool"
     done
     has gnuplot || missing="$missing gnuplot-nox"
+    has ninja || missing="$missing ninja-build"
 fi
 
 if [ -z "$missing" ]; then

@@ -107,8 +107,8 @@ function(pythread_add_tests concept)
                        TIMEOUT ${arg_TIMEOUT} LABELS ${arg_LABELS})
 endfunction()
 
-# Registers the cases that <concept>_test.sh --list prints, each run with the further arguments, with
-# the labels in the variable <concept>_labels.
+# Registers the cases that <concept>_test.sh --list prints, each run with the further arguments, and
+# with the labels in the variable <concept>_labels.
 function(pythread_add_script_tests concept)
     set(command sh ${CMAKE_CURRENT_SOURCE_DIR}/${concept}_test.sh)
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${concept}_test.sh)
@@ -119,5 +119,6 @@ function(pythread_add_script_tests concept)
 endfunction()
 
 # The last words of every run of ctest: what was skipped, and why.
-file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/CTestCustom.cmake CONTENT
-     "set(CTEST_CUSTOM_POST_TEST \"sh \\\"@PROJECT_SOURCE_DIR@/ctest/skipped.sh\\\" \\\"@PROJECT_BINARY_DIR@\\\"\")\n" @ONLY)
+file(WRITE ${PROJECT_BINARY_DIR}/CTestCustom.cmake
+     "set(CTEST_CUSTOM_POST_TEST [[sh \"${PROJECT_SOURCE_DIR}/ctest/skipped.sh\" "
+     "\"${PROJECT_BINARY_DIR}\"]])\n")

@@ -11,8 +11,8 @@ run() {
     "$prog" "$@" >"$scratch/out" 2>"$scratch/err" || status=$?
 }
 
-# Runs a function beside the program, whose end of a FIFO it is. It ends with the case at the
-# latest, and holds no output open, lest whoever reads the case's waits for it.
+# Runs a function beside the program: it is the other end of a FIFO. It ends with the case at the
+# latest. It holds no output open, since a reader of the case's output would wait for its end.
 meanwhile() {
     "$1" >/dev/null 2>&1 &
     trap 'kill $! 2>/dev/null || :; rm -rf "$scratch"' EXIT
@@ -28,7 +28,7 @@ want_tree() {
     find -H "$1" -type f -print0 | sort -z | xargs -0 -r cksum >"$scratch/want"
 }
 
-# The run printed what is wanted, and ended with this status.
+# Checks that the run printed what is wanted, and ended with this status.
 check() { # STATUS
     if ! cmp -s "$scratch/want" "$scratch/out" || [ "$status" -ne "$1" ]; then
         diff "$scratch/want" "$scratch/out" | head -n 10 >&2 || :
@@ -37,7 +37,7 @@ check() { # STATUS
     fi
 }
 
-# The run's errors, without the last line, are these lines.
+# Checks that the run's errors, without the last line, are these lines.
 check_errors() {
     printf '%s\n' "$@" >"$scratch/want_err"
     sed '$d' "$scratch/err" >"$scratch/got_err"
@@ -53,7 +53,7 @@ summary() { # files|bytes|threads
     printf '%s\n' "$line" | sed "s/.* \([0-9]*\) $1,.*/\1/"
 }
 
-# A tree of some hundred files of many sizes, its directories and names in the way of the order.
+# A tree of some hundred files of many sizes. Its names are those that are easily sorted wrongly.
 make_tree() {
     for directory in a a-b a/b 'a b' 0/1/2/3 z; do
         mkdir -p "$1/$directory"
@@ -175,7 +175,7 @@ test_operands_keep_their_order_whichever_ends_first() {
     want last contents first last
     sed 's/contents/slow/' "$scratch/want" >want_fifo
     mv want_fifo "$scratch/want"
-    # Whoever waits for slow to be written, the files behind it are done meanwhile.
+    # While one thread waits for slow to be written, the files behind it are done.
     meanwhile write_late
     run last slow first last
     check 0
@@ -471,7 +471,7 @@ test_progress_is_for_a_terminal_alone() {
 
 # ---- limits --------------------------------------------------------------------------------------
 
-# Even a thread that waits to open a FIFO has a descriptor: as many as may be are in use at once.
+# Even a thread that waits to open a FIFO has a descriptor, so that all of them are in use at once.
 feed_late() {
     sleep 0.3
     for fifo in fifos/*; do
@@ -503,7 +503,7 @@ test_few_descriptors_are_enough() {
     done
 }
 
-# Whether no thread can be had at all, or a few, or some more: every file is done.
+# Every file is done whether the program can have no thread at all, a few, or some more.
 test_few_threads_are_enough() {
     need prlimit
     needs_unprivileged
@@ -519,7 +519,7 @@ test_few_threads_are_enough() {
         need ps
         others=$(ps -L -u "$(id -u)" -o lwp= | wc -l)
     fi
-    # Looking for leaks at the end takes LeakSanitizer a process.
+    # LeakSanitizer needs a process to look for leaks at the end.
     export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0"
     program=$command
     command=prlimit

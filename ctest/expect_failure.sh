@@ -1,6 +1,6 @@
 # expect_failure.sh REASON COMMAND... - runs a case that expected_failures.txt lists, for this
-# reason. Exits 0 when the command fails, 1 when it succeeds, 77 when it is skipped, and as the shell
-# does when it could not be run at all.
+# reason. Exits 0 when the command fails, 1 when it succeeds, 77 when it is skipped, and as the
+# shell does when it could not be run at all.
 reason=$1
 shift
 status=0

@@ -1,7 +1,7 @@
 /*
- * fork_test.c - the child of a fork, made at any moment and from any kind of
- * thread, has the whole library; the parent notices nothing. Every child has
- * an alarm that kills it, and its status is looked at.
+ * fork_test.c - the child of a fork has the whole library, whenever the fork came and whatever
+ * thread made it, and the parent notices nothing. Every child has an alarm that kills it if it
+ * hangs, and its parent checks how it ended.
  */
 #define _GNU_SOURCE
 #include "threads.h"
@@ -32,7 +32,7 @@ static void reap(pid_t child, int expected)
     EQ(status, expected << 8);
 }
 
-/* fork(), of which the child does not live for ever. */
+/* fork(), with an alarm that ends the child if it hangs. */
 static pid_t fork_mortal(void)
 {
     fflush(NULL);
@@ -46,10 +46,10 @@ static pid_t fork_mortal(void)
 
 /* ------------------------------------------------------------------------ the parent's threads */
 
-/* What is going on in the parent when it forks. */
+/* The threads that run in the parent when it forks. */
 enum { WAITERS = 3, STARTERS = 2, THREADS = 2 + 3 * WAITERS + STARTERS };
 static PyThread_handle_t threads[THREADS];
-/* One lock is held by a thread, and others wait for it; one by the thread that forks, likewise. */
+/* A thread holds `theirs`, the thread that forks holds `mine`, and others wait for both. */
 static PyThread_type_lock theirs, mine;
 static Py_tss_t key = Py_tss_NEEDS_INIT;
 static atomic_bool closing;
@@ -85,7 +85,8 @@ static void wait_for_holder(void *arg)
     count(&done);
 }
 
-/* A start, a join, a lock, a key or an end is in progress at any moment. */
+/* Starts and joins threads, and makes and frees locks and keys, so that a fork can come in the
+   middle of any of these. */
 static void start_without_end(void *arg)
 {
     (void)arg;
@@ -114,7 +115,7 @@ static void start_without_end(void *arg)
     count(&done);
 }
 
-/* A joiner waits for the first thread, so that one is not joined by who closes. */
+/* wait_for_holder joins threads[0]; close_scene skips it. */
 static void open_scene(void)
 {
     int i = 0;
@@ -137,7 +138,7 @@ static void open_scene(void)
     wait_for_count(&ready, THREADS);
 }
 
-/* All that was going on comes to its end. */
+/* Ends all threads of the scene, and checks that each has done what it was to do. */
 static void close_scene(void)
 {
     pythread_stats stats;
@@ -215,7 +216,7 @@ static void start_and_join(void *counter)
     join(start(exit_deep, counter));
 }
 
-/* Starts threads in all ways and exchanges a value with one. */
+/* Starts threads in every way, and exchanges a value with one of them. */
 static void use_threads(void)
 {
     enum { ROUNDS = 5 };
@@ -258,7 +259,7 @@ static void use_threads(void)
     LE(after.handles, before.handles);
 }
 
-/* The thread that forked goes on in the child: the same ident, the same values. */
+/* The thread that forked runs on in the child, with the ident and the values that it had. */
 static void use_everything(PyThread_ident_t ident, void *value)
 {
     enum { TIMEOUT_US = 20000 };
@@ -304,7 +305,7 @@ static void end(enum end how)
     }
 }
 
-/* Forks a child for each way to end; only in one that returns it returns true. */
+/* Forks a child for each way to end. It returns true only in the child that ends by returning. */
 static bool fork_each_way(void)
 {
     PyThread_ident_t ident = PyThread_get_thread_ident_ex();
@@ -384,7 +385,7 @@ static void join_in_child(void *handle)
 
 static PyThread_handle_t forker;
 
-/* The thread that forked is a thread of the child like any other. */
+/* In the child, the thread that forked can be joined like any other thread. */
 static void be_joined_in_child(void *gate)
 {
     EQ(PyThread_acquire_lock(gate, WAIT_LOCK), 1);
@@ -508,7 +509,7 @@ static void *first_start(void *go)
     return go;
 }
 
-/* In a process of its own: forks while another thread starts the first thread. */
+/* Runs in a process of its own: forks while another thread starts the first thread. */
 static void fork_during_first_start(unsigned delay)
 {
     atomic_bool go = false;
@@ -551,7 +552,8 @@ static void fork_generations(void *left)
     PyThread_handle_t before = start(nothing, NULL);
     use_threads();
     if ((intptr_t)left > 0) {
-        /* From main, or from a thread, which is then the main one of its child. */
+        /* The next fork comes from main and from a thread. A thread that forks is its child's main
+           thread. */
         PyThread_handle_t handle = start(fork_generations, (void *)((intptr_t)left - 1));
         join(handle);
         fork_generations((void *)((intptr_t)left - 1));
@@ -617,7 +619,8 @@ static void *fork_often_in_pthread(void *arg)
     return arg;
 }
 
-/* OS threads that the library sees for the first time, and that end. */
+/* Starts a thread from one new pthread after another. The library sees each of these OS threads for
+   the first time. */
 static void *pthread_after_pthread(void *arg)
 {
     pthread_t pthread;
@@ -651,7 +654,8 @@ TEST(a_thousand_forks_under_load)
     EQ(pthread_join(load, NULL), 0);
 }
 
-/* A pthread that has started a thread is known to Go, which must not be asked when it ends. */
+/* Go knows a pthread that has started a thread. Go must not be called when that pthread ends in the
+   child. */
 static void *start_and_fork(void *arg)
 {
     join(start(nothing, NULL));
@@ -695,7 +699,8 @@ static pid_t quiet_fork(void)
 #endif
 }
 
-/* What a child can do where no fork handler ran. Returns true in one that is to return. */
+/* Checks what a child can do when no fork handler ran. It returns true in a child that ends by
+   returning. */
 static bool use_after(pid_t (*fork_quietly)(void), enum end how)
 {
     PyThread_ident_t ident = PyThread_get_thread_ident_ex();
@@ -753,7 +758,7 @@ TEST(children_of_which_no_handler_is_told_have_a_library)
     }
 }
 
-/* What a program that was executed has of us: its signals, its name, its exit. */
+/* A program that was executed prints what it inherited: signals, name, number of threads. */
 static void read_output(int in, char *output, size_t size)
 {
     size_t length = 0;
@@ -894,7 +899,7 @@ TEST(a_process_exits_whatever_its_threads_do)
 
 /* ------------------------------------------------------------------------ daemons */
 
-/* What daemon(3) does, with a second fork; what the daemon found out comes back by a pipe. */
+/* Does what daemon(3) does, with a second fork. The daemon reports its success through a pipe. */
 static void daemonise(void (*work)(void), bool leave_main)
 {
     int ends[2];
@@ -917,7 +922,7 @@ static void daemonise(void (*work)(void), bool leave_main)
     reap(first, 0);
     EQ(read(ends[0], &byte, 1), 1);
     EQ(byte, '!');
-    /* The end of file: the daemon has ended. */
+    /* The pipe ends when the daemon has ended. */
     EQ(read(ends[0], &byte, 1), 0);
     close(ends[0]);
 }

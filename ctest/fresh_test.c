@@ -1,7 +1,6 @@
 /*
- * fresh_test.c - threads that have an OS thread of their own
- * (pythread_set_fresh_os_threads), and what is the same and what is not for
- * those that share one.
+ * fresh_test.c - threads that have an OS thread of their own (pythread_set_fresh_os_threads): what
+ * is different for them, and what is the same.
  */
 #define _GNU_SOURCE
 #include "process.h"
@@ -95,7 +94,7 @@ static Py_tss_t keys[10];
 static PyThread_ident_t ident_inside;
 static atomic_int destructions, rounds;
 
-/* A destructor may use the library as the thread itself may. */
+/* A destructor may use the library, as its thread did. */
 static void use_library(void *arg)
 {
     PyThread_type_lock lock = PyThread_allocate_lock();
@@ -137,7 +136,7 @@ TEST(destructors_of_pthread_keys_run_before_the_join_returns)
 static void set_again(void *value)
 {
     atomic_fetch_add(&rounds, 1);
-    /* Fewer than the rounds that there are: the last one is not for a program to count on. */
+    /* One round fewer than there are, since a program cannot count on the last one. */
     if ((uintptr_t)value < PTHREAD_DESTRUCTOR_ITERATIONS - 1) {
         EQ(pthread_setspecific(pthread_key, (void *)((uintptr_t)value + 1)), 0);
     }

@@ -1,7 +1,6 @@
 /*
- * hygiene_test.c - a thread begins clean on an OS thread that others have used:
- * what they set, changed and left pending there is gone, and the creator's
- * signal mask and modes of arithmetic are set.
+ * hygiene_test.c - a thread begins clean on an OS thread that others have used. What they set,
+ * changed and left pending is gone; the signal mask and the rounding mode are the creator's.
  */
 #define _GNU_SOURCE
 #include "threads.h"
@@ -20,7 +19,7 @@ static Py_tss_t keys[KEYS];
 static int old_key;
 static char program_name[NAME];
 
-/* Where a thread ran, and what it has to leave as it found it for the case. */
+/* What a thread is to do, and the OS thread that it ran on. */
 struct visit {
     unsigned long os_thread;
     void (*func)(void);
@@ -33,7 +32,8 @@ static void run_visit(void *arg)
     visit->func();
 }
 
-/* Lets a thread soil its OS thread and one after it look, often enough on the same one. */
+/* One thread soils its OS thread, the next one looks. Repeated until both have run on the same OS
+   thread often enough. */
 static void soil_and_look(void (*soil)(void), void (*look)(void))
 {
     int shared = 0;
@@ -59,7 +59,7 @@ static void soil_and_stay(void *arg)
     }
 }
 
-/* The same with many at a time, of all the kinds of OS threads that there are. */
+/* The same with many threads at once, so that every kind of OS thread takes part. */
 static void soil_and_look_at_once(void (*soil)(void), void (*look)(void))
 {
     enum { THREADS = 320 };
@@ -167,7 +167,7 @@ static void find_program_name(void)
 TEST(a_thread_begins_with_the_programs_name)
 {
     EQ(prctl(PR_GET_NAME, program_name), 0);
-    /* Also when its creator has another. */
+    /* The creator's own name is another. */
     EQ(prctl(PR_SET_NAME, "creator"), 0);
     soil_and_look_every_way(set_name, find_program_name);
 }
@@ -242,8 +242,7 @@ static void block_and_end(void *arg)
     ended = pthread_self();
 }
 
-/* As long as it is not joined, a thread that has ended may be sent signals, which have no effect.
- */
+/* A thread that has ended and is not joined may still be sent signals. They have no effect. */
 TEST(a_signal_to_a_thread_that_has_ended_does_not_hit_the_next)
 {
     for (int i = 0; i < 300; i++) {
@@ -253,7 +252,7 @@ TEST(a_signal_to_a_thread_that_has_ended_does_not_hit_the_next)
             sched_yield();
             pythread_get_stats(&stats);
         } while (stats.threads != 0);
-        /* At the latest now its OS thread waits for the next one, here or there. */
+        /* By now its OS thread waits for the next thread. */
         sleep_ms(i % 3);
         EQ(pthread_kill(ended, SIGTERM), 0);
         struct visit visit = {.func = find_nothing_pending};
@@ -320,7 +319,7 @@ static void *storm(void *arg)
     return arg;
 }
 
-/* Its owner may free a signal stack after the join, so no handler may run on it then. */
+/* The owner of a signal stack may free it after the join, so no handler may run on it then. */
 TEST(no_handler_runs_on_a_threads_signal_stack_after_its_join)
 {
     struct sigaction action = {.sa_handler = count_signal, .sa_flags = SA_ONSTACK};
@@ -385,7 +384,7 @@ static void exit_with_cleanup(void)
     pthread_cleanup_pop(0);
 }
 
-/* Frames vanish without them in PyThread_exit_thread, and with them in pthread_exit. */
+/* PyThread_exit_thread runs no cleanup handlers, and pthread_exit does. */
 TEST(a_thread_runs_its_own_cleanup_handlers_only)
 {
     for (int i = 1; i <= 100; i++) {

@@ -1,7 +1,7 @@
 /*
- * limits_test.c - threads where the system has no more of them: processes, address space or
- * mappings are used up. What was started runs and is joined, a start that cannot be says so, and
- * when there is room again starts work again. Each case sets its own limit.
+ * limits_test.c - threads when the system has no more of them, because processes, address space or
+ * mappings are used up. What was started runs and can be joined; a start that is impossible returns
+ * its error value; when there is room again, starts work again. Each case sets its own limit.
  */
 #define _GNU_SOURCE
 #include "threads.h"
@@ -20,10 +20,8 @@
 
 /* ------------------------------------------------------------------------ limits */
 
-/*
- * Becomes a user that has nothing but this process, since a limit on processes is one on a user's,
- * and not on root's. Privileged, the process keeps the right to read all files, for exec.
- */
+/* Becomes a user that has no other process, since the limit counts a user's processes and does not
+   hold for root. If it was root, it keeps the right to read all files, so that exec works. */
 static void become_nobody(void)
 {
     const uint32_t reads = 1U << CAP_DAC_READ_SEARCH;
@@ -97,7 +95,8 @@ static void wait_until_inside(int expected)
     EQ(atomic_load(&inside), expected);
 }
 
-/* Starts a thread that waits at door i. Not 0, and nothing changed, where none can be. */
+/* Starts a thread that waits at door i. If none can be started, it returns an error and changes
+   nothing. */
 static int start_at(int i)
 {
     PyThread_ident_t ident = 11;
@@ -116,7 +115,8 @@ static int start_at(int i)
 
 static atomic_int ran;
 
-/* Starts threads at the doors from begin until no thread at all will start, or to end. The last. */
+/* Starts threads at the doors from begin to end, or until no thread of any kind can be started.
+   Returns the first door without a thread. */
 static int start_all(int begin, int end)
 {
     int next = begin, detached = 0;
@@ -144,7 +144,7 @@ static void join_range(int begin, int end)
     }
 }
 
-/* An OS thread that has ended may take the system a little longer. */
+/* The system may need a moment to free an OS thread that has ended. */
 static void start_again_at(int i)
 {
     int result = -1;
@@ -156,7 +156,8 @@ static void start_again_at(int i)
     EQ(result, 0);
 }
 
-/* At a limit that lets no more than most threads start: all that is promised, several times. */
+/* Checks all that is promised at a limit that lets fewer than `most` threads start, several times.
+ */
 static void check_limit(int most)
 {
     for (int round = 0; round < 3; round++) {
@@ -259,7 +260,7 @@ static void check_cgroup_limit(long processes)
 
 static void remove_cgroup(void)
 {
-    /* What ended there may take the system a little longer. */
+    /* The system may need a moment to free what ended there. */
     for (int i = 0; i < 1000 && rmdir(cgroup) != 0; i++) {
         sleep_ms(1);
     }
@@ -316,13 +317,15 @@ TEST(the_library_loads_where_no_thread_can_be)
     limit(RLIMIT_NPROC, 100);
     join(start(nothing, NULL));
     check_limit(100);
+    /* LeakSanitizer needs a process when this one ends. */
+    limit(RLIMIT_NPROC, 200);
 }
 
 /* ------------------------------------------------------------------------ bursts */
 
 enum { STARTERS = 6, BURST = 2000, TRIES = 100 };
 
-/* Threads live for a generation: they end all at once when it goes on. */
+/* Threads live for a generation: all of them end when the next one begins. */
 static atomic_uint generation;
 static atomic_long started;
 static atomic_int stopped;
@@ -354,7 +357,7 @@ static void join_all(struct starts *starts)
     starts->count = 0;
 }
 
-/* Starts threads over and over, most often in vain, also while those of before end. */
+/* Starts threads over and over, most often in vain, while those of the generation before end. */
 static void start_on(void *arg)
 {
     struct starts *now = arg, *before = now + 1;
@@ -461,7 +464,7 @@ static void check_address_space(long mib)
 
 TEST(starts_fail_without_address_space_and_work_again)
 {
-    /* In MiB. By about 1,700 there is room for the Go runtime. */
+    /* In MiB. From about 1,700 on there is room for the Go runtime. */
     const long sizes[] = {50,   100,  200,  280,  300,  400,  800,  1200, 1500, 1520, 1540,
                           1560, 1600, 1700, 1750, 1780, 1800, 1820, 1850, 1900, 2000, 2200,
                           2500, 3000, 3100, 3150, 3200, 3300, 3500, 4000, 6000};
@@ -496,7 +499,8 @@ TEST(threads_live_on_when_the_program_takes_all_address_space)
     }
 }
 
-/* Makes mappings until the process may have no more, each unlike its neighbours. How many. */
+/* Makes mappings until the process may have no more, and returns how many. Neighbours differ in
+   their protection, so that the kernel does not merge them. */
 static long take_mappings(char **pages)
 {
     long count = 0, page = sysconf(_SC_PAGESIZE);
@@ -519,7 +523,8 @@ static void give_mappings(char *pages, long from, long to)
     EQ(mprotect(pages + 2 * from * page, (size_t)(2 * (to - from) * page), PROT_NONE), 0);
 }
 
-/* With so many mappings left, from the start or once the library has run threads. */
+/* Leaves so many mappings to the library, from the start, or (if negative) after it has run a
+   thread. */
 static void check_mappings(long left)
 {
     char *pages;

@@ -1,8 +1,8 @@
 /*
- * load.h - the library under load for a given time: threads in sequence, detached ones, and all
- * that threads do mixed. What is asked: nothing is lost, resident memory and OS threads stay what
- * they were once warm, and in the end nothing is left. load_test.c does it for some seconds,
- * load_stress_test.c for as long as wanted.
+ * load.h - the library under load for a given time: threads one after the other, detached threads,
+ * and a mix of all that threads do. Nothing is lost, memory and OS threads do not grow once the
+ * library is warm, and nothing is left in the end. load_test.c runs for some seconds,
+ * load_stress_test.c for as long as you like.
  */
 #ifndef LOAD_H
 #define LOAD_H
@@ -14,20 +14,18 @@
 
 static atomic_llong load_counter;
 
-/*
- * The windows of a load: after the first few, which warm up, none may need more memory than the
- * first one after them did, but for what an allocator or a page cache moves by.
- */
+/* A load is divided into windows. The first few warm the library up; after them no window may end
+   with more memory than the first one did, apart from what the allocator itself moves by. */
 struct load_windows {
     int number;
     long resident;
 };
 
 enum { LOAD_WINDOWS = 10, LOAD_WARM = 3, LOAD_OS_THREADS = 128 };
-/* AddressSanitizer keeps what is freed, up to 256 MiB. */
+/* AddressSanitizer keeps up to 256 MiB of freed memory. */
 enum { LOAD_KIB = UNDER_ASAN ? 300 * 1024 : 4096 };
 
-/* At the end of each window, with at most so many threads alive at once so far. */
+/* Called at the end of each window, with the most threads that were alive at once. */
 static inline void load_check_window(struct load_windows *windows, long alive)
 {
     pythread_stats stats;
@@ -50,7 +48,7 @@ static inline void load_count(void *arg)
     atomic_fetch_add_explicit(&load_counter, 1, memory_order_relaxed);
 }
 
-/* Starts and joins one thread after the other, for so long or so many. */
+/* Starts and joins one thread after the other, for this time or this number of threads. */
 static inline void load_sequence(int seconds, long long most)
 {
     struct load_windows windows = {0};
@@ -69,7 +67,7 @@ static inline void load_sequence(int seconds, long long most)
     printf("%lld threads in %lld ms\n", threads, (monotonic_ns() - begin) / 1000000);
 }
 
-/* Starts detached threads, a bounded number of them alive at once, for so long or so many. */
+/* Starts detached threads, a limited number of them alive at once, for this time or this number. */
 static inline void load_detached(int seconds, long long most)
 {
     enum { ALIVE = 100 };
@@ -93,17 +91,17 @@ static inline void load_detached(int seconds, long long most)
 }
 
 enum { LOAD_STARTERS = 4, LOAD_CHILDREN = 16, LOAD_LOCKS = 5, LOAD_KEYS = 5 };
-/* The starters, all that they start at once, and as many again of those detached before. */
+/* The starters, all threads that they start at once, and as many detached ones from before. */
 enum { LOAD_ALIVE = LOAD_STARTERS + 2 * 2 * LOAD_STARTERS * LOAD_CHILDREN };
 
 static PyThread_type_lock load_locks[LOAD_LOCKS];
-/* Guarded by the lock of the same number. */
+/* Each is guarded by the lock of the same number. */
 static long long load_guarded[LOAD_LOCKS];
 static Py_tss_t load_keys[LOAD_KEYS];
 static atomic_llong load_guarded_sum, load_started;
 static atomic_int load_stopped;
 
-/* One thread's work: every call that threads make of locks and storage, and every way to end. */
+/* A thread's work: every call on locks and storage, and every way to end. */
 static inline void load_work(void *arg)
 {
     uintptr_t number = (uintptr_t)arg;
@@ -151,7 +149,7 @@ static inline void load_work(void *arg)
     }
 }
 
-/* Starts threads a few at a time, joins or detaches them. */
+/* Starts threads a few at a time, and joins or detaches them. */
 static inline void load_start_on(void *arg)
 {
     PyThread_handle_t children[LOAD_CHILDREN];
@@ -182,7 +180,7 @@ static inline void *load_start_on_pthread(void *arg)
     return NULL;
 }
 
-/* Threads and pthreads that start threads, which use locks and storage, for so long. */
+/* Threads and pthreads start threads that use locks and storage, for this time. */
 static inline void load_mixed(int seconds)
 {
     struct load_windows windows = {0};

@@ -1,15 +1,15 @@
 /*
- * loading_plugin.c - a plugin that uses the library, which its program may not
- * know. It is built twice, and loaded by loading_test.c.
+ * loading_plugin.c - a plugin that uses the library. Its program need not know the library. It is
+ * built twice, and loading_test.c loads both.
  */
 #include "pythread.h"
 
 #include <stddef.h>
 
-/* Starts and joins a thread. Its ident, or 0. */
+/* Starts and joins a thread. Returns its ident, or 0. */
 PYTHREAD_API unsigned long long plugin_run(void (*func)(void *), void *arg);
 
-/* What this plugin takes for the library. */
+/* An address inside the library that this plugin uses. */
 PYTHREAD_API const void *plugin_library(void);
 
 PYTHREAD_API int plugin_set(Py_tss_t *key, void *value);

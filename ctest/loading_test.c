@@ -1,7 +1,7 @@
 /*
- * loading_test.c - the library comes into a process that runs already, by
- * dlopen, by plugins and by LD_PRELOAD, and changes nothing there. This program
- * is not linked with it: PYTHREAD_LIBRARY in the environment says where it is.
+ * loading_test.c - the library is loaded into a running process, by dlopen, by plugins and by
+ * LD_PRELOAD, and changes nothing there. This program is not linked with the library:
+ * PYTHREAD_LIBRARY in the environment says where it is.
  */
 #define _GNU_SOURCE
 #include "process.h"
@@ -94,7 +94,7 @@ static void reap(pid_t child, int expected)
     EQ(status, expected << 8);
 }
 
-/* In a process of its own, in which the library has never been. */
+/* Runs func in a process of its own, into which the library was never loaded. */
 static void in_child(void (*func)(int), int arg)
 {
     check_not_loaded();
@@ -291,7 +291,7 @@ TEST(dlclose_is_harmless)
         EQ(shared.start(stay, NULL, &ident, &handles[i]), 0);
     }
     wait_for_count(&arrived, THREADS);
-    /* Threads run on, and start on, without a handle of the library in sight. */
+    /* Threads run on, and new ones start, although the program has closed the library. */
     EQ(dlclose(shared.handle), 0);
     use_library(&shared);
     struct api again = load(RTLD_NOW);
@@ -331,7 +331,7 @@ static void use_in_handler(void)
     }
 }
 
-/* Its handlers run before those of a library that came later. */
+/* The program's fork handlers run before those of a library that was loaded later. */
 static void fork_with_handlers(int started)
 {
     EQ(pthread_atfork(use_in_handler, use_in_handler, use_in_handler), 0);
@@ -369,13 +369,13 @@ static void start_with_nothing(int variables)
     for (char **entry = environ; *entry != NULL; entry++) {
         memset(*entry, 'x', strlen(*entry));
     }
-    /* In place, as programs do; what stood behind stays there. */
+    /* Shortened in place, as programs do. The entries behind the new end stay where they are. */
     environ[variables] = NULL;
     for (int file = 0; file < 1000; file++) {
         close(file);
     }
     EQ(setrlimit(RLIMIT_NOFILE, &no_files), 0);
-    /* Until the runtime, which starts beside the first thread, has looked there. */
+    /* Until the Go runtime, which starts beside the first thread, has read the environment. */
     for (int i = 0; i < 50 || (i < 5000 && environ[variables + 1] == NULL); i++) {
         use_library(&shared);
         sleep_ms(2);
@@ -388,7 +388,7 @@ static void start_with_nothing(int variables)
 TEST(threads_need_no_file_and_no_environment)
 {
     test_skip_under_asan("it reads files");
-    /* So many words are behind the new end, an even number or an odd one. */
+    /* The number of words behind the new end is even in one case and odd in the other. */
     CHECK(environ[0] != NULL && environ[1] != NULL && environ[2] != NULL);
     in_child(start_with_nothing, 0);
     in_child(start_with_nothing, 1);
@@ -431,7 +431,7 @@ TEST(plugins_share_one_library)
         EQ(b.run(count, &ran), i + 1);
     }
     EQ(atomic_load(&ran), 100);
-    /* A key of the one is a key of the other. */
+    /* A key that one plugin created works in the other. */
     EQ(a.set(&key, &a), 0);
     EQ_PTR(api.tss_get(&key), &a);
     EQ(b.set(&key, &b), 0);
@@ -462,7 +462,7 @@ static void end_by_pthread_exit(void *arg)
     pthread_exit(NULL);
 }
 
-/* Loads where the process has so many pthread keys left. */
+/* Loads the library when the process has this many pthread keys left. */
 static void load_with_keys(int left)
 {
     static pthread_key_t keys[PTHREAD_KEYS_MAX];
@@ -536,7 +536,7 @@ static void *watch_handlers(void *arg)
     return arg;
 }
 
-/* Another thread never sees other handlers than the program's. */
+/* Another thread never sees handlers other than the program's own. */
 static void load_under_watch(int arg)
 {
     pthread_t pthread;
@@ -587,7 +587,7 @@ TEST(loading_leaves_mask_and_signal_stack)
 
 enum { OUTPUT = 1 << 20 };
 
-/* What a command writes, both ways, and how it ends. */
+/* Stores what a command writes, with or without the library preloaded. Returns its status. */
 static int output_of(const char *command, bool preload, char *output)
 {
     size_t length = 0, got;
@@ -620,7 +620,7 @@ static void compare(const char *command, int expected)
 TEST(ls_is_the_same_with_the_library_preloaded)
 {
     compare("exec 2>&1; ls -la /usr/lib /bin/ls /nowhere", 2);
-    /* It is there indeed. */
+    /* The library really was preloaded. */
     static char output[OUTPUT];
     EQ(output_of("exec cat /proc/self/maps", true, output), 0);
     CHECK(strstr(output, "libpythread.so") != NULL);

@@ -1,7 +1,7 @@
 /*
- * lock_test.c - locks on plain pthreads, so that it needs no thread of the
- * library: every promise of pythread.h, and stress in which a lost lock shows
- * as a count that is wrong and a lost wake-up as a case that does not end.
+ * lock_test.c - locks, on plain pthreads, so that the tests need no thread of the library. They
+ * check every promise of pythread.h. In the stress cases a lock that let two in shows as a wrong
+ * count, and a lost wake-up as a case that does not end.
  */
 #define _GNU_SOURCE
 #include "pthreads.h"
@@ -61,7 +61,7 @@ struct waiter {
     pthread_t thread;
     atomic_int status; /* WAITING, and then a PyLockStatus */
     long long waited;  /* in ns */
-    long long worked;  /* of that on a processor */
+    long long worked;  /* the part of it that was spent on a processor */
 };
 
 enum { WAITING = -1 };
@@ -106,7 +106,7 @@ static int end_of(struct waiter *waiter)
 
 /* What the threads of a case share. */
 static PyThread_type_lock shared_lock;
-static long shared_count; /* for who holds shared_lock */
+static long shared_count; /* guarded by shared_lock */
 static atomic_bool stop;
 
 /* ------------------------------------------------------------------------
@@ -238,7 +238,8 @@ TEST(timed_acquire_never_returns_early)
 {
     PyThread_type_lock lock = new_held_lock();
     uint32_t random = 1;
-    /* The kernel adds nothing that would hide a deadline that is early by little. */
+    /* Without this the kernel rounds sleeps up, which would hide a deadline that is a little early.
+     */
     prctl(PR_SET_TIMERSLACK, 1UL);
     for (int i = 0; i < 1000; i++) {
         long long microseconds = 1 + next_random(&random) % (i % 10 == 0 ? 5000 : 500);
@@ -297,7 +298,7 @@ TEST(a_free_lock_needs_no_system_call)
     PyThread_type_lock lock = new_lock();
     pid_t child = fork();
     if (child == 0) {
-        /* From here on any system call but read, write and exit is the end. */
+        /* From here on every system call other than read, write and exit kills the process. */
         if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) != 0) {
             _exit(77);
         }
@@ -328,7 +329,7 @@ TEST(a_free_lock_needs_no_system_call)
  * Misuse
  * --------------------------------------------------------------------- */
 
-/* What func(arg) writes to stderr, in a buffer that the next call uses again. */
+/* Returns what func(arg) writes to stderr. The next call uses the same buffer again. */
 static const char *stderr_of(void *(*func)(void *), void *arg)
 {
     static char text[1000];
@@ -419,7 +420,7 @@ TEST(errno_is_preserved)
     int saved = dup(STDERR_FILENO);
     close(STDERR_FILENO);
     errno = VALUE;
-    PyThread_release_lock(lock); /* free: what it says has nowhere to go */
+    PyThread_release_lock(lock); /* it is free, so the library complains, and stderr is closed */
     int after = errno;
     EQ(dup2(saved, STDERR_FILENO), STDERR_FILENO);
     close(saved);
@@ -447,7 +448,8 @@ static void handle_signal(void (*handler)(int), int flags)
     EQ(sigaction(SIGUSR1, &action, NULL), 0);
 }
 
-/* A signal may come before the wait, which does not see it: there are more until it has ended. */
+/* A signal that comes before the wait does not end it, so signals are sent until the wait has
+   ended. */
 static int interrupt(struct waiter *waiter)
 {
     while (is_waiting(waiter)) {
@@ -510,7 +512,7 @@ TEST(no_handler_ends_an_uninterruptible_wait)
     }
 }
 
-/* Were the rest of the time counted from each signal, it would never end. */
+/* If each signal restarted the timeout, the wait would never end. */
 TEST(handlers_move_no_deadline)
 {
     static const int flags[] = {0, SA_RESTART};
@@ -527,7 +529,7 @@ TEST(handlers_move_no_deadline)
 
 static atomic_int handler_state;
 
-/* Returns only when the lock is free. */
+/* A handler that returns only when the lock is free. */
 static void wait_for_release(int signal)
 {
     (void)signal;
@@ -568,7 +570,7 @@ TEST(success_beats_a_signal)
  * Forks
  * --------------------------------------------------------------------- */
 
-/* The exit status of a child that runs func(arg), in which an assertion that fails gives 1. */
+/* Runs func(arg) in a child and returns its wait status: 0 if every assertion held. */
 static int in_child(void (*func)(void *), void *arg)
 {
     pid_t child = fork();
@@ -655,7 +657,8 @@ static void *count_in_child(void *arg)
     return NULL;
 }
 
-/* Held by the thread that forked, and whatever the others made of it. */
+/* The thread that forked holds the lock. The other threads were doing something or other with it.
+ */
 static void go_on_with_lock(void *arg)
 {
     (void)arg;
@@ -679,7 +682,7 @@ TEST(a_child_goes_on_with_a_lock_that_others_wait_for)
     for (intptr_t i = 0; i < THREADS; i++) {
         EQ(pthread_create(&threads[i], NULL, contend_until_stopped, (void *)i), 0);
     }
-    /* Not before: a sanitizer may hold a lock of its own for a thread that starts. */
+    /* Fork only after this: a sanitizer may hold a lock of its own while a thread starts. */
     while (atomic_load(&started) < THREADS) {
         sleep_ms(1);
     }
@@ -710,7 +713,7 @@ static void mask_signal(int how)
 
 static void *send_signals(void *arg)
 {
-    /* Sleeps no longer than it is told to. */
+    /* Without this the kernel rounds the sleeps below up. */
     prctl(PR_SET_TIMERSLACK, 1UL);
     while (!atomic_load(&stop)) {
         kill(getpid(), SIGUSR1);
@@ -719,7 +722,7 @@ static void *send_signals(void *arg)
     return arg;
 }
 
-/* run_threads with signals, of which each goes to one of the threads that unmask it. */
+/* run_threads with a storm of signals. Each goes to one of the threads that have unblocked it. */
 static void run_threads_under_signals(int count, void *(*run)(void *), int flags)
 {
     pthread_t sender;
@@ -731,7 +734,8 @@ static void run_threads_under_signals(int count, void *(*run)(void *), int flags
     EQ(pthread_join(sender, NULL), 0);
 }
 
-/* Mostly for a moment, now and then for so long that the others fall asleep and give up. */
+/* Holds the lock, mostly for a moment, and sometimes so long that the others fall asleep or give
+   up. */
 static void hold(uint32_t *random)
 {
     uint32_t kind = next_random(random) % 1024;
@@ -809,7 +813,8 @@ TEST(many_threads_in_all_ways_lose_no_count)
     check_count_is_exact(64);
 }
 
-/* Some wait for ever and some give up, of which none may take another's wake-up with it. */
+/* Half of the threads wait for ever, half give up. A thread that gives up must not swallow a
+   wake-up that was meant for another. */
 static void *wait_or_give_up(void *arg)
 {
     uint32_t random = (uint32_t)(intptr_t)arg + 1;
@@ -828,7 +833,7 @@ static void *wait_or_give_up(void *arg)
     return NULL;
 }
 
-TEST(who_gives_up_takes_no_wake_up_along)
+TEST(a_thread_that_gives_up_takes_no_wake_up_with_it)
 {
     enum { THREADS = 12 };
     shared_lock = new_lock();
@@ -838,7 +843,7 @@ TEST(who_gives_up_takes_no_wake_up_along)
     PyThread_free_lock(shared_lock);
 }
 
-/* Nobody gives up, and nothing but releases ends a sleep. */
+/* No thread gives up, and only a release ends a sleep, so that a lost wake-up hangs the case. */
 static void *wait_for_each_other(void *arg)
 {
     uint32_t random = (uint32_t)(intptr_t)arg + 1;
@@ -889,7 +894,7 @@ TEST(a_ring_of_threads_passes_its_turn_on)
     }
 }
 
-/* Holds the lock for as long as whom it is kept from sleeps before looking again. */
+/* Holds the lock for 50 us so that the others sleep. */
 static void *wait_for_ever_under_signals(void *arg)
 {
     mask_signal(SIG_UNBLOCK);
@@ -932,7 +937,7 @@ TEST(nobody_starves)
     PyThread_free_lock(shared_lock);
 }
 
-/* The lock that main passes to the next holder, who frees it while main may be releasing still. */
+/* Main passes this lock to the next holder, who frees it while main may still be releasing it. */
 static _Atomic(PyThread_type_lock) passed;
 
 static void *acquire_and_free(void *arg)

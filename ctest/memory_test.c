@@ -1,7 +1,7 @@
 /*
- * memory_test.c - the library where malloc fails. The allocator of the C library stands here again
- * under its own names, so that every allocation of the process, whoever makes it, can be made to
- * fail: the n-th one, or all from the n-th on, for every n until the call under test needs no more.
+ * memory_test.c - the library when malloc fails. This program replaces the C library's allocator,
+ * so that it can make every allocation of the process fail: the n-th one, or all from the n-th one
+ * on. Each case tries every n until the call under test needs no more allocations.
  */
 #define _GNU_SOURCE
 #include "threads.h"
@@ -20,7 +20,7 @@ void *__libc_realloc(void *block, size_t size);
 void *__libc_memalign(size_t alignment, size_t size);
 void __libc_free(void *block);
 
-/* Blocks that are allocated; allocations up to the next failure, and how often it comes. */
+/* Blocks that are allocated now; allocations until the next failure; failures still to come. */
 static atomic_long live, until_failure, failures_left;
 
 static int fails(void)
@@ -86,7 +86,7 @@ void free(void *block)
 }
 #endif
 
-/* From now on the n-th allocation fails, and so do all that follow, up to so many. */
+/* Makes the n-th allocation from now on fail, and all after it, up to this many. */
 static void fail_at(long n, long times)
 {
     test_skip_under_asan("it has an allocator of its own");
@@ -94,7 +94,7 @@ static void fail_at(long n, long times)
     atomic_store(&failures_left, times);
 }
 
-/* No allocation fails any more. Whether one did. */
+/* Stops failing, and returns whether any allocation has failed. */
 static int stop_failing(long times)
 {
     return atomic_exchange(&failures_left, 0) != times;
@@ -156,7 +156,8 @@ enum { KEYS = 20000 };
 
 static Py_tss_t keys[KEYS];
 
-/* Creates a key as often as it fails for want of memory. How often that was. */
+/* Creates a key, with an earlier allocation failing in each attempt but the last. Returns the
+   number of failures. */
 static int create_key(int i, long times)
 {
     int failed = 0;
@@ -196,7 +197,7 @@ TEST(creating_keys_without_memory_fails_and_leaks_nothing)
     }
 }
 
-/* Sets the caller's values of all keys, each as often as it fails for want of memory. */
+/* Sets the caller's values of all keys, with failures in the same way. */
 static void set_values(void *arg)
 {
     atomic_int *failed = arg;
@@ -251,7 +252,7 @@ TEST(setting_values_without_memory_fails_and_leaks_nothing)
 
 static atomic_int counter;
 
-/* A start, of the one kind or the other. Whether there is a thread; it is joined or awaited. */
+/* Starts a thread, joinable or detached, and waits for it. Returns 0 if it could not be started. */
 static int start_and_join(int joinable)
 {
     PyThread_ident_t ident = 11;
@@ -279,8 +280,8 @@ static int start_and_join(int joinable)
     return 1;
 }
 
-/* The Go runtime starts beside the first thread. It is there, or it is not to be had, when no OS
-   thread was added for a while. */
+/* The Go runtime starts beside the first thread. When no OS thread was added for a while, it either
+   runs or could not start. */
 static void wait_for_runtime(void)
 {
     pythread_stats stats = {0};
@@ -292,7 +293,8 @@ static void wait_for_runtime(void)
     } while (stats.os_threads != before);
 }
 
-/* The first start of a process, with failures from the n-th allocation on. Exits 1 if none came. */
+/* Makes the first start of a process, with failures from the n-th allocation on. Exits with 3 if
+   none failed. */
 static void start_first(long n, long times, int joinable)
 {
     alarm(50);
@@ -309,7 +311,7 @@ static void start_first(long n, long times, int joinable)
     _exit(did_fail ? 0 : 3);
 }
 
-/* A process for every n, until there are fewer allocations than that. */
+/* Runs a process for every n, until n is more than the number of allocations. */
 static void check_first_starts(long times, int joinable)
 {
     int failed = 0, status = 0;
@@ -347,7 +349,7 @@ enum { THREADS = 600 };
 static sem_t doors[THREADS];
 static PyThread_handle_t handles[THREADS];
 
-/* Has threads block, each started as often as it fails for want of memory. How often that was. */
+/* Has threads block, each started with failures in the same way. Returns the number of failures. */
 static int start_many(long times)
 {
     PyThread_ident_t ident;
@@ -375,10 +377,8 @@ static int start_many(long times)
     return failed;
 }
 
-/*
- * What a thread allocates stays with its OS thread, some of which end after a round and some of
- * which stay. Beside that the rounds leave nothing.
- */
+/* What a thread allocates belongs to its OS thread, and after a round some OS threads end and
+   others stay. Apart from that the rounds leave nothing. */
 TEST(starts_without_memory_fail_and_leak_nothing)
 {
     enum { ROUNDS = 10, WARM = 3 };
@@ -413,7 +413,7 @@ TEST(fresh_os_threads_without_memory_fail_and_leak_nothing)
     LE(atomic_load(&live) - before, ROUNDS / 10);
 }
 
-/* What it takes to enter Go for the first time, from a thread that is not ours. */
+/* Starts a thread from a pthread that has started none before, with failures. */
 static void *start_from_pthread(void *arg)
 {
     PyThread_ident_t ident;
@@ -437,7 +437,7 @@ TEST(the_first_start_of_a_pthread_outlives_any_failure)
     for (long n = 0; n < 60; n++) {
         for (int i = 0; i < 10; i++) {
             pthread_t pthread;
-            /* So that no carrier waits for a start. */
+            /* By then no carrier waits for a start. */
             sleep_ms(2);
             EQ(pthread_create(&pthread, NULL, start_from_pthread, &n), 0);
             EQ(pthread_join(pthread, NULL), 0);

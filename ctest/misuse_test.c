@@ -1,8 +1,8 @@
 /*
- * misuse_test.c - what a program may do wrong with threads, or at an odd time, and what comes of
- * it: stale handles by the thousand, locks that their holders leave behind, a main that ends before
- * its threads, a process that ends in the middle of everything. A case that ends the process its
- * own way has its checks in an atexit handler.
+ * misuse_test.c - what a program can do wrong with threads, or at an odd time, and what comes of
+ * it: spent handles by the thousand, locks that their holders leave behind, a main that ends before
+ * its threads, a process that ends in the middle of everything. A case that ends the process in its
+ * own way makes its checks in an atexit handler.
  */
 #define _GNU_SOURCE
 #include "threads.h"
@@ -40,11 +40,11 @@ TEST(a_hundred_thousand_spent_handles_are_refused)
     check_nothing_is_left();
 }
 
-/* Handles not yet given out, of all places and uses near to those that are. */
+/* Guesses at handles that are not given out yet. */
 TEST(handles_of_the_future_are_refused)
 {
     PyThread_handle_t live = start(nothing, NULL);
-    /* Not so far that the sum would come round to a handle of the past. */
+    /* A larger step would wrap around to a handle of the past. */
     for (int bit = 0; bit < 62; bit++) {
         for (int more = 1; more < 4; more++) {
             PyThread_handle_t guess = live + ((PyThread_handle_t)more << bit);
@@ -60,7 +60,8 @@ TEST(handles_of_the_future_are_refused)
 
 enum { MODEL_THREADS = 200, MODEL_LOCKS = 20 };
 
-/* What the model knows of a handle: a thread that waits at the door, one that does not, or none. */
+/* What the model knows of a handle: there is none, its thread waits at the door, its thread runs,
+   it is spent. */
 enum model_state { UNUSED, WAITS, RUNS, SPENT };
 
 static struct {
@@ -77,7 +78,7 @@ static void model_start(int i, int waits)
     }
 }
 
-/* Spends a handle, or tries to. */
+/* Joins or detaches a handle, and checks the result against the model. */
 static void model_spend(int i, int detach)
 {
     const int error = model[i].state == UNUSED ? ESRCH : model[i].state == SPENT ? EINVAL : 0;
@@ -90,7 +91,7 @@ static void model_spend(int i, int detach)
         model[i].state = SPENT;
     }
     if (detach && error == 0) {
-        /* The door is for one thread at a time. */
+        /* The next thread may use the door only when the detached one has passed it. */
         for (int tries = 0, value = 1; tries < 10000 && value > 0; tries++) {
             EQ(sem_getvalue(&model[i].door, &value), 0);
             sched_yield();
@@ -234,13 +235,13 @@ TEST(a_thread_that_waits_gets_the_lock_of_one_that_ended)
 
 static int expected;
 
-/* Runs when the process ends: whether all that was to happen before has happened. */
+/* Runs when the process ends, and checks that all threads have counted by then. */
 static void check_counter(void)
 {
     EQ(atomic_load(&counter), expected);
 }
 
-/* Starts another after a while, which does so too, depth times. */
+/* Sleeps and starts the next thread, which does the same, depth times. */
 static void sleep_and_start(void *depth)
 {
     intptr_t left = (intptr_t)depth;
@@ -335,7 +336,8 @@ TEST(main_may_exit_before_pthreads_that_start_the_first_thread)
     PyThread_exit_thread();
 }
 
-/* From deep below, by the other name, with a thread on every kind of OS thread. */
+/* Main ends by pthread_exit, from inside a call, while there is a thread on every kind of OS
+   thread. */
 static void *count_and_pthread_exit(void *arg)
 {
     sleep_ms(200);
@@ -390,7 +392,7 @@ static void start_for_ever(void *arg)
     }
 }
 
-/* Threads in the middle of everything. */
+/* Has threads that wait, and threads that start threads without end. */
 static void keep_busy(void)
 {
     enum { WAITERS = 20, STARTERS = 4 };

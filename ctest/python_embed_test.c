@@ -1,11 +1,10 @@
 /*
- * python_embed_test.c - the functions that speak Python, called by a program
- * that embeds one: before it runs, while it runs and after it has ended.
- * Invariant: every wait has an end of its own, so that a lost wake-up fails a
- * case and does not hang it.
+ * python_embed_test.c - the functions that deal with Python objects, called by a program that
+ * embeds Python: before it runs, while it runs and after it has ended. Every wait has an end of its
+ * own, so that a lost wake-up fails a case instead of hanging it.
  */
 #define _GNU_SOURCE
-/* Ours comes first: Python.h has to step aside for it. */
+/* pythread.h comes first: Python.h has to accept that. */
 #include "pythread.h"
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -22,7 +21,7 @@ static const long long ms = 1000000;
 static const long long too_long = 60000000000;
 
 #if UNDER_ASAN
-/* The interpreter does not free all that it has when it ends. What leaks here is counted here. */
+/* The interpreter does not free everything when it ends. The cases count leaks themselves. */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
@@ -65,7 +64,7 @@ static void check_raised(PyObject *exception)
     PyErr_Clear();
 }
 
-/* What another thread does to one that waits. */
+/* A thread that does something to another one, which waits. */
 struct helper {
     PyThread_handle_t handle;
     void (*step)(struct helper *); /* every 5 ms, until done */
@@ -89,7 +88,7 @@ static void helper_start(struct helper *helper)
     helper->handle = start(helper_run, helper);
 }
 
-/* To be called with the GIL or without Python. */
+/* The caller holds the GIL, or there is no Python. */
 static void helper_end(struct helper *helper)
 {
     atomic_store(&helper->done, true);
@@ -100,7 +99,7 @@ static void helper_end(struct helper *helper)
     }
 }
 
-/* Signals go out again and again: one that comes just before the wait does not end it. */
+/* Sent again and again, since a signal that comes just before the wait does not end it. */
 static void send_signal(struct helper *helper)
 {
     EQ(pthread_kill(helper->target, SIGUSR1), 0);
@@ -174,7 +173,7 @@ TEST(thread_that_is_not_pythons_is_answered_as_without_python)
 {
     Py_Initialize();
     PyThread_handle_t handle = start(thread_without_state, NULL);
-    /* We keep the GIL: the other thread must not take ours for its own. */
+    /* The caller keeps the GIL, and the other thread must not mistake it for its own. */
     join(handle);
 }
 
@@ -256,7 +255,7 @@ TEST(info_leaks_nothing)
     for (int i = 0; i < 10000; i++) {
         Py_DECREF(PyThread_GetInfo());
     }
-    /* One object lost in a hundred calls would show. */
+    /* A leak of one object in a hundred calls would show. */
     LT(number(blocks) - before, 100);
 }
 
@@ -323,7 +322,7 @@ TEST(info_survives_every_failed_allocation)
 struct timeout_row {
     const char *argument;
     int blocking;
-    PyObject **exception; /* NULL: none, but this result */
+    PyObject **exception; /* NULL if there is none, but this result */
     PY_TIMEOUT_T nanoseconds;
 };
 
@@ -338,13 +337,13 @@ TEST(timeout_argument_is_read_to_the_nanosecond)
         {"True", 1, NULL, 1000000000},
         {"1.5", 1, NULL, 1500000000},
         {"1", 7, NULL, 1000000000},
-        /* Up to the next nanosecond, never down. */
+        /* Rounded up to the next nanosecond, never down. */
         {"1e-9", 1, NULL, 1},
         {"1e-10", 1, NULL, 1},
         {"5e-324", 1, NULL, 1},
         {"1.0000000001", 1, NULL, 1000000001},
         {"0.1 + 0.2", 1, NULL, 300000001},
-        /* float and int by inheritance, int by __index__. */
+        /* Subclasses of float and int, and __index__. */
         {"type('F', (float,), {'__float__': lambda self: 7.0})(0.25)", 1, NULL, 250000000},
         {"type('I', (int,), {})(3)", 1, NULL, 3000000000},
         {"type('X', (), {'__index__': lambda self: 2})()", 1, NULL, 2000000000},
@@ -433,7 +432,7 @@ TEST(handler_that_raises_ends_the_wait)
         EQ(PyThread_acquire_lock_timed_with_retries(helper.lock, timeouts[i]), PY_LOCK_INTR);
         check_raised(PyExc_KeyError);
         helper_end(&helper);
-        /* Signals that came after the wait: no Python code runs before their handler did. */
+        /* Signals may have come after the wait. Their handler runs before any other Python code. */
         PyErr_CheckSignals();
         PyErr_Clear();
     }
@@ -529,7 +528,7 @@ TEST(wait_never_ends_early)
     PyThread_free_lock(lock);
 }
 
-/* Releases the lock only after it ran Python, which needs the GIL. */
+/* Releases the lock only after running Python code, which needs the GIL. */
 static void release_from_python(struct helper *helper)
 {
     PyGILState_STATE state = PyGILState_Ensure();
@@ -549,7 +548,7 @@ TEST(the_gil_is_given_up_during_the_wait)
     helper_end(&helper);
 }
 
-/* The other thread waits for .lock; the main one sends it signals meanwhile. */
+/* This thread waits for the lock while main sends it signals. */
 struct waiter {
     PyThread_type_lock lock;
     pthread_t self;

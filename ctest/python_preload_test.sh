@@ -43,7 +43,7 @@ preloaded() {
     LD_PRELOAD=$PYTHREAD_LIBRARY "$python" "$@"
 }
 
-# That the interpreter runs on the library: only there are idents small numbers.
+# Checks that the interpreter runs on the library: only there are idents small numbers.
 check_in_use() {
     preloaded -c '
 import sys, threading

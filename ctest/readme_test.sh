@@ -1,8 +1,8 @@
 # readme_test.sh - the programs in README.md, as they stand there.
 . "$(dirname "$0")/test.sh"
 
-# programs LANGUAGE MARK: writes each of README.md's blocks of the language that has the mark, and
-# so is a program, to a file program<number>.<language>.
+# programs LANGUAGE MARK: writes README.md's programs in that language to files, named
+# program<number>.<language>. A block of code is a program if it has the mark.
 programs() {
     awk -v language="$1" -v mark="$2" '
         !inside && $0 == "```" language { inside = 1; text = ""; whole = 0; next }

@@ -1,8 +1,8 @@
 # symbols_test.sh - what the library exports is what the header declares.
 . "$(dirname "$0")/test.sh"
 
-# The names by another way than the build's: of all that the preprocessor leaves of the header
-# itself, the name before the parameters, or before the end, of each statement that is no type.
+# Finds the names in another way than the build does: in what the preprocessor leaves of the header
+# itself, it takes each statement that is no type, and of that the name before the parameters.
 declared() {
     echo '#include <pythread.h>' | "$CC" -E -I"$source_dir/include" -x c - | awk '
         /^# [0-9]+ "/ { ours = $3 ~ /\/pythread\.h"$/; next }

@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* What the test is built with: gcc defines a macro, clang has a question. */
+/* Which sanitizer the test is built with: gcc defines a macro, clang answers a question. */
 #ifdef __has_feature
 #define TEST_HAS(sanitizer) __has_feature(sanitizer)
 #else
@@ -46,7 +46,7 @@ struct test_case {
 
 static struct test_case *test_cases;
 
-/* TEST(behaviour_that_holds) { ... } defines a case; CMake finds it by this line. */
+/* TEST(behaviour_that_holds) { ... } defines a case. CMake finds cases by these lines. */
 #define TEST(case_name)                                                                            \
     static void case_name(void);                                                                   \
     static struct test_case test_case_##case_name = {#case_name, case_name, NULL};                 \
@@ -135,7 +135,7 @@ __attribute__((unused)) static inline void sleep_ms(long ms)
     }
 }
 
-/* A random number from a state of the caller's, which it seeds with anything but 0. */
+/* A random number. The state is the caller's, who seeds it with anything but 0. */
 __attribute__((unused)) static inline uint32_t next_random(uint32_t *state)
 {
     *state ^= *state << 13;
@@ -147,8 +147,8 @@ __attribute__((unused)) static inline uint32_t next_random(uint32_t *state)
 #if UNDER_ASAN
 static pid_t test_process;
 
-/* LeakSanitizer asks. In the child of a fork it would take for lost what threads own that are not
-   there. */
+/* LeakSanitizer asks this. In the child of a fork it would take for leaks what belongs to the
+   threads that are not there. */
 int __lsan_is_turned_off(void);
 int __lsan_is_turned_off(void)
 {

@@ -1,6 +1,6 @@
 /*
- * thread_test.c - threads as a C program sees them: start, join, detach, exit,
- * idents, and what a bad handle gets. Each case holds nothing when it ends.
+ * thread_test.c - threads as a C program sees them: start, join, detach, exit, idents, and what a
+ * bad handle gets. No case leaves anything behind.
  */
 #define _GNU_SOURCE
 #include "process.h"
@@ -13,7 +13,7 @@
 
 static atomic_int counter;
 
-/* A gate that threads wait at until the case opens it. */
+/* Threads wait at the gate until the case opens it. */
 static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
 
 static void wait_at_gate(void *arg)
@@ -448,7 +448,7 @@ TEST(a_spent_handle_is_refused_at_once)
         EQ(PyThread_detach_thread(joined), EINVAL);
         EQ(PyThread_join_thread(detached), EINVAL);
         EQ(PyThread_detach_thread(detached), EINVAL);
-        /* Also when the thread's place was taken by others. */
+        /* Also after other threads have taken the place of these. */
         join(start(nothing, NULL));
     }
 }
@@ -483,7 +483,8 @@ TEST(a_million_random_handles_are_refused)
     }
     for (int i = 0; i < 1000000; i++) {
         random ^= random << 13, random ^= random >> 7, random ^= random << 17;
-        /* Of every size, so that small numbers come up too; a live handle by chance does not. */
+        /* Numbers of every size, so that small ones occur. Those that are live handles are left
+           out. */
         PyThread_handle_t handle = random >> (random & 63);
         for (int j = 0; j < THREADS; j++) {
             handle = handle == live[j] ? 0 : handle;

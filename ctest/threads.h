@@ -24,8 +24,7 @@ static inline void join(PyThread_handle_t handle)
     EQ(PyThread_join_thread(handle), 0);
 }
 
-/* What threads run: nothing at all; one more in a counter, an atomic_int; a wait for a semaphore.
- */
+/* What threads run: nothing; a count in an atomic_int; a wait for a semaphore, the door. */
 static inline void nothing(void *arg)
 {
     (void)arg;
@@ -42,7 +41,7 @@ static inline void wait_at_door(void *door)
     }
 }
 
-/* Waits until so many have counted, which nobody does after that. */
+/* Waits until the counter is this high. No thread may count beyond it. */
 static inline void wait_for_count(atomic_int *counter, int expected)
 {
     for (int i = 0; i < 20000 && atomic_load(counter) < expected; i++) {
@@ -56,7 +55,7 @@ static inline void wait_for_count(atomic_int *counter, int expected)
     EQ(atomic_load(counter), expected);
 }
 
-/* A carrier stays a while after its last thread. */
+/* Checks that no thread, no handle and, after a while, no goroutine is left. */
 static inline void check_nothing_is_left(void)
 {
     pythread_stats stats;

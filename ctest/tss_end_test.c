@@ -1,6 +1,6 @@
 /*
- * tss_end_test.c - thread-specific storage when a pthread ends: nothing of it is left, and what the
- * program does at that moment still finds its values.
+ * tss_end_test.c - thread-specific storage when a pthread ends: nothing of it is left, and
+ * destructors of the program's own keys can still use it.
  */
 #define _GNU_SOURCE
 #include "keys.h"
@@ -9,7 +9,7 @@
 
 #include <limits.h>
 
-/* ThreadSanitizer has left a thread before the last round of destructors, which may then call
+/* ThreadSanitizer is done with a thread before the last round of destructors, which may then call
    nothing. */
 #define LAST_ROUND (UNDER_TSAN ? 2 : PTHREAD_DESTRUCTOR_ITERATIONS)
 
@@ -25,7 +25,7 @@ static void *set_some_keys(void *arg)
     return NULL;
 }
 
-/* Sanitizers and valgrind, where these numbers stand still, look for leaks themselves. */
+/* Under sanitizers and valgrind these numbers do not change; there leaks are found by the tool. */
 static void check_memory_is_flat(int times, void (*run)(int i), size_t slack)
 {
     for (int i = 0; i < times / 10; i++) {
@@ -51,16 +51,14 @@ TEST(foreign_threads_leave_nothing)
     delete_keys(many, 100);
 }
 
-/*
- * Keys of the program whose destructors use thread-specific storage: one whose
- * destructor comes before the library's in each round, one that comes behind.
- */
+/* Two keys of the program whose destructors use thread-specific storage. In each round of
+   destructors the one comes before the library's, and the other after it. */
 static pthread_key_t early_key, late_key;
 
 struct ending {
     pthread_key_t key;
-    int rounds; /* still to come */
-    int sets;   /* how many of SOME were set in the last of them */
+    int rounds; /* left to come */
+    int sets;   /* how many of the SOME values could be set in the last round */
 };
 
 static void use_storage_at_end(void *arg)
@@ -121,7 +119,8 @@ static void end_set_threads(int i)
     run_thread(set_all_and_end, endings);
     EQ(endings[0].rounds, 0);
     EQ(endings[1].rounds, 0);
-    /* The early one is served to the end. Behind the last round there is nobody to free more. */
+    /* The early destructor can always set values. After the last round nobody would free them, so
+       the late one may be refused. */
     EQ(endings[0].sets, i % (ROUNDS + 1) == 0 ? 0 : SOME);
 }
 

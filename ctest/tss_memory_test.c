@@ -1,7 +1,7 @@
 /*
- * tss_memory_test.c - thread-specific storage when malloc fails. The program has a malloc of its
- * own, which on one thread fails once, at the n-th call from now, and counts what that thread has
- * not freed.
+ * tss_memory_test.c - thread-specific storage when malloc fails. This program has its own malloc,
+ * which fails once, on one thread, at the n-th call from now, and counts the blocks that this
+ * thread has not freed.
  */
 #define _GNU_SOURCE
 #include "keys.h"
@@ -9,17 +9,17 @@
 
 #include <stdbool.h>
 
-/* The functions with plain numbers for keys are tested, deprecated or not. */
+/* The deprecated functions with plain numbers for keys are tested too. */
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
 enum { MANY = 100000 };
 static Py_tss_t *many;
 
-/* Volatile, since a compiler knows that malloc changes no variable of the program. */
+/* Volatile, since the compiler assumes that malloc changes no variable of the program. */
 static _Thread_local volatile long calls_to_failure = -1;
 static _Thread_local volatile long blocks_held;
 
-#if !UNDER_ASAN && !UNDER_TSAN /* which have their own */
+#if !UNDER_ASAN && !UNDER_TSAN /* they have their own */
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *memory, size_t size);
@@ -77,8 +77,8 @@ static void need_own_malloc(void)
     }
 }
 
-/* Calls with the first allocation failing, then with the second, until it succeeds: each failure
-   may change neither errno nor what is allocated. Returns how often it failed. */
+/* Calls with the first allocation failing, then with the second, and so on until the call succeeds.
+   A failure may change neither errno nor what is allocated. Returns the number of failures. */
 static int fail_until_success(int (*call)(void *arg), void *arg)
 {
     for (int n = 0;; n++) {
@@ -138,7 +138,7 @@ TEST(create_without_memory_fails_and_works_later)
     for (int i = 0; i < MANY; i++) {
         failures += fail_until_success(create_key, &keys[i]);
         number_failures += fail_until_success(create_number, &numbers[i]);
-        /* Nothing that a failure took remains taken. */
+        /* A failed call gives back what it took. */
         EQ(numbers[i], 2 * i + 1);
         EQ_PTR(PyThread_tss_get(&keys[i]), NULL);
     }
@@ -185,7 +185,8 @@ static void *set_with_failures(void *arg)
 TEST(set_without_memory_fails_and_keeps_all_values)
 {
     need_own_malloc();
-    /* The system allocates for a thread's value of a pthread key, except for the first few keys. */
+    /* The C library allocates memory for a thread's values of pthread keys, except for the first
+       few keys. */
     pthread_key_t first_few;
     for (int i = 0; i < 100; i++) {
         EQ(pthread_key_create(&first_few, NULL), 0);

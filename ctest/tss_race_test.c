@@ -1,6 +1,6 @@
 /*
- * tss_race_test.c - thread-specific storage in the middle of other things: many pthreads that use
- * it at the same time, a fork, a signal.
+ * tss_race_test.c - thread-specific storage while other things happen: many pthreads that use it at
+ * the same time, a fork, a signal.
  */
 #define _GNU_SOURCE
 #include "keys.h"
@@ -13,7 +13,7 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 
-/* The functions with plain numbers for keys are tested, deprecated or not. */
+/* The deprecated functions with plain numbers for keys are tested too. */
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
 enum { MANY = 10000, SOME = 100 };
@@ -25,7 +25,8 @@ static pthread_barrier_t barrier;
  * Many threads
  * --------------------------------------------------------------------- */
 
-/* Returns at the same moment in all count threads, or nearly: they spin until the last has come. */
+/* Returns at nearly the same moment in all `count` threads: they spin until the last one has come.
+ */
 static void meet(int count, int round)
 {
     static atomic_int met;
@@ -43,11 +44,12 @@ static void *create_shared_together(void *arg)
 {
     for (int round = 0; round < CREATE_ROUNDS; round++) {
         meet(CREATORS, round);
-        /* The last to come is ahead of the others: in one round or another by just this much. */
+        /* The thread that came last is ahead of the others. This delays it by a different amount in
+           each round. */
         for (volatile int i = 0; i < round % 200 * (int)(intptr_t)arg % 200; i++) {
         }
         EQ(PyThread_tss_create(&shared), 0);
-        /* Each may go on at once. */
+        /* The key is ready for each of them at once. */
         EQ_PTR(PyThread_tss_get(&shared), NULL);
         EQ(PyThread_tss_set(&shared, value(round + 1)), 0);
         pthread_barrier_wait(&barrier);
@@ -86,7 +88,7 @@ TEST(the_library_takes_one_pthread_key)
 {
     many = new_keys(SOME);
     for (int i = 0; i < 100 / SLOWER; i++) {
-        /* The first values are the first in each process. */
+        /* A process of its own, so that these are its first values. */
         pid_t child = fork();
         GE(child, 0);
         if (child == 0) {
@@ -105,7 +107,7 @@ TEST(threads_that_create_one_key_together_create_it_once)
 {
     pthread_barrier_init(&barrier, NULL, CREATORS);
     run_threads(CREATORS, create_shared_together);
-    /* No more than one for each creator was ever taken, so keys created in vain were given back. */
+    /* A key created in vain was given back, so there was never more than one for each creator. */
     for (int i = 0; i < CREATORS; i++) {
         LT(PyThread_create_key(), CREATORS);
     }
@@ -188,7 +190,7 @@ static void *create_and_check_many(void *arg)
     return arg;
 }
 
-/* As the room for keys grows under several threads at once. */
+/* The library's table of keys grows while several threads create keys. */
 TEST(many_threads_create_many_keys_at_once)
 {
     run_threads(8, create_and_check_many);
@@ -206,7 +208,8 @@ TEST(many_threads_create_many_keys_at_once)
 enum { CHURNERS_OF_ONE = 3, CHURNERS_OF_OWN = 3, ALL_CHURNERS = CHURNERS_OF_ONE + CHURNERS_OF_OWN };
 static atomic_bool churn_stops;
 
-/* Creates, uses and deletes one key together with others, until the first of them sees a stop. */
+/* Creates, uses and deletes one key together with the other threads, until the first of them is
+   told to stop. */
 static void *churn_shared(void *arg)
 {
     static bool goes_on;
@@ -252,12 +255,12 @@ static void *churn_until_stop(void *arg)
 
 static void use_storage_in_child(Py_tss_t *keys, int count)
 {
-    /* A child that hangs is killed, and its parent sees that. */
+    /* The parent sees it when a child hangs and is killed. */
     alarm(30);
     for (int i = 0; i < count; i++) {
         EQ_PTR(PyThread_tss_get(&keys[i]), value(i));
     }
-    /* Whatever another thread was about to do with this key. */
+    /* Another thread of the parent may have been in the middle of anything with this key. */
     for (int round = 0; round < 3; round++) {
         EQ(PyThread_tss_create(&shared), 0);
         EQ(PyThread_tss_set(&shared, value(round + 5)), 0);
@@ -280,7 +283,8 @@ static void use_storage_in_child(Py_tss_t *keys, int count)
     PyThread_delete_key(number);
     delete_keys(more, 2000);
     delete_keys(keys, count);
-    /* Not by _exit: valgrind would miss what belonged to the threads that are not here. */
+    /* Ends by exec, since valgrind would take for leaks what belongs to the threads that are not in
+       the child. */
     execl("/bin/true", "true", (char *)NULL);
     test_fail();
 }
@@ -298,7 +302,7 @@ TEST(a_child_forked_at_any_moment_has_working_storage)
         void *(*run)(void *) = i < CHURNERS_OF_ONE ? churn_shared : churn_until_stop;
         EQ(pthread_create(&threads[i], NULL, run, (void *)i), 0);
     }
-    /* A fork while a thread starts is another matter: sanitizers do not take it. */
+    /* Fork only after all threads have started: sanitizers do not bear a fork during a start. */
     meet(ALL_CHURNERS + 1, 0);
     for (int i = 0; i < FORKS; i++) {
         pid_t child = fork();
@@ -331,8 +335,8 @@ static void read_shared_in_handler(int signal)
     errno = saved;
 }
 
-/* More than the header promises, but crash reporters and profilers do it, and with CPython's own
-   storage they may. */
+/* The header does not promise this, but crash reporters and profilers do it, and CPython's own
+   storage allows it. */
 TEST(a_signal_handler_reads_a_value_while_others_are_set)
 {
     many = new_keys(MANY);

@@ -1,7 +1,7 @@
 /*
- * tss_test.c - thread-specific storage on plain pthreads, so that it needs no thread of the
- * library: keys and values, misuse, very many keys. What happens when threads race, end or have no
- * memory has files of its own (tss_*_test.c); threads of the library have tss_thread_test.c.
+ * tss_test.c - thread-specific storage, on plain pthreads, so that the tests need no thread of the
+ * library: keys and values, misuse, very many keys. Races, ends of threads and missing memory have
+ * files of their own (tss_*_test.c), and so have the library's threads (tss_thread_test.c).
  */
 #define _GNU_SOURCE
 #include "keys.h"
@@ -10,7 +10,7 @@
 
 #include <limits.h>
 
-/* The functions with plain numbers for keys are tested, deprecated or not. */
+/* The deprecated functions with plain numbers for keys are tested too. */
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
 /* ------------------------------------------------------------------------
@@ -165,7 +165,7 @@ static void *create_shared_anew(void *arg)
         pthread_barrier_wait(&barrier);
         PyThread_tss_delete(&shared);
         PyThread_delete_key(shared_number);
-        /* The number is the same, and still it is another key. */
+        /* The number is the same, but it is another key. */
         EQ(PyThread_create_key(), shared_number);
         EQ(PyThread_tss_create(&shared), 0);
         pthread_barrier_wait(&barrier);
@@ -264,7 +264,7 @@ TEST(a_number_that_is_no_key_gets_the_documented_values)
         }
     }
     EQ_PTR(PyThread_get_key_value(live), value(1));
-    /* A delete too many has not freed the number twice. */
+    /* The second delete has not freed the number twice. */
     int a = PyThread_create_key(), b = PyThread_create_key();
     NE(a, live);
     NE(b, live);
@@ -307,7 +307,7 @@ TEST(a_key_of_random_bytes_does_no_harm)
     }
     uint32_t state = 1;
     for (int i = 0; i < 300000; i++) {
-        /* Ids that are in use too, in generations that are not. */
+        /* Some of these ids are in use, but not in this generation. */
         int id = (int)next_random(&state);
         Py_tss_t key = {i % 2 == 0 ? id : id % (2 * LIVE), next_random(&state) | 0x40000000};
         EQ_PTR(PyThread_tss_get(&key), NULL);
@@ -372,7 +372,7 @@ TEST(numbers_are_given_out_again)
 
 static void *last_key_costs_little(void *arg)
 {
-    void *volatile first = malloc(1); /* for which malloc sets up the thread */
+    void *volatile first = malloc(1); /* so that malloc has set up this thread */
     size_t before = allocated_bytes();
     for (int i = 0; i < 10; i++) {
         EQ(PyThread_tss_set(&many[MANY - 1 - i * 4096], arg), 0);
@@ -405,13 +405,13 @@ TEST(values_of_deleted_keys_take_no_room)
         }
         EQ_PTR(PyThread_tss_get(&many[0]), value(0));
     }
-    /* Entries for all of them would be 80 KB. */
+    /* Entries for all keys would take 80 KB. */
     LT(allocated_bytes(), before + 8192);
     delete_keys(many, NUMBERS);
 }
 
-/* Against the simplest model there is, an array: keys close together and far apart, a power of two
-   apart among them, deleted and created anew. */
+/* Compared with the simplest model, an array. The keys are close together, far apart, or a power of
+   two apart; some are deleted and created again. */
 TEST(a_million_random_operations_agree_with_a_model)
 {
     enum { KEYS = 40000 };

@@ -1,6 +1,6 @@
 /*
- * tss_thread_test.c - thread-specific storage in threads that the library
- * starts: a value belongs to the thread, not to the OS thread it ran on.
+ * tss_thread_test.c - thread-specific storage in threads that the library starts: a value belongs
+ * to the thread, not to the OS thread that it ran on.
  */
 #define _GNU_SOURCE
 #include "keys.h"
@@ -124,7 +124,7 @@ static void check_memory_is_flat(int count, void (*func)(void *))
     run_in_threads(count / 5, func);
     size_t before = allocated_bytes();
     run_in_threads(count, func);
-    /* Values left behind would be some 4 KiB for each. */
+    /* Values left behind would take about 4 KiB a thread. */
     LT(allocated_bytes(), before + 300 * (size_t)count);
 }
 
@@ -142,7 +142,7 @@ TEST(ended_threads_leave_nothing_on_fresh_os_threads)
 static pthread_key_t key_of_program;
 static atomic_int ends;
 
-/* It may come before or after the values are gone. */
+/* This destructor may run before or after the values are gone. */
 static void use_storage_at_end(void *arg)
 {
     (void)arg;
