@@ -26,8 +26,8 @@ __attribute__((weak)) int __real_pthread_create(pthread_t *, const pthread_attr_
 int own_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(*func)(void *),
                        void *arg)
 {
-    return (__real_pthread_create != NULL ? __real_pthread_create
-                                          : pthread_create)(os_thread, attr, func, arg);
+    return (__real_pthread_create != NULL ? __real_pthread_create : pthread_create)(os_thread, attr,
+                                                                                    func, arg);
 }
 
 struct end {

@@ -48,8 +48,9 @@ void plain_count_from(PyThread_ident_t ident)
 {
     /* Relaxed: the number is all there is to know. */
     unsigned long long last = atomic_load_explicit(&last_ident, memory_order_relaxed);
-    while (last < ident && !atomic_compare_exchange_weak_explicit(
-                               &last_ident, &last, ident, memory_order_relaxed, memory_order_relaxed)) {
+    while (last < ident &&
+           !atomic_compare_exchange_weak_explicit(&last_ident, &last, ident, memory_order_relaxed,
+                                                  memory_order_relaxed)) {
     }
 }
 
@@ -163,7 +164,8 @@ static bool joins_self(const struct plain *plain, const struct plain *joiner)
     return joiner != NULL && plain == joiner;
 }
 
-/* Waits until the thread has ended and, where its handle is not spent by then, its OS thread too. */
+/* Waits until the thread has ended and, where its handle is not spent by then, its OS thread too.
+ */
 static void wait_for(struct plain *plain)
 {
     while (!plain->ended) {
@@ -238,8 +240,8 @@ void plain_count(size_t *threads, size_t *handles)
 }
 
 /*
- * The Go runtime's entry for an OS thread of the host's that ends: it calls Go, which in the child of
- * a fork may hang. The runtime makes no call where this is NULL.
+ * The Go runtime's entry for an OS thread of the host's that ends: it calls Go, which in the child
+ * of a fork may hang. The runtime makes no call where this is NULL.
  */
 extern __attribute__((weak)) void (*x_crosscall2_ptr)(void (*)(void *), void *, int, size_t);
 

@@ -62,7 +62,8 @@ void thread_leave(void)
     /* First of all: after the join nobody expects a handler to run here, or on a signal stack that
        may be freed by then. */
     discards_signals = os_set_signal_mask(OS_ALL_SIGNALS) != 0;
-    /* Go needs its own signal stack whenever a signal comes while it runs on a goroutine's stack. */
+    /* Go needs its own signal stack whenever a signal comes while it runs on a goroutine's stack.
+     */
     sigaltstack(&signal_stack, NULL);
     os_get_name(name);
     os_set_float_mode(before.float_mode);
@@ -90,7 +91,8 @@ static void stop_exit(void *ident)
     plain_end(*(PyThread_ident_t *)ident);
 }
 
-enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ident, struct inheritance creator)
+enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ident,
+                               struct inheritance creator)
 {
     volatile bool exited = true;
     enter(ident, &creator);
@@ -110,7 +112,7 @@ enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ide
     }
     thread_leave();
     /* An OS thread that has begun to exit takes no cancellation any more. */
-    return !exited ? OS_THREAD_IS_REUSABLE
+    return !exited                ? OS_THREAD_IS_REUSABLE
            : own_watch_end(ident) ? OS_THREAD_ENDS_WATCHED
                                   : OS_THREAD_ENDS;
 }

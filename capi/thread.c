@@ -108,8 +108,7 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
 {
     int saved = errno;
     PyThread_ident_t ident = 0;
-    if (func == NULL ||
-        atomic_load_explicit(&go_waits_for_os_threads, memory_order_relaxed) != 0) {
+    if (func == NULL || atomic_load_explicit(&go_waits_for_os_threads, memory_order_relaxed) != 0) {
         return 0;
     }
     if (enter_go()) {

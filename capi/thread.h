@@ -52,9 +52,11 @@ enum os_thread_fate {
 
 /*
  * Runs func(arg) as the thread `ident` on the calling OS thread, which is Go's, until it returns,
- * exits or is cancelled. of a fork made by func, from where there is no way back into Go, it does not return.
+ * exits or is cancelled. of a fork made by func, from where there is no way back into Go, it does
+ * not return.
  */
-enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ident, struct inheritance creator);
+enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ident,
+                               struct inheritance creator);
 
 /* Ends the calling thread, or the OS thread where it runs none. */
 __attribute__((noreturn)) void thread_exit(void);

@@ -17,7 +17,6 @@ enum { KEYS = 40, SIGNAL_STACK = 64 * 1024, NAME = 16 };
 
 static Py_tss_t keys[KEYS];
 static int old_key;
-static char program_name[NAME];
 
 /* What a thread is to do, and the OS thread that it ran on. */
 struct visit {
@@ -157,19 +156,17 @@ static void set_name(void)
     EQ(prctl(PR_SET_NAME, "soiled"), 0);
 }
 
-static void find_program_name(void)
+static void find_creators_name(void)
 {
     char name[NAME];
     EQ(prctl(PR_GET_NAME, name), 0);
-    EQ_STR(name, program_name);
+    EQ_STR(name, "creator");
 }
 
-TEST(a_thread_begins_with_the_programs_name)
+TEST(a_thread_begins_with_its_creators_name)
 {
-    EQ(prctl(PR_GET_NAME, program_name), 0);
-    /* The creator's own name is another. */
     EQ(prctl(PR_SET_NAME, "creator"), 0);
-    soil_and_look_every_way(set_name, find_program_name);
+    soil_and_look_every_way(set_name, find_creators_name);
 }
 
 /* ------------------------------------------------------------------------ signals */
@@ -370,30 +367,40 @@ static void clean_up(void *arg)
     atomic_fetch_add(&cleaned_up, 1);
 }
 
-static void exit_past_cleanup(void)
+static void exit_with_cleanup(void)
 {
     pthread_cleanup_push(clean_up, NULL);
     PyThread_exit_thread();
     pthread_cleanup_pop(0);
 }
 
-static void exit_with_cleanup(void)
+static void pthread_exit_with_cleanup(void)
 {
     pthread_cleanup_push(clean_up, NULL);
     pthread_exit(NULL);
     pthread_cleanup_pop(0);
 }
 
-/* PyThread_exit_thread runs no cleanup handlers, and pthread_exit does. */
-TEST(a_thread_runs_its_own_cleanup_handlers_only)
+static void run_own_cleanup_handlers_only(void (*exit_from)(void))
 {
     for (int i = 1; i <= 100; i++) {
-        struct visit first = {.func = exit_past_cleanup}, second = {.func = exit_with_cleanup};
-        join(start(run_visit, &first));
-        EQ(atomic_load(&cleaned_up), i - 1);
-        join(start(run_visit, &second));
+        struct visit visit = {.func = exit_from};
+        join(start(run_visit, &visit));
+        EQ(atomic_load(&cleaned_up), i);
+        visit.func = find_default_cancellation;
+        join(start(run_visit, &visit));
         EQ(atomic_load(&cleaned_up), i);
     }
+}
+
+TEST(exit_runs_the_threads_own_cleanup_handlers_only)
+{
+    run_own_cleanup_handlers_only(exit_with_cleanup);
+}
+
+TEST(pthread_exit_runs_the_threads_own_cleanup_handlers_only)
+{
+    run_own_cleanup_handlers_only(pthread_exit_with_cleanup);
 }
 
 static locale_t other_locale;

@@ -4,6 +4,7 @@
  * on. Each case tries every n until the call under test needs no more allocations.
  */
 #define _GNU_SOURCE
+#include "process.h"
 #include "threads.h"
 
 #include <limits.h>
@@ -104,6 +105,7 @@ static int stop_failing(long times)
 
 TEST(a_lock_without_memory_is_null_and_nothing_leaks)
 {
+    let_go_start();
     for (int i = 0; i < 3; i++) {
         long before = atomic_load(&live);
         fail_at(1, 1);
@@ -124,6 +126,7 @@ TEST(a_lock_without_memory_is_null_and_nothing_leaks)
 
 TEST(a_lock_made_new_without_memory_is_as_it_was)
 {
+    let_go_start();
     PyThread_type_lock lock = PyThread_allocate_lock(), same = lock;
     NE((intptr_t)lock, 0);
     EQ(PyThread_acquire_lock(lock, NOWAIT_LOCK), 1);
@@ -140,6 +143,7 @@ TEST(a_lock_made_new_without_memory_is_as_it_was)
 
 TEST(a_key_without_memory_is_null_and_nothing_leaks)
 {
+    let_go_start();
     long before = atomic_load(&live);
     fail_at(1, 1);
     Py_tss_t *key = PyThread_tss_alloc();
@@ -183,6 +187,7 @@ static int create_key(int i, long times)
 
 TEST(creating_keys_without_memory_fails_and_leaks_nothing)
 {
+    let_go_start();
     int failed = 0;
     for (int i = 0; i < KEYS; i++) {
         failed += create_key(i, i % 2 == 0 ? 1 : LONG_MAX);
@@ -234,6 +239,7 @@ static void *set_values_on_pthread(void *arg)
 
 TEST(setting_values_without_memory_fails_and_leaks_nothing)
 {
+    let_go_start();
     pthread_t pthread;
     atomic_int failed = 0;
     for (int i = 0; i < KEYS; i++) {
@@ -334,12 +340,14 @@ static void check_first_starts(long times, int joinable)
 
 TEST(the_first_start_outlives_any_one_failure)
 {
+    let_go_start();
     test_skip_under_asan("it has an allocator of its own");
     check_first_starts(1, 1);
 }
 
 TEST(the_first_detached_start_outlives_failures_without_end)
 {
+    let_go_start();
     test_skip_under_asan("it has an allocator of its own");
     check_first_starts(LONG_MAX, 0);
 }
@@ -381,6 +389,7 @@ static int start_many(long times)
    others stay. Apart from that the rounds leave nothing. */
 TEST(starts_without_memory_fail_and_leak_nothing)
 {
+    let_go_start();
     enum { ROUNDS = 10, WARM = 3 };
     long before = 0, failed = 0;
     for (int round = 0; round < ROUNDS; round++) {
@@ -396,6 +405,7 @@ TEST(starts_without_memory_fail_and_leak_nothing)
 
 TEST(fresh_os_threads_without_memory_fail_and_leak_nothing)
 {
+    let_go_start();
     enum { ROUNDS = 2000 };
     pythread_set_fresh_os_threads(1);
     EQ(start_and_join(1), 1);
@@ -433,6 +443,7 @@ static void *start_from_pthread(void *arg)
 
 TEST(the_first_start_of_a_pthread_outlives_any_failure)
 {
+    let_go_start();
     EQ(start_and_join(1), 1);
     for (long n = 0; n < 60; n++) {
         for (int i = 0; i < 10; i++) {

@@ -44,10 +44,15 @@ static inline size_t mallocs_bytes(void)
     return info.uordblks + info.hblkhd;
 }
 
-/* Go may still be starting: waits until the OS threads that it makes have what malloc gives them. */
+/* Go may still be starting: waits until malloc has given its OS threads what they need. */
 static inline void let_go_start(void)
 {
+    static bool has_started;
     size_t before;
+    if (has_started) {
+        return;
+    }
+    has_started = true;
 #if !UNDER_TSAN /* under which the library is built without Go */
     PyThread_init_thread();
 #endif
@@ -60,11 +65,7 @@ static inline void let_go_start(void)
 /* What malloc has given out to the test and to what it calls. */
 static inline size_t allocated_bytes(void)
 {
-    static bool go_has_started;
-    if (!go_has_started) {
-        go_has_started = true;
-        let_go_start();
-    }
+    let_go_start();
     return mallocs_bytes();
 }
 

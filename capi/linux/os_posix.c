@@ -1,2 +1,2 @@
-/* os_posix.c - the one that the default engine has too. The go command compiles only what is in this folder. */
+/* os_posix.c - the default engine's, for the go command compiles what is in this folder. */
 #include "../os_posix.c"
