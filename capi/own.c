@@ -10,8 +10,11 @@
 #define _GNU_SOURCE
 #include "own.h"
 
+#include "clean.h"
 #include "os.h"
 #include "plain.h"
+#include "reuse.h"
+#include "tss.h"
 
 #include <limits.h>
 #include <pthread.h>
@@ -30,10 +33,22 @@ int own_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(
                                                                                     func, arg);
 }
 
+static bool create_detached(pthread_t *os_thread, void *(*func)(void *), void *arg)
+{
+    pthread_attr_t detached;
+    pthread_attr_init(&detached);
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    int error = own_pthread_create(os_thread, &detached, func, arg);
+    pthread_attr_destroy(&detached);
+    return error == 0;
+}
+
 struct end {
     struct end *next;
     PyThread_ident_t ident;
     unsigned round;
+    /* Of the thread, for the destructors. */
+    os_signals signal_mask;
     /* For a pthread that is to start. */
     thread_func func;
     void *arg;
@@ -60,6 +75,39 @@ static void put(struct end *end)
     os_wake(&count, INT_MAX);
 }
 
+struct errand {
+    void (*function)(void *);
+    void *arg;
+    PyThread_ident_t ident;
+    /* Set when it is done. */
+    atomic_uint done;
+};
+
+static void *run_errand(void *arg)
+{
+    struct errand *errand = arg;
+    thread_become(errand->ident);
+    errand->function(errand->arg);
+    thread_become(0);
+    atomic_store_explicit(&errand->done, 1, memory_order_release);
+    os_wake(&errand->done, 1);
+    return NULL;
+}
+
+bool own_run_elsewhere(void (*function)(void *), void *arg, PyThread_ident_t ident)
+{
+    pthread_t os_thread;
+    struct errand errand = {.function = function, .arg = arg, .ident = ident};
+    if (!create_detached(&os_thread, run_errand, &errand)) {
+        return false;
+    }
+    /* Acquire: what the function did happens before the return. */
+    while (atomic_load_explicit(&errand.done, memory_order_acquire) == 0) {
+        os_wait(&errand.done, 0, OS_NO_DEADLINE);
+    }
+    return true;
+}
+
 PyThread_ident_t own_next_end(void)
 {
     /* Those taken from the queue that are not told yet. Only one goroutine calls this. */
@@ -84,6 +132,8 @@ static void finish(struct end *end)
     if (end->ident == 0) {
         free(end);
     } else if (go_is_here()) {
+        /* Nobody expects a handler to run here after the join. */
+        os_block_signals();
         put(end);
     } else {
         plain_end(end->ident);
@@ -115,17 +165,36 @@ static bool watch(struct end *end)
     return has_key && pthread_setspecific(key, end) == 0;
 }
 
-bool own_watch_end(PyThread_ident_t ident)
+/* A record of the end of an OS thread, watched. NULL where there is no memory, or no key. */
+static struct end *watched_end(PyThread_ident_t ident)
 {
     struct end *end = calloc(1, sizeof *end);
+    if (end != NULL) {
+        end->ident = ident;
+        if (watch(end)) {
+            return end;
+        }
+        free(end);
+    }
+    return NULL;
+}
+
+/* The first destructor of an OS thread that Go has ended: Go has blocked all signals there. */
+static void begin_destructors(void *end)
+{
+    os_set_signal_mask(((struct end *)end)->signal_mask);
+}
+
+bool own_watch_end(PyThread_ident_t ident)
+{
+    struct end *end = watched_end(ident);
     if (end == NULL) {
         return false;
     }
-    end->ident = ident;
-    if (!watch(end)) {
-        free(end);
-        return false;
-    }
+    end->signal_mask = os_signal_mask();
+    clean_call_first(begin_destructors, end);
+    /* When Go has ended the OS thread, destructors run there that may call the library. */
+    thread_goes_without_go();
     return true;
 }
 
@@ -137,7 +206,7 @@ static void func_ends(void *end)
 void own_watch_main(void)
 {
     if (has_key && pthread_getspecific(key) == NULL) {
-        own_watch_end(0);
+        watched_end(0);
     }
 }
 
@@ -145,19 +214,21 @@ static void *run(void *arg)
 {
     struct end *end = arg;
     thread_become(end->ident);
-    if (watch(end)) {
+    bool is_watched = watch(end);
+    clean_begin();
+    if (is_watched) {
         end->func(end->arg);
     } else {
         pthread_cleanup_push(func_ends, end);
         end->func(end->arg);
         pthread_cleanup_pop(1);
     }
+    reuse_note_end(clean_is_clean(tss_key_value()));
     return NULL;
 }
 
 bool own_start(thread_func func, void *arg, PyThread_ident_t ident)
 {
-    pthread_attr_t detached;
     pthread_t os_thread;
     struct end *end = calloc(1, sizeof *end);
     if (end == NULL) {
@@ -166,10 +237,7 @@ bool own_start(thread_func func, void *arg, PyThread_ident_t ident)
     end->ident = ident;
     end->func = func;
     end->arg = arg;
-    pthread_attr_init(&detached);
-    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    bool started = own_pthread_create(&os_thread, &detached, run, end) == 0;
-    pthread_attr_destroy(&detached);
+    bool started = create_detached(&os_thread, run, end);
     if (!started) {
         free(end);
     }

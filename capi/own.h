@@ -16,6 +16,10 @@ bool own_start(thread_func func, void *arg, PyThread_ident_t ident);
 int own_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(*func)(void *),
                        void *arg);
 
+/* Runs function(arg) on a pthread, as the thread `ident`, and waits for that. False where the
+   system has no OS thread left. */
+bool own_run_elsewhere(void (*function)(void *), void *arg, PyThread_ident_t ident);
+
 /*
  * Has own_next_end tell when the calling OS thread, on which the thread `ident` has ended, has run
  * all destructors of its own. False where the system cannot tell.

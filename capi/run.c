@@ -11,9 +11,11 @@
 #define _GNU_SOURCE
 #include "thread.h"
 
+#include "clean.h"
 #include "os.h"
 #include "own.h"
 #include "plain.h"
+#include "reuse.h"
 #include "tss.h"
 
 #include <errno.h>
@@ -26,8 +28,11 @@
 /* What the OS thread had before the thread that runs on it. */
 THREAD_LOCAL struct inheritance before;
 THREAD_LOCAL stack_t signal_stack;
-/* The name that the OS thread has, as far as is known. */
+/* The name that the OS thread has; known only after a thread of the mode CLEAN. */
 THREAD_LOCAL char name[OS_NAME_SIZE];
+THREAD_LOCAL bool name_is_known;
+/* A thread of the mode ALWAYS was here: what it left behind is not known. */
+THREAD_LOCAL bool is_unchecked;
 /* The thread before blocked signals, which may still come for it. */
 THREAD_LOCAL bool discards_signals;
 /* Where a thread goes that exits or is cancelled. */
@@ -35,19 +40,33 @@ THREAD_LOCAL jmp_buf exit_to;
 
 bool signals_stay_blocked;
 
-static void enter(PyThread_ident_t ident, const struct inheritance *creator)
+static void set_name(const char *creators)
 {
-    THREAD_LOCAL bool is_known;
-    if (!is_known) {
-        is_known = true;
+    if (!name_is_known) {
+        name_is_known = true;
         os_get_name(name);
-        sigaltstack(NULL, &signal_stack);
     }
-    thread_become(ident);
-    if (memcmp(name, creator->name, sizeof name) != 0) {
-        memcpy(name, creator->name, sizeof name);
+    if (memcmp(name, creators, sizeof name) != 0) {
+        memcpy(name, creators, sizeof name);
         os_set_name(name);
     }
+}
+
+static void enter(PyThread_ident_t ident, const struct inheritance *creator)
+{
+    THREAD_LOCAL bool has_signal_stack;
+    if (!has_signal_stack) {
+        has_signal_stack = true;
+        sigaltstack(NULL, &signal_stack);
+    }
+    if (creator->reuse == PYTHREAD_REUSE_CLEAN) {
+        set_name(creator->name);
+        clean_begin();
+    } else {
+        name_is_known = false;
+        is_unchecked = true;
+    }
+    thread_become(ident);
     before.float_mode = os_float_mode();
     os_set_float_mode(creator->float_mode);
     if (discards_signals) {
@@ -57,7 +76,8 @@ static void enter(PyThread_ident_t ident, const struct inheritance *creator)
     errno = 0;
 }
 
-void thread_leave(void)
+/* Gives the OS thread back to Go. */
+static void leave(void)
 {
     /* First of all: after the join nobody expects a handler to run here, or on a signal stack that
        may be freed by then. */
@@ -65,17 +85,36 @@ void thread_leave(void)
     /* Go needs its own signal stack whenever a signal comes while it runs on a goroutine's stack.
      */
     sigaltstack(&signal_stack, NULL);
-    os_get_name(name);
     os_set_float_mode(before.float_mode);
-    uselocale(LC_GLOBAL_LOCALE);
-    tss_thread_end();
-    thread_become(0);
     if (!signals_stay_blocked) {
         if (discards_signals) {
             os_discard_signals();
         }
         os_set_signal_mask(before.signal_mask);
     }
+}
+
+/* Ends the thread, on an OS thread that goes on to the next one. */
+static void end_thread(void)
+{
+    uselocale(LC_GLOBAL_LOCALE);
+    tss_thread_end();
+    thread_become(0);
+}
+
+void thread_leave(void)
+{
+    leave();
+    end_thread();
+}
+
+/* True where the OS thread, on which a thread of the mode CLEAN has ended, is as good as new. */
+static bool is_as_new(void)
+{
+    os_get_name(name);
+    bool is_clean = clean_is_clean(tss_key_value()) && clean_has_initial_scheduling();
+    reuse_note_end(is_clean);
+    return is_clean;
 }
 
 /*
@@ -95,6 +134,10 @@ enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ide
                                struct inheritance creator)
 {
     volatile bool exited = true;
+    bool is_checked = creator.reuse == PYTHREAD_REUSE_CLEAN;
+    if (is_checked && is_unchecked && !(clean_is_clean(NULL) && clean_has_initial_scheduling())) {
+        return OS_THREAD_WAS_UNFIT;
+    }
     enter(ident, &creator);
     pthread_cleanup_push(stop_exit, &ident);
     if (_setjmp(exit_to) == 0) {
@@ -110,11 +153,17 @@ enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ide
         plain_end(ident);
         pthread_exit(NULL);
     }
-    thread_leave();
     /* An OS thread that has begun to exit takes no cancellation any more. */
-    return !exited                ? OS_THREAD_IS_REUSABLE
-           : own_watch_end(ident) ? OS_THREAD_ENDS_WATCHED
-                                  : OS_THREAD_ENDS;
+    bool is_reusable = !exited && (!is_checked || is_as_new());
+    /* On one that ends, the thread goes on to be itself in the destructors that run then. */
+    bool is_watched = !is_reusable && own_watch_end(ident);
+    leave();
+    if (!is_watched) {
+        end_thread();
+    }
+    return is_reusable  ? OS_THREAD_IS_REUSABLE
+           : is_watched ? OS_THREAD_ENDS_WATCHED
+                        : OS_THREAD_ENDS;
 }
 
 void thread_exit(void)

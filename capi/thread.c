@@ -17,6 +17,7 @@
 #include "os.h"
 #include "own.h"
 #include "plain.h"
+#include "reuse.h"
 
 #include <errno.h>
 #ifndef _WIN32
@@ -28,6 +29,14 @@ THREAD_LOCAL PyThread_ident_t self_ident;
 void thread_become(PyThread_ident_t ident)
 {
     self_ident = ident;
+}
+
+/* Go has left the calling OS thread, or is about to. */
+THREAD_LOCAL bool has_no_go;
+
+void thread_goes_without_go(void)
+{
+    has_no_go = true;
 }
 
 bool go_is_refused;
@@ -42,7 +51,7 @@ bool enter_go(void)
 {
     /* Set once Go knows the calling OS thread. */
     THREAD_LOCAL bool known;
-    if (!go_is_here()) {
+    if (!go_is_here() || has_no_go) {
         return false;
     }
     if (!known) {
@@ -78,18 +87,13 @@ void PyThread_init_thread(void)
     }
 }
 
-static atomic_int fresh_os_threads;
-
-int pythread_set_fresh_os_threads(int on)
+static PyThread_ident_t start_goroutine(thread_func func, void *arg, int mode, bool joinable)
 {
-    /* Relaxed: it says how to start a thread, and publishes nothing. */
-    return atomic_exchange_explicit(&fresh_os_threads, on != 0, memory_order_relaxed);
-}
-
-static PyThread_ident_t start_goroutine(thread_func func, void *arg, bool joinable)
-{
-    struct inheritance creator = {.signal_mask = os_signal_mask(), .float_mode = os_float_mode()};
-    os_get_name(creator.name);
+    struct inheritance creator = {
+        .signal_mask = os_signal_mask(), .float_mode = os_float_mode(), .reuse = mode};
+    if (mode == PYTHREAD_REUSE_CLEAN) {
+        os_get_name(creator.name);
+    }
     return go_start_thread(func, arg, creator, joinable);
 }
 
@@ -103,6 +107,53 @@ static PyThread_ident_t start_own(thread_func func, void *arg, bool joinable)
     return ident;
 }
 
+/*
+ * What the calling OS thread asks of Go where Go has left it: another OS thread asks instead. Such
+ * a call comes from a destructor, when the OS thread ends that a thread left unfit for the next.
+ */
+struct call {
+    enum { START, JOIN, DETACH } what;
+    thread_func func;
+    void *arg;
+    bool joinable;
+    PyThread_handle_t handle;
+    /* The ident of a thread that was started, 0 for none. */
+    PyThread_ident_t ident;
+    int error;
+};
+
+static PyThread_ident_t start(thread_func func, void *arg, bool joinable);
+
+static void make_call(void *arg)
+{
+    struct call *call = arg;
+    switch (call->what) {
+    case START:
+        call->ident = start(call->func, call->arg, call->joinable);
+        break;
+    case JOIN:
+        call->error = PyThread_join_thread(call->handle);
+        break;
+    case DETACH:
+        call->error = PyThread_detach_thread(call->handle);
+        break;
+    }
+}
+
+static bool go_has_left(void)
+{
+    return has_no_go && go_is_here();
+}
+
+static void call_elsewhere(struct call *call)
+{
+    while (!own_run_elsewhere(make_call, call, self_ident) && call->what != START) {
+        /* The system has no OS thread left; it will have one when another ends. */
+        atomic_uint nobody_wakes = 0;
+        os_wait(&nobody_wakes, 0, os_deadline_in(1000000));
+    }
+}
+
 /* Starts a thread. Its ident, which is also its handle; 0 where it did not start. */
 static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
 {
@@ -111,10 +162,14 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
     if (func == NULL || atomic_load_explicit(&go_waits_for_os_threads, memory_order_relaxed) != 0) {
         return 0;
     }
-    if (enter_go()) {
-        ident = atomic_load_explicit(&fresh_os_threads, memory_order_relaxed)
-                    ? start_own(func, arg, joinable)
-                    : start_goroutine(func, arg, joinable);
+    if (go_has_left()) {
+        struct call call = {.what = START, .func = func, .arg = arg, .joinable = joinable};
+        call_elsewhere(&call);
+        ident = call.ident;
+    } else if (enter_go()) {
+        int mode = reuse_mode();
+        ident = reuse_wants_own_pthread(mode) ? start_own(func, arg, joinable)
+                                              : start_goroutine(func, arg, mode, joinable);
         plain_count_from(ident);
     } else {
         ident = plain_start(func, arg, joinable);
@@ -143,16 +198,28 @@ int PyThread_start_joinable_thread(void (*func)(void *), void *arg, PyThread_ide
 
 int PyThread_join_thread(PyThread_handle_t handle)
 {
-    int saved = errno;
-    int error = enter_go() ? go_join_thread(handle, self_ident) : plain_join(handle, self_ident);
+    int saved = errno, error;
+    if (go_has_left()) {
+        struct call call = {.what = JOIN, .handle = handle};
+        call_elsewhere(&call);
+        error = call.error;
+    } else {
+        error = enter_go() ? go_join_thread(handle, self_ident) : plain_join(handle, self_ident);
+    }
     errno = saved;
     return error;
 }
 
 int PyThread_detach_thread(PyThread_handle_t handle)
 {
-    int saved = errno;
-    int error = enter_go() ? go_detach_thread(handle) : plain_detach(handle);
+    int saved = errno, error;
+    if (go_has_left()) {
+        struct call call = {.what = DETACH, .handle = handle};
+        call_elsewhere(&call);
+        error = call.error;
+    } else {
+        error = enter_go() ? go_detach_thread(handle) : plain_detach(handle);
+    }
     errno = saved;
     return error;
 }

@@ -128,28 +128,38 @@ func go_start_thread(fn C.thread_func, arg unsafe.Pointer, creator C.struct_inhe
 // main is the thread from its begin to its end.
 func (t *thread) main(h *pythread.Handle) {
 	t.list(h)
+	defer t.end()
+	t.run(h)
+}
+
+// run runs fn on an OS thread of Go's.
+func (t *thread) run(h *pythread.Handle) {
 	// The goroutine stays on its OS thread, which C must leave as it found it,
 	// whatever happens in fn.
 	runtime.LockOSThread()
-	returned := false
+	hasLeft := false
 	defer func() {
-		if !returned {
+		if !hasLeft {
 			// A Go function that fn called has panicked, or has called
 			// runtime.Goexit: fn's frames are gone.
 			C.thread_leave()
 			runtime.UnlockOSThread()
 		}
-		t.end()
 	}()
-	switch C.thread_run(t.fn, t.arg, C.PyThread_ident_t(h.Ident()), t.creator) {
+	fate := C.thread_run(t.fn, t.arg, C.PyThread_ident_t(h.Ident()), t.creator)
+	hasLeft = true
+	// Go ends an OS thread that is locked to a goroutine which ends.
+	switch fate {
 	case C.OS_THREAD_IS_REUSABLE:
 		runtime.UnlockOSThread()
 	case C.OS_THREAD_ENDS:
-		// Go ends an OS thread that is locked to a goroutine which ends.
 	case C.OS_THREAD_ENDS_WATCHED:
 		t.watchOSThread()
+	case C.OS_THREAD_WAS_UNFIT:
+		if value := pythread.Start(func() { t.run(h) }).Join(); value != nil {
+			panic(value)
+		}
 	}
-	returned = true
 }
 
 // go_start_own starts a thread that C has on a pthread of its own, to be made

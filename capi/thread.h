@@ -18,6 +18,9 @@ bool go_is_here(void);
    make from then on. */
 bool enter_go(void);
 
+/* Has calls of the calling OS thread's that need Go made on another: Go is about to end it. */
+void thread_goes_without_go(void);
+
 /*
  * Set, before other threads exist, where Go's OS threads serve this library alone: all signals stay
  * blocked there between threads.
@@ -41,19 +44,21 @@ struct inheritance {
     uint64_t signal_mask;
     uint64_t float_mode;
     char name[OS_NAME_SIZE];
+    int reuse; /* the mode of reuse that was set */
 };
 
 /* What is to become of an OS thread of Go's after a thread on it. */
 enum os_thread_fate {
     OS_THREAD_IS_REUSABLE,
-    OS_THREAD_ENDS,        /* it is unfit for another thread */
-    OS_THREAD_ENDS_WATCHED /* so too; own_next_end tells when it has ended */
+    OS_THREAD_ENDS,         /* it is unfit for another thread */
+    OS_THREAD_ENDS_WATCHED, /* so too; own_next_end tells when it has ended */
+    OS_THREAD_WAS_UNFIT     /* so too; and the thread has not run */
 };
 
 /*
  * Runs func(arg) as the thread `ident` on the calling OS thread, which is Go's, until it returns,
- * exits or is cancelled. of a fork made by func, from where there is no way back into Go, it does
- * not return.
+ * exits or is cancelled. In the child of a fork made by func, from where there is no way back into
+ * Go, it does not return.
  */
 enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ident,
                                struct inheritance creator);

@@ -254,6 +254,9 @@ static inline void *get_value(unsigned id, unsigned generation)
     return entry->generation == generation ? entry->value : NULL;
 }
 
+/* The system's key whose destructor frees tables on the heap, plus 1; 0 while there is none. */
+static _Atomic(os_key) exit_key;
+
 static void drop_table(struct table *table)
 {
     if (table == &few.table) {
@@ -263,17 +266,23 @@ static void drop_table(struct table *table)
     }
 }
 
+const void *tss_key_value(void)
+{
+    return &few;
+}
+
 void tss_thread_end(void)
 {
     struct table *table = own_table();
     if (table != &nothing.table) {
         set_own_table(&nothing.table);
+        if (table != &few.table) {
+            /* The OS thread has nothing to free any more. */
+            os_key_set(atomic_load_explicit(&exit_key, memory_order_relaxed) - 1, NULL);
+        }
         drop_table(table);
     }
 }
-
-/* The system's key whose destructor frees tables on the heap, plus 1; 0 while there is none. */
-static _Atomic(os_key) exit_key;
 
 /* How often that destructor has run on this thread. */
 THREAD_LOCAL int exit_rounds;

@@ -8,4 +8,7 @@
  */
 void tss_thread_end(void);
 
+/* The value of the pthread key by which an OS thread with many values frees them when it ends. */
+const void *tss_key_value(void);
+
 #endif

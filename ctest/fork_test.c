@@ -371,9 +371,9 @@ TEST(child_of_a_thread_has_the_whole_library)
 TEST(child_of_a_thread_on_a_fresh_os_thread_has_the_whole_library)
 {
     open_scene();
-    pythread_set_fresh_os_threads(1);
+    use_fresh_os_threads(1);
     PyThread_handle_t forker = start(fork_in_thread, NULL);
-    pythread_set_fresh_os_threads(0);
+    use_fresh_os_threads(0);
     join(forker);
     close_scene();
 }
@@ -405,7 +405,7 @@ TEST(the_thread_that_forked_can_be_joined_in_the_child)
     PyThread_type_lock gate = PyThread_allocate_lock();
     for (int i = 0; i < 2; i++) {
         EQ(PyThread_acquire_lock(gate, WAIT_LOCK), 1);
-        pythread_set_fresh_os_threads(i);
+        use_fresh_os_threads(i);
         forker = start(be_joined_in_child, gate);
         PyThread_release_lock(gate);
         join(forker);
@@ -642,7 +642,7 @@ TEST(a_thousand_forks_under_load)
     open_scene();
     EQ(pthread_create(&load, NULL, pthread_after_pthread, forks_wanted), 0);
     for (int i = 0; i < FORKERS; i++) {
-        pythread_set_fresh_os_threads(i == 0);
+        use_fresh_os_threads(i == 0);
         forkers[i] = start(fork_often, forks_wanted);
     }
     EQ(pthread_create(&pthread, NULL, fork_often_in_pthread, forks_wanted), 0);
@@ -753,7 +753,7 @@ TEST(children_of_which_no_handler_is_told_have_a_library)
     EQ(PyThread_tss_create(&key), 0);
     if (!use_after_each()) {
         join(start(use_after_each_in_thread, NULL));
-        pythread_set_fresh_os_threads(1);
+        use_fresh_os_threads(1);
         join(start(use_after_each_in_thread, NULL));
     }
 }
@@ -832,7 +832,7 @@ TEST(programs_are_executed_as_without_the_library)
     open_scene();
     compare_programs(NULL);
     join(start(compare_programs, NULL));
-    pythread_set_fresh_os_threads(1);
+    use_fresh_os_threads(1);
     join(start(compare_programs, NULL));
     close_scene();
 }
@@ -851,7 +851,7 @@ TEST(a_thread_may_execute_a_program_in_place_of_the_process)
         if (child == 0) {
             int null = open("/dev/null", O_WRONLY);
             EQ(dup2(null, STDOUT_FILENO), STDOUT_FILENO);
-            pythread_set_fresh_os_threads(i % 2);
+            use_fresh_os_threads(i % 2);
             start(arrive, NULL);
             join(start(exec_here, NULL));
         }
@@ -884,7 +884,7 @@ TEST(a_process_exits_whatever_its_threads_do)
             continue;
         }
         open_scene();
-        pythread_set_fresh_os_threads(i % PLACES == 3);
+        use_fresh_os_threads(i % PLACES == 3);
         if (i % PLACES == 0) {
             exit(5);
         } else if (i % PLACES == 1) {

@@ -1,5 +1,5 @@
 /*
- * fresh_test.c - threads that have an OS thread of their own (pythread_set_fresh_os_threads): what
+ * fresh_test.c - threads that have an OS thread of their own (PYTHREAD_REUSE_NEVER): what
  * is different for them, and what is the same.
  */
 #define _GNU_SOURCE
@@ -44,7 +44,7 @@ static void use_object(void *how)
 
 TEST(thread_local_objects_live_as_long_as_a_fresh_thread)
 {
-    pythread_set_fresh_os_threads(1);
+    use_fresh_os_threads(1);
     for (int i = 1; i <= 400; i++) {
         enum end how = i % ENDS;
         join(start(use_object, &how));
@@ -58,7 +58,7 @@ TEST(thread_local_objects_of_many_fresh_threads_at_once)
     enum { THREADS = 100 };
     PyThread_handle_t handles[THREADS];
     enum end how[ENDS] = {BY_RETURN, BY_EXIT_THREAD, BY_PTHREAD_EXIT, BY_CANCEL};
-    pythread_set_fresh_os_threads(1);
+    use_fresh_os_threads(1);
     for (int i = 0; i < THREADS; i++) {
         handles[i] = start(use_object, &how[i % ENDS]);
     }
@@ -77,6 +77,7 @@ static void touch_and_tell(void *found)
 
 TEST(thread_local_objects_outlive_a_thread_that_shares_its_os_thread)
 {
+    pythread_set_reuse(PYTHREAD_REUSE_ALWAYS);
     bool found = false;
     int threads = 0;
     for (; threads < 5000 && !found; threads++) {
@@ -125,7 +126,7 @@ TEST(destructors_of_pthread_keys_run_before_the_join_returns)
     EQ(pthread_key_create(&pthread_key, use_library), 0);
     EQ(PyThread_tss_create(&keys[0]), 0);
     EQ(PyThread_tss_create(&keys[1]), 0);
-    pythread_set_fresh_os_threads(1);
+    use_fresh_os_threads(1);
     for (int i = 1; i <= 200; i++) {
         enum end how = i % ENDS;
         join(start(set_values, &how));
@@ -151,7 +152,7 @@ static void set_first(void *how)
 TEST(destructors_run_in_rounds)
 {
     EQ(pthread_key_create(&pthread_key, set_again), 0);
-    pythread_set_fresh_os_threads(1);
+    use_fresh_os_threads(1);
     for (int i = 1; i <= 100; i++) {
         enum end how = i % ENDS;
         join(start(set_first, &how));
@@ -175,7 +176,7 @@ static void set_value(void *how)
 TEST(a_destructor_may_exit)
 {
     EQ(pthread_key_create(&pthread_key, exit_in_destructor), 0);
-    pythread_set_fresh_os_threads(1);
+    use_fresh_os_threads(1);
     for (int i = 1; i <= 100; i++) {
         enum end how = i % 2 == 0 ? BY_RETURN : BY_EXIT_THREAD;
         join(start(set_value, &how));
@@ -199,7 +200,7 @@ TEST(storage_of_fresh_threads_is_their_own)
     }
     for (int i = 0; i < 200; i++) {
         enum end how = i % ENDS;
-        pythread_set_fresh_os_threads(i % 3 != 0);
+        use_fresh_os_threads(i % 3 != 0);
         join(start(fill_keys, &how));
     }
 }
@@ -212,6 +213,7 @@ static void leave_key_value(void *arg)
 
 TEST(pthread_keys_outlive_a_thread_that_shares_its_os_thread)
 {
+    pythread_set_reuse(PYTHREAD_REUSE_ALWAYS);
     void *found = NULL;
     EQ(pthread_key_create(&pthread_key, NULL), 0);
     for (int i = 0; i < 5000 && found == NULL; i++) {
@@ -241,7 +243,7 @@ TEST(idents_of_fresh_threads_follow_the_same_rules)
     PyThread_handle_t handle;
     for (int i = 0; i < 200; i++) {
         struct identity identity;
-        pythread_set_fresh_os_threads(i % 2);
+        use_fresh_os_threads(i % 2);
         EQ(PyThread_start_joinable_thread(see_identity, &identity, &ident, &handle), 0);
         join(handle);
         EQ(identity.inside, ident);
@@ -252,27 +254,28 @@ TEST(idents_of_fresh_threads_follow_the_same_rules)
     }
 }
 
-TEST(the_switch_returns_what_was_set)
+TEST(the_mode_of_reuse_returns_what_was_set)
 {
-    EQ(pythread_set_fresh_os_threads(1), 0);
-    EQ(pythread_set_fresh_os_threads(1), 1);
-    EQ(pythread_set_fresh_os_threads(-7), 1);
-    EQ(pythread_set_fresh_os_threads(0), 1);
-    EQ(pythread_set_fresh_os_threads(0), 0);
+    int usual = pythread_set_reuse(PYTHREAD_REUSE_NEVER);
+    CHECK(usual == PYTHREAD_REUSE_CLEAN || usual == PYTHREAD_REUSE_ALWAYS);
+    EQ(pythread_set_reuse(PYTHREAD_REUSE_NEVER), PYTHREAD_REUSE_NEVER);
+    EQ(pythread_set_reuse(PYTHREAD_REUSE_ALWAYS), PYTHREAD_REUSE_NEVER);
+    EQ(pythread_set_reuse(usual), PYTHREAD_REUSE_ALWAYS);
+    EQ(pythread_set_reuse(usual), usual);
 }
 
-static void see_switch(void *arg)
+static void see_mode(void *arg)
 {
-    *(int *)arg = pythread_set_fresh_os_threads(0);
+    *(int *)arg = pythread_set_reuse(PYTHREAD_REUSE_ALWAYS);
 }
 
-TEST(the_switch_is_for_all_threads)
+TEST(the_mode_of_reuse_is_for_all_threads)
 {
     int seen = -1;
-    pythread_set_fresh_os_threads(1);
-    join(start(see_switch, &seen));
-    EQ(seen, 1);
-    EQ(pythread_set_fresh_os_threads(0), 0);
+    pythread_set_reuse(PYTHREAD_REUSE_NEVER);
+    join(start(see_mode, &seen));
+    EQ(seen, PYTHREAD_REUSE_NEVER);
+    EQ(pythread_set_reuse(PYTHREAD_REUSE_NEVER), PYTHREAD_REUSE_ALWAYS);
 }
 
 static atomic_int arrived;
@@ -298,7 +301,7 @@ TEST(fresh_os_threads_end_with_their_threads)
     PyThread_handle_t handles[THREADS];
     unsigned long native_ids[THREADS];
     pythread_stats stats;
-    pythread_set_fresh_os_threads(1);
+    use_fresh_os_threads(1);
     for (int round = 0; round < 5; round++) {
         atomic_store(&arrived, 0);
         atomic_store(&leave, false);
@@ -326,9 +329,9 @@ TEST(fresh_os_threads_end_with_their_threads)
 TEST(threads_share_os_threads_again_when_it_is_off)
 {
     pythread_stats stats;
-    pythread_set_fresh_os_threads(1);
+    use_fresh_os_threads(1);
     join(start(nothing, NULL));
-    pythread_set_fresh_os_threads(0);
+    use_fresh_os_threads(0);
     atomic_store(&arrived, 0);
     unsigned long native_id;
     PyThread_handle_t handle = start(stay, &native_id);
@@ -359,7 +362,7 @@ static void misuse_own_handle(void *arg)
 
 TEST(handles_of_fresh_threads_follow_the_same_rules)
 {
-    pythread_set_fresh_os_threads(1);
+    use_fresh_os_threads(1);
     for (int i = 1; i <= 100; i++) {
         atomic_bool go = false;
         own = start(misuse_own_handle, &go);

@@ -90,14 +90,14 @@ static void soil_and_look_every_way(void (*soil)(void), void (*look)(void))
     join(start(run_visit, &visit));
     soil_and_look(soil, look);
     soil_and_look_at_once(soil, look);
-    pythread_set_fresh_os_threads(1);
+    use_fresh_os_threads(1);
     for (int i = 0; i < 10; i++) {
         visit.func = soil;
         join(start(run_visit, &visit));
         visit.func = look;
         join(start(run_visit, &visit));
     }
-    pythread_set_fresh_os_threads(0);
+    use_fresh_os_threads(0);
 }
 
 /* ------------------------------------------------------------------------ storage */

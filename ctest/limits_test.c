@@ -205,7 +205,7 @@ TEST(starts_fail_at_the_limit_of_processes_and_work_again)
 
 static void check_fresh_process_limit(long processes)
 {
-    pythread_set_fresh_os_threads(1);
+    use_fresh_os_threads(1);
     check_process_limit(processes);
 }
 

@@ -34,7 +34,7 @@ struct api {
     __typeof__(PyThread_tss_get) *tss_get;
     __typeof__(PyThread_tss_delete) *tss_delete;
     __typeof__(pythread_get_stats) *get_stats;
-    __typeof__(pythread_set_fresh_os_threads) *set_fresh;
+    __typeof__(pythread_set_reuse) *set_reuse;
 };
 
 static const char *path(void)
@@ -77,7 +77,7 @@ static struct api load(int flags)
     find(api.handle, "PyThread_tss_get", &api.tss_get);
     find(api.handle, "PyThread_tss_delete", &api.tss_delete);
     find(api.handle, "pythread_get_stats", &api.get_stats);
-    find(api.handle, "pythread_set_fresh_os_threads", &api.set_fresh);
+    find(api.handle, "pythread_set_reuse", &api.set_reuse);
     return api;
 }
 
@@ -142,7 +142,7 @@ static void use_library(const struct api *api)
     for (int i = 1; i <= 20; i++) {
         PyThread_ident_t ident;
         PyThread_handle_t handle;
-        api->set_fresh(i % 4 == 0);
+        api->set_reuse(i % 4 == 0 ? PYTHREAD_REUSE_NEVER : PYTHREAD_REUSE_ALWAYS);
         EQ(api->start(use_in_thread, &use, &ident, &handle), 0);
         EQ(api->join(handle), 0);
         EQ(api->join(handle), EINVAL);
@@ -151,7 +151,7 @@ static void use_library(const struct api *api)
     }
     EQ_PTR(api->tss_get(&use.key), &use.value);
     EQ(api->ident(), (PyThread_ident_t)pthread_self());
-    api->set_fresh(0);
+    api->set_reuse(PYTHREAD_REUSE_ALWAYS);
     api->tss_delete(&use.key);
     api->free_lock(use.lock);
 }
@@ -476,7 +476,7 @@ static void load_with_keys(int left)
     struct api api = load(RTLD_NOW);
     use_library(&api);
     for (int i = 0; i < 20; i++) {
-        api.set_fresh(i % 2);
+        api.set_reuse(i % 2 ? PYTHREAD_REUSE_NEVER : PYTHREAD_REUSE_ALWAYS);
         EQ(api.start(end_by_pthread_exit, NULL, &ident, &handle), 0);
         EQ(api.join(handle), 0);
     }

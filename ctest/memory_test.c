@@ -407,7 +407,7 @@ TEST(fresh_os_threads_without_memory_fail_and_leak_nothing)
 {
     let_go_start();
     enum { ROUNDS = 2000 };
-    pythread_set_fresh_os_threads(1);
+    use_fresh_os_threads(1);
     EQ(start_and_join(1), 1);
     long before = atomic_load(&live);
     for (int i = 0; i < ROUNDS; i++) {

@@ -164,13 +164,15 @@ TEST(a_hundred_thousand_random_calls_agree_with_a_model)
 
 /* ------------------------------------------------------------------------ arguments */
 
-TEST(any_number_switches_fresh_os_threads)
+TEST(a_number_that_is_no_mode_of_reuse_is_refused)
 {
-    const int numbers[] = {-1, INT_MIN, INT_MAX, 2, 256, 65536};
+    const int numbers[] = {-1, INT_MIN, INT_MAX, 3, 256, 65536};
+    int usual = pythread_set_reuse(PYTHREAD_REUSE_NEVER);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        EQ(pythread_set_fresh_os_threads(numbers[i]), 0);
-        EQ(pythread_set_fresh_os_threads(0), 1);
+        EQ(pythread_set_reuse(numbers[i]), -1);
+        EQ(pythread_set_reuse(PYTHREAD_REUSE_NEVER), PYTHREAD_REUSE_NEVER);
     }
+    pythread_set_reuse(usual);
 }
 
 TEST(what_needs_a_python_is_refused_without_one)
@@ -297,7 +299,7 @@ TEST(main_may_exit_before_its_threads_on_fresh_os_threads)
 {
     expected = 30;
     atexit(check_counter);
-    pythread_set_fresh_os_threads(1);
+    use_fresh_os_threads(1);
     for (int i = 0; i < 10; i++) {
         start(sleep_and_start, (void *)2);
     }
@@ -366,7 +368,7 @@ TEST(main_may_end_by_pthread_exit_in_a_callback)
     start(count_and_exit, &counter);
     start(sleep_and_start, (void *)0);
     EQ(pthread_create(&thread, NULL, count_and_pthread_exit, &counter), 0);
-    pythread_set_fresh_os_threads(1);
+    use_fresh_os_threads(1);
     start(count_and_exit, &counter);
     qsort(values, 2, sizeof *values, exit_in_comparison);
 }

@@ -34,9 +34,9 @@ static void run_threads(int rounds)
     for (int i = 0; i < rounds; i++) {
         atomic_int ran = 0;
         join(start(count, &ran));
-        int before = pythread_set_fresh_os_threads(1);
+        int before = pythread_set_reuse(PYTHREAD_REUSE_NEVER);
         join(start(count, &ran));
-        pythread_set_fresh_os_threads(before);
+        pythread_set_reuse(before);
         for (int j = 0; j < BATCH; j++) {
             handles[j] = start(count, &ran);
         }
@@ -625,7 +625,7 @@ TEST(a_thread_has_its_creators_mask)
             continue;
         }
         block_only(sig);
-        pythread_set_fresh_os_threads(round % 4 == 0);
+        use_fresh_os_threads(round % 4 == 0);
         join(start(see_mask_and_change_it, round % 2 == 0 ? NULL : &round));
         for (int other = 1; other < NSIG; other++) {
             if ((INTERNAL & SET_OF(other)) == 0) {
@@ -873,7 +873,7 @@ TEST(a_system_call_of_a_thread_is_interrupted_as_its_handler_asks)
     for (int i = 0; i < 20; i++) {
         struct reader reader = {.steps = 0};
         EQ(pipe(reader.ends), 0);
-        pythread_set_fresh_os_threads(i % 2);
+        use_fresh_os_threads(i % 2);
         set_handler(SIGUSR1, count_interrupt, 0);
         PyThread_handle_t handle = start(read_interrupted, &reader);
         wait_for(&reader.steps, 1);
@@ -945,7 +945,7 @@ static void recover_everywhere(int flags, void *with_stack)
     set_handler(SIGFPE, jump_out, flags);
     recover_from_faults(with_stack);
     for (int i = 0; i < THREADS; i++) {
-        pythread_set_fresh_os_threads(i == 0);
+        use_fresh_os_threads(i == 0);
         handles[i] = start(recover_from_faults, with_stack);
     }
     for (int i = 0; i < THREADS; i++) {
@@ -986,7 +986,7 @@ static int status_of(void (*func)(void *), int where)
         if (where < 2) {
             func(NULL);
         } else {
-            pythread_set_fresh_os_threads(where == 3);
+            use_fresh_os_threads(where == 3);
             join(start(func, NULL));
         }
         _exit(0);
@@ -1207,7 +1207,7 @@ TEST(a_canceled_thread_has_ended)
     for (int i = 1; i <= 100; i++) {
         pythread_stats stats;
         atomic_store(&inside, 0);
-        pythread_set_fresh_os_threads(i % 4 == 0);
+        use_fresh_os_threads(i % 4 == 0);
         PyThread_handle_t handle = start(be_canceled, NULL);
         wait_for(&inside, 1);
         EQ(pthread_cancel(canceled), 0);

@@ -25,6 +25,16 @@ static inline void join(PyThread_handle_t handle)
 }
 
 /* What threads run: nothing; a count in an atomic_int; a wait for a semaphore, the door. */
+/* Threads get OS threads of their own from now on, or what the engine gives them by default. */
+static inline void use_fresh_os_threads(int on)
+{
+    static int usual = -1;
+    if (usual == -1) {
+        usual = pythread_set_reuse(PYTHREAD_REUSE_NEVER);
+    }
+    pythread_set_reuse(on ? PYTHREAD_REUSE_NEVER : usual);
+}
+
 static inline void nothing(void *arg)
 {
     (void)arg;

@@ -116,7 +116,7 @@ PYTHREAD_API void PyThread_init_thread(void);
  * mask and floating-point modes, errno 0, empty thread-specific storage, the
  * global locale, no alternate signal stack and the name of the program, on an
  * OS thread that other threads may have used before
- * (pythread_set_fresh_os_threads tells what that means).
+ * (pythread_set_reuse tells what that means).
  *
  * func  what to run; it ends by return, or by PyThread_exit_thread
  * arg   handed to func as it is; the library does not look at it
@@ -557,19 +557,40 @@ PYTHREAD_API int PyThread_ParseTimeoutArg(struct _object *arg, int blocking,
  */
 PYTHREAD_API const char *pythread_version(void);
 
+/* Which OS threads threads run on (pythread_set_reuse). */
+#define PYTHREAD_REUSE_CLEAN 0  /* used ones, while nobody can tell that they were used */
+#define PYTHREAD_REUSE_NEVER 1  /* one of its own for each thread, which ends with it */
+#define PYTHREAD_REUSE_ALWAYS 2 /* used ones, with what earlier threads left there */
+
 /*
- * Whether threads started from now on, by any thread, each get an OS thread of
- * their own that ends with them. Off at first: OS threads are reused, which is
- * many times faster. What the library knows of is made clean between threads
- * (PyThread_start_new_thread lists it); what it cannot know outlives them, and
- * the next thread there finds it: C thread_local variables, pthread keys of the
- * program, robust mutexes left locked, and what the kernel keeps for an OS
- * thread, such as affinity and priority. On, thread_local constructors and
- * destructors and pthread key destructors run once per thread, the destructors
- * before its join returns, and all else is as pthread_create gives it.
- * Never blocks. Returns what was set before, 0 or 1.
+ * Says which OS threads the threads run on that are started from now on, by any thread.
+ *
+ * PYTHREAD_REUSE_CLEAN, the default where the library can see what a thread leaves on its OS thread
+ * (the default engine, on Linux with glibc, amd64 and arm64): a thread finds its OS thread as
+ * pthread_create would have given it. Thread-local variables have their initial values, pthread keys
+ * are NULL; signal mask, floating-point modes, name, affinity, nice value and policy are the
+ * creator's. Destructors of pthread keys and of C++ thread_local objects have run when the join
+ * returns. An OS thread on which a thread left something ends with that thread. Not seen are:
+ * credentials set by raw system calls, unshare, setns, I/O priority, timer slack, securebits and
+ * seccomp filters, robust mutexes left locked, variables of the C library and of the allocator, and
+ * memory behind pointers that did not change. A program whose threads change these uses
+ * PYTHREAD_REUSE_NEVER.
+ *
+ * PYTHREAD_REUSE_NEVER: the same, and all of that too, with an OS thread for each thread.
+ *
+ * PYTHREAD_REUSE_ALWAYS, the quickest, and the default elsewhere: signal mask, signal stack,
+ * floating-point modes, errno, locale, cancellation and PyThread_tss values are as for a new thread.
+ * What else a thread leaves, the next one on its OS thread finds: thread-local variables, pthread
+ * keys, name, affinity, nice value, policy and all that is listed above; and destructors run when the
+ * OS thread ends, which may be never.
+ *
+ * The variable PYTHREAD_REUSE in the environment, "clean", "never" or "always" when the library is
+ * loaded, does the same for programs that cannot call this. Never blocks.
+ *
+ *   the mode that was set before    set
+ *   -1                              no such mode, or the library cannot offer it here
  */
-PYTHREAD_API int pythread_set_fresh_os_threads(int on);
+PYTHREAD_API int pythread_set_reuse(int mode);
 
 /* What the library holds at one moment (pythread_get_stats). */
 typedef struct pythread_stats {

@@ -248,7 +248,7 @@ static void *run_own(void *arg)
 
 /* ------------------------------------------------------------------------ the API */
 
-static atomic_int fresh_os_threads;
+static atomic_int reuse = PYTHREAD_REUSE_ALWAYS;
 
 /* Starts a thread, detached if handle is NULL. Its ident, or 0 if it could not be started. */
 static PyThread_ident_t start(void (*func)(void *), void *arg, PyThread_handle_t *handle)
@@ -265,7 +265,7 @@ static PyThread_ident_t start(void (*func)(void *), void *arg, PyThread_handle_t
     thread->ident = ident;
     thread->func = func;
     thread->arg = arg;
-    thread->own_pthread = atomic_load_explicit(&fresh_os_threads, memory_order_relaxed) != 0;
+    thread->own_pthread = atomic_load_explicit(&reuse, memory_order_relaxed) == PYTHREAD_REUSE_NEVER;
     thread->float_mode = os_float_mode();
     thread->mask = os_signal_mask();
     thread->work.run = run_on_carrier;
@@ -456,9 +456,10 @@ int PyThread_set_stacksize(size_t size)
     return -2;
 }
 
-int pythread_set_fresh_os_threads(int on)
+int pythread_set_reuse(int mode)
 {
-    return atomic_exchange_explicit(&fresh_os_threads, on != 0, memory_order_relaxed);
+    bool is_known = mode == PYTHREAD_REUSE_NEVER || mode == PYTHREAD_REUSE_ALWAYS;
+    return is_known ? atomic_exchange_explicit(&reuse, mode, memory_order_relaxed) : -1;
 }
 
 void pythread_get_stats(pythread_stats *stats)

@@ -1,0 +1,30 @@
+/* clean.h - whether a thread has left something on the OS thread that it ran on. */
+#ifndef CLEAN_H
+#define CLEAN_H
+
+#include <stdbool.h>
+
+/* True where this library can see what a thread leaves. Known once constructors have run. */
+bool clean_can_tell(void);
+
+/* Tells that a thread is about to begin on the calling OS thread. */
+void clean_begin(void);
+
+/*
+ * True where the calling OS thread is as clean_begin found it: each thread-local variable has its
+ * initial value, each pthread key its value, but for one whose value is `ignored`, and no
+ * destructor of a C++ object waits for its end.
+ */
+bool clean_is_clean(const void *ignored);
+
+/* Has function(argument) called when the calling OS thread ends, before all destructors that the
+   program has registered until now. False where that cannot be done. */
+bool clean_call_first(void (*function)(void *), void *argument);
+
+/*
+ * True where a new thread of the calling OS thread would find the processors, nice value and policy
+ * that Go's OS threads have, which are those of the process when the library was loaded.
+ */
+bool clean_has_initial_scheduling(void);
+
+#endif

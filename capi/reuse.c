@@ -1,0 +1,70 @@
+/*
+ * reuse.c - whether a thread runs on an OS thread that other threads have used.
+ *
+ * In the mode CLEAN a thread runs on an OS thread of Go's, which goes on to the next thread while
+ * it is as good as new. Go makes another for one that is not, which takes longer than
+ * pthread_create; so after threads that left something behind the next ones get pthreads of their
+ * own, until threads are clean again. It is C because the creator's OS thread is asked. Invariant:
+ * none; all of it is advice, except for the mode.
+ */
+#include "reuse.h"
+
+#include "clean.h"
+#include "pythread.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+static atomic_int mode = PYTHREAD_REUSE_ALWAYS;
+
+/* Grows with each thread that leaves something behind, and shrinks with each that does not. */
+static atomic_int dirtiness;
+enum { DIRTY_STEP = 4, DIRTIEST = 64 };
+
+int reuse_mode(void)
+{
+    /* Relaxed: it says how to start a thread, and publishes nothing. */
+    return atomic_load_explicit(&mode, memory_order_relaxed);
+}
+
+int pythread_set_reuse(int wanted)
+{
+    bool is_known = wanted == PYTHREAD_REUSE_NEVER || wanted == PYTHREAD_REUSE_ALWAYS ||
+                    (wanted == PYTHREAD_REUSE_CLEAN && clean_can_tell());
+    return is_known ? atomic_exchange_explicit(&mode, wanted, memory_order_relaxed) : -1;
+}
+
+bool reuse_wants_own_pthread(int of_mode)
+{
+    return of_mode == PYTHREAD_REUSE_NEVER ||
+           (of_mode == PYTHREAD_REUSE_CLEAN &&
+            (atomic_load_explicit(&dirtiness, memory_order_relaxed) > 0 ||
+             !clean_has_initial_scheduling()));
+}
+
+void reuse_note_end(bool is_clean)
+{
+    /* Lost updates do no harm. */
+    int now = atomic_load_explicit(&dirtiness, memory_order_relaxed);
+    int next = is_clean ? now - 1 : now + DIRTY_STEP;
+    next = next < 0 ? 0 : next > DIRTIEST ? DIRTIEST : next;
+    if (next != now) {
+        atomic_store_explicit(&dirtiness, next, memory_order_relaxed);
+    }
+}
+
+/* After clean.c's constructor. */
+__attribute__((constructor)) static void at_load(void)
+{
+    static const char *const names[] = {[PYTHREAD_REUSE_CLEAN] = "clean",
+                                        [PYTHREAD_REUSE_NEVER] = "never",
+                                        [PYTHREAD_REUSE_ALWAYS] = "always"};
+    const char *wanted = getenv("PYTHREAD_REUSE");
+    pythread_set_reuse(PYTHREAD_REUSE_CLEAN);
+    for (int i = 0; wanted != NULL && i < 3; i++) {
+        if (strcmp(wanted, names[i]) == 0) {
+            pythread_set_reuse(i);
+        }
+    }
+}

@@ -1,0 +1,359 @@
+/*
+ * clean_test.c - PYTHREAD_REUSE_CLEAN: no thread can tell that its OS thread was used before, and
+ * what runs when a pthread ends has run when its join returns.
+ */
+#define _GNU_SOURCE
+#include "process.h"
+#include "threads.h"
+
+#include <dlfcn.h>
+#include <limits.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+/* fresh_object.cpp: a thread_local object of C++. */
+void touch_object(void);
+bool object_was_touched(void);
+int constructed(void);
+int destroyed(void);
+
+/* What a thread leaves on its OS thread. */
+enum habit { NOTHING, VARIABLE, KEY, LATE_KEY, OBJECT, NAME, PROCESSORS, NICE, HABITS };
+/* How it ends. */
+enum end { BY_RETURN, BY_EXIT_THREAD, BY_PTHREAD_EXIT, BY_CANCEL, ENDS };
+
+struct visit {
+    enum habit habit;
+    enum end end;
+    unsigned long os_thread;
+};
+
+static __thread int variable = 3;
+static __thread char zeros[100];
+static pthread_key_t key, late_key;
+static cpu_set_t processors;
+static atomic_int key_destructions, keys_set, ended;
+
+static void destroy_key(void *value)
+{
+    atomic_fetch_add((atomic_int *)value, 1);
+}
+
+static void begin(void)
+{
+    pthread_key_t others[40];
+    CHECK(pythread_set_reuse(PYTHREAD_REUSE_CLEAN) != -1);
+    EQ(pthread_key_create(&key, destroy_key), 0);
+    for (int i = 0; i < 40; i++) {
+        EQ(pthread_key_create(&others[i], NULL), 0);
+    }
+    EQ(pthread_key_create(&late_key, destroy_key), 0);
+    EQ(sched_getaffinity(0, sizeof processors, &processors), 0);
+    EQ(prctl(PR_SET_NAME, "creator"), 0);
+}
+
+/* The calling thread, whose creator is main, is as pthread_create would have made it. */
+static void find_all_new(void)
+{
+    char name[16];
+    cpu_set_t now;
+    EQ(variable, 3);
+    for (size_t i = 0; i < sizeof zeros; i++) {
+        EQ(zeros[i], 0);
+    }
+    EQ_PTR(pthread_getspecific(key), NULL);
+    EQ_PTR(pthread_getspecific(late_key), NULL);
+    EQ(prctl(PR_GET_NAME, name), 0);
+    EQ_STR(name, "creator");
+    EQ(sched_getaffinity(0, sizeof now, &now), 0);
+    CHECK(CPU_EQUAL(&now, &processors));
+    EQ(getpriority(PRIO_PROCESS, 0), 0);
+}
+
+static void leave(enum habit habit)
+{
+    cpu_set_t one;
+    switch (habit) {
+    case VARIABLE:
+        variable = 4;
+        zeros[99] = 1;
+        break;
+    case KEY:
+        EQ(pthread_setspecific(key, &key_destructions), 0);
+        atomic_fetch_add(&keys_set, 1);
+        break;
+    case LATE_KEY:
+        EQ(pthread_setspecific(late_key, &key_destructions), 0);
+        atomic_fetch_add(&keys_set, 1);
+        break;
+    case OBJECT:
+        CHECK(!object_was_touched());
+        touch_object();
+        break;
+    case NAME:
+        EQ(prctl(PR_SET_NAME, "soiled"), 0);
+        break;
+    case PROCESSORS:
+        CPU_ZERO(&one);
+        CPU_SET(sched_getcpu(), &one);
+        EQ(sched_setaffinity(0, sizeof one, &one), 0);
+        break;
+    case NICE:
+        EQ(setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 7), 0);
+        break;
+    default:
+        break;
+    }
+}
+
+static void end(enum end how)
+{
+    if (how == BY_EXIT_THREAD) {
+        PyThread_exit_thread();
+    } else if (how == BY_PTHREAD_EXIT) {
+        pthread_exit(NULL);
+    } else if (how == BY_CANCEL) {
+        pthread_cancel(pthread_self());
+        pthread_testcancel();
+    }
+}
+
+static void count_end(void *unused)
+{
+    (void)unused;
+    atomic_fetch_add(&ended, 1);
+}
+
+static void visit_os_thread(void *arg)
+{
+    struct visit *visit = arg;
+    visit->os_thread = PyThread_get_thread_native_id();
+    find_all_new();
+    leave(visit->habit);
+    pthread_cleanup_push(count_end, NULL);
+    end(visit->end);
+    pthread_cleanup_pop(1);
+}
+
+static void check_destructors_ran(int threads)
+{
+    EQ(atomic_load(&ended), threads);
+    EQ(atomic_load(&key_destructions), atomic_load(&keys_set));
+    EQ(destroyed(), constructed());
+}
+
+TEST(a_thread_cannot_tell_that_its_os_thread_was_used)
+{
+    begin();
+    for (int i = 0; i < 40 * HABITS * ENDS; i++) {
+        struct visit visit = {.habit = i % HABITS, .end = i / HABITS % ENDS};
+        join(start(visit_os_thread, &visit));
+        check_destructors_ran(i + 1);
+    }
+}
+
+TEST(many_threads_at_once_cannot_tell_that_their_os_threads_were_used)
+{
+    enum { THREADS = 64, ROUNDS = 60 };
+    static struct visit visits[THREADS];
+    PyThread_handle_t handles[THREADS];
+    uint32_t state = 1;
+    begin();
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < THREADS; i++) {
+            visits[i] = (struct visit){.habit = next_random(&state) % HABITS,
+                                       .end = next_random(&state) % ENDS};
+            handles[i] = start(visit_os_thread, &visits[i]);
+        }
+        for (int i = 0; i < THREADS; i++) {
+            join(handles[i]);
+        }
+        check_destructors_ran((round + 1) * THREADS);
+    }
+}
+
+TEST(detached_threads_cannot_tell_that_their_os_threads_were_used)
+{
+    enum { THREADS = 2000 };
+    static struct visit visits[THREADS];
+    begin();
+    for (int i = 0; i < THREADS; i++) {
+        visits[i] = (struct visit){.habit = i % HABITS, .end = i / HABITS % ENDS};
+        NE(PyThread_start_new_thread(visit_os_thread, &visits[i]), PYTHREAD_INVALID_THREAD_ID);
+        if (i % 50 == 0) {
+            wait_for_count(&ended, i + 1);
+        }
+    }
+    wait_for_count(&ended, THREADS);
+    /* Their OS threads end after them. */
+    for (int i = 0; i < 20000 && atomic_load(&key_destructions) != atomic_load(&keys_set); i++) {
+        sleep_ms(1);
+    }
+    check_destructors_ran(THREADS);
+}
+
+TEST(a_thread_that_leaves_nothing_leaves_its_os_thread_to_others)
+{
+    enum { THREADS = 1000 };
+    int shared = 0;
+    unsigned long before = 0;
+    begin();
+    for (int i = 0; i < THREADS; i++) {
+        struct visit visit = {.habit = NOTHING};
+        join(start(visit_os_thread, &visit));
+        shared += visit.os_thread == before;
+        before = visit.os_thread;
+    }
+    GT(shared, 0);
+}
+
+TEST(threads_inherit_the_scheduling_that_their_creator_has_at_the_moment)
+{
+    struct visit visit = {.habit = NOTHING};
+    begin();
+    join(start(visit_os_thread, &visit));
+    CPU_ZERO(&processors);
+    CPU_SET(sched_getcpu(), &processors);
+    EQ(sched_setaffinity(0, sizeof processors, &processors), 0);
+    for (int i = 0; i < 100; i++) {
+        visit.habit = i % HABITS;
+        join(start(visit_os_thread, &visit));
+    }
+}
+
+/* ------------------------------------------------------------------------ destructors */
+
+static PyThread_ident_t ident_inside;
+static Py_tss_t tss;
+static atomic_int started_by_destructors;
+
+static void use_library(void *value)
+{
+    EQ_PTR(value, &tss);
+    EQ(PyThread_get_thread_ident_ex(), ident_inside);
+    EQ_PTR(PyThread_tss_get(&tss), &tss);
+    join(start(count, &started_by_destructors));
+    PyThread_handle_t handle = start(count, &started_by_destructors);
+    EQ(PyThread_detach_thread(handle), 0);
+    EQ(PyThread_detach_thread(handle), EINVAL);
+    pythread_stats stats;
+    pythread_get_stats(&stats);
+    EQ(PyThread_get_thread_ident_ex(), ident_inside);
+}
+
+static void set_values(void *how)
+{
+    ident_inside = PyThread_get_thread_ident_ex();
+    EQ(PyThread_tss_set(&tss, &tss), 0);
+    EQ(pthread_setspecific(key, &tss), 0);
+    end(*(enum end *)how);
+}
+
+TEST(destructors_use_the_library_as_their_thread)
+{
+    CHECK(pythread_set_reuse(PYTHREAD_REUSE_CLEAN) != -1);
+    EQ(PyThread_tss_create(&tss), 0);
+    EQ(pthread_key_create(&key, use_library), 0);
+    for (int i = 1; i <= 200; i++) {
+        enum end how = i % ENDS;
+        join(start(set_values, &how));
+        wait_for_count(&started_by_destructors, 2 * i);
+    }
+}
+
+/* ------------------------------------------------------------------------ modes */
+
+static void soil(void *unused)
+{
+    (void)unused;
+    variable = 4;
+    EQ(prctl(PR_SET_NAME, "soiled"), 0);
+}
+
+TEST(a_change_from_always_to_clean_holds_for_soiled_os_threads)
+{
+    struct visit visit = {.habit = NOTHING};
+    begin();
+    for (int i = 0; i < 50; i++) {
+        pythread_set_reuse(PYTHREAD_REUSE_ALWAYS);
+        join(start(nothing, NULL));
+        join(start(soil, NULL));
+        pythread_set_reuse(PYTHREAD_REUSE_CLEAN);
+        join(start(visit_os_thread, &visit));
+    }
+}
+
+TEST(the_environment_sets_the_mode)
+{
+    const char *const names[] = {"clean", "never", "always"};
+    const char *child = getenv("CLEAN_TEST_MODE");
+    if (child != NULL) {
+        exit(pythread_set_reuse(PYTHREAD_REUSE_NEVER) != atoi(child));
+    }
+    for (int i = 0; i < 3; i++) {
+        char mode[] = {(char)('0' + i), '\0'};
+        setenv("PYTHREAD_REUSE", names[i], 1);
+        setenv("CLEAN_TEST_MODE", mode, 1);
+        pid_t pid = fork();
+        if (pid == 0) {
+            execl("/proc/self/exe", "clean_test", "the_environment_sets_the_mode", NULL);
+            _exit(127);
+        }
+        int status;
+        EQ(waitpid(pid, &status, 0), pid);
+        EQ(status, 0);
+    }
+}
+
+/* ------------------------------------------------------------------------ modules */
+
+static void call_plugin(void *unused)
+{
+    int (*plugin_count)(void);
+    (void)unused;
+    void *plugin = dlopen(CLEAN_PLUGIN, RTLD_NOW);
+    CHECK(plugin != NULL);
+    *(void **)&plugin_count = dlsym(plugin, "plugin_count");
+    EQ(plugin_count(), 6);
+    EQ(plugin_count(), 7);
+    EQ(dlclose(plugin), 0);
+}
+
+TEST(variables_of_modules_that_come_and_go_are_new_in_each_thread)
+{
+    begin();
+    for (int i = 0; i < 500; i++) {
+        if (i % 100 == 50) {
+            /* It stays now. */
+            CHECK(dlopen(CLEAN_PLUGIN, RTLD_NOW) != NULL);
+        }
+        PyThread_handle_t handle = start(call_plugin, NULL);
+        struct visit visit = {.habit = NOTHING};
+        join(start(visit_os_thread, &visit));
+        join(handle);
+    }
+}
+
+/* ------------------------------------------------------------------------ many */
+
+TEST(threads_that_leave_something_leave_no_os_thread_and_no_memory)
+{
+    enum { THREADS = 8000, MANY = 40 };
+    long before = 0;
+    begin();
+    for (int i = 0; i < THREADS; i++) {
+        struct visit visit = {.habit = i % HABITS, .end = i / HABITS % ENDS};
+        join(start(visit_os_thread, &visit));
+        if (i == THREADS / 4) {
+            before = resident_kib();
+        }
+    }
+    check_destructors_ran(THREADS);
+    LE(os_threads(), MANY);
+    LE(resident_kib() - before, 8192);
+}
