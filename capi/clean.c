@@ -23,6 +23,7 @@
 #include <link.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -415,9 +416,24 @@ static void find_allocator(void)
     }
 }
 
-bool clean_call_first(void (*function)(void *), void *argument)
+/* What the thread had when it ended, and those that Go handles: its handler must not run where Go
+   has ended the OS thread. */
+THREAD_LOCAL sigset_t destructors_mask;
+
+static void set_destructors_mask(void *unused)
 {
-    return can_tell && __cxa_thread_atexit_impl(function, argument, &__dso_handle) == 0;
+    (void)unused;
+    pthread_sigmask(SIG_SETMASK, &destructors_mask, NULL);
+}
+
+void clean_keep_signal_mask(void)
+{
+    if (can_tell) {
+        pthread_sigmask(SIG_BLOCK, NULL, &destructors_mask);
+        sigaddset(&destructors_mask, SIGURG);
+        sigaddset(&destructors_mask, SIGPIPE);
+        __cxa_thread_atexit_impl(set_destructors_mask, NULL, &__dso_handle);
+    }
 }
 
 /* Before reuse.c's constructor. */
@@ -434,11 +450,8 @@ bool clean_can_tell(void)
     return false;
 }
 
-bool clean_call_first(void (*function)(void *), void *argument)
+void clean_keep_signal_mask(void)
 {
-    (void)function;
-    (void)argument;
-    return false;
 }
 
 void clean_begin(void)

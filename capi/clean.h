@@ -17,9 +17,9 @@ void clean_begin(void);
  */
 bool clean_is_clean(const void *ignored);
 
-/* Has function(argument) called when the calling OS thread ends, before all destructors that the
-   program has registered until now. False where that cannot be done. */
-bool clean_call_first(void (*function)(void *), void *argument);
+/* Has the destructors that run when the calling OS thread ends, which Go will end with all signals
+   blocked, run with the signal mask that it has now. */
+void clean_keep_signal_mask(void);
 
 /*
  * True where a new thread of the calling OS thread would find the processors, nice value and policy

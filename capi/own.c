@@ -47,8 +47,6 @@ struct end {
     struct end *next;
     PyThread_ident_t ident;
     unsigned round;
-    /* Of the thread, for the destructors. */
-    os_signals signal_mask;
     /* For a pthread that is to start. */
     thread_func func;
     void *arg;
@@ -179,20 +177,12 @@ static struct end *watched_end(PyThread_ident_t ident)
     return NULL;
 }
 
-/* The first destructor of an OS thread that Go has ended: Go has blocked all signals there. */
-static void begin_destructors(void *end)
-{
-    os_set_signal_mask(((struct end *)end)->signal_mask);
-}
-
 bool own_watch_end(PyThread_ident_t ident)
 {
-    struct end *end = watched_end(ident);
-    if (end == NULL) {
+    if (watched_end(ident) == NULL) {
         return false;
     }
-    end->signal_mask = os_signal_mask();
-    clean_call_first(begin_destructors, end);
+    clean_keep_signal_mask();
     /* When Go has ended the OS thread, destructors run there that may call the library. */
     thread_goes_without_go();
     return true;
