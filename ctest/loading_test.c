@@ -358,6 +358,7 @@ static void fork_with_handlers(int started)
 
 TEST(fork_handlers_of_before_may_use_the_library)
 {
+    test_skip_under_asan(ASAN_AFTER_FORK);
     in_child(fork_with_handlers, 0);
     in_child(fork_with_handlers, 1);
 }
@@ -480,20 +481,34 @@ static void load_with_keys(int left)
         EQ(api.start(end_by_pthread_exit, NULL, &ident, &handle), 0);
         EQ(api.join(handle), 0);
     }
-    fflush(NULL);
-    pid_t child = fork();
-    if (child == 0) {
-        alarm(30);
-        use_library(&api);
-        exit(0);
-    }
-    reap(child, 0);
+    shared = api;
 }
 
 TEST(the_library_does_without_pthread_keys)
 {
     for (int left = 0; left < 5; left++) {
         in_child(load_with_keys, left);
+    }
+}
+
+static void fork_with_keys(int left)
+{
+    load_with_keys(left);
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(30);
+        use_library(&shared);
+        exit(0);
+    }
+    reap(child, 0);
+}
+
+TEST(the_child_of_a_fork_does_without_pthread_keys)
+{
+    test_skip_under_asan(ASAN_AFTER_FORK);
+    for (int left = 0; left < 5; left++) {
+        in_child(fork_with_keys, left);
     }
 }
 

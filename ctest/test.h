@@ -86,6 +86,9 @@ __attribute__((unused)) static inline void test_skip_under_asan(const char *reas
     }
 }
 
+/* Why it does not bear a child of a fork that starts threads. */
+#define ASAN_AFTER_FORK "a lock of its allocator may be held for ever in the child of a fork"
+
 static inline void test_compare(int holds, const char *file, int line, const char *text,
                                 long long left, long long right)
 {

@@ -172,7 +172,7 @@ TEST(destructors_on_a_fresh_os_thread_use_storage)
 
 TEST(threads_in_the_child_of_a_fork_have_values_of_their_own)
 {
-    test_skip_under_asan("a thread of the parent may hold a lock of its allocator for ever");
+    test_skip_under_asan(ASAN_AFTER_FORK);
     create_keys();
     check_and_set(KEYS);
     run_in_threads(10, set_all);
