@@ -20,6 +20,11 @@ THREAD_LOCAL uint64_t float_mode_before;
 THREAD_LOCAL bool runs;
 THREAD_LOCAL jmp_buf exit_to;
 
+struct inheritance thread_inheritance(void)
+{
+    return (struct inheritance){.float_mode = os_float_mode()};
+}
+
 void thread_leave(void)
 {
     runs = false;

@@ -48,7 +48,7 @@ bool enter_go(void)
     if (!known) {
         known = true;
         /* When Go first meets an OS thread it unblocks some signals there, for good. */
-        uint64_t mask = os_signal_mask();
+        os_signals mask = os_signal_mask();
         go_init_thread();
         os_set_signal_mask(mask);
     }
@@ -88,9 +88,7 @@ int pythread_set_fresh_os_threads(int on)
 
 static PyThread_ident_t start_goroutine(thread_func func, void *arg, bool joinable)
 {
-    struct inheritance creator = {.signal_mask = os_signal_mask(), .float_mode = os_float_mode()};
-    os_get_name(creator.name);
-    return go_start_thread(func, arg, creator, joinable);
+    return go_start_thread(func, arg, thread_inheritance(), joinable);
 }
 
 static PyThread_ident_t start_own(thread_func func, void *arg, bool joinable)

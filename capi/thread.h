@@ -38,10 +38,15 @@ void thread_become(PyThread_ident_t ident);
 
 /* What a thread inherits from its creator. */
 struct inheritance {
-    uint64_t signal_mask;
     uint64_t float_mode;
+#ifndef _WIN32
+    os_signals signal_mask;
     char name[OS_NAME_SIZE];
+#endif
 };
+
+/* What a thread inherits that the calling thread creates. */
+struct inheritance thread_inheritance(void);
 
 /* What is to become of an OS thread of Go's after a thread on it. */
 enum os_thread_fate {
@@ -52,8 +57,8 @@ enum os_thread_fate {
 
 /*
  * Runs func(arg) as the thread `ident` on the calling OS thread, which is Go's, until it returns,
- * exits or is cancelled. of a fork made by func, from where there is no way back into Go, it does
- * not return.
+ * exits or is cancelled. In the child of a fork made by func, from where there is no way back into
+ * Go, it does not return.
  */
 enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ident,
                                struct inheritance creator);

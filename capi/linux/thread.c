@@ -228,7 +228,7 @@ static void run_on_carrier(struct carrier_work *work)
     }
     /* Block signals first: after the join nobody expects a handler to run here, and the joiner may
        free the thread's signal stack. */
-    blocked_signals = os_set_signal_mask(OS_ALL_SIGNALS) != 0;
+    blocked_signals = os_block_signals() != 0;
     clean_os_thread();
     thread_end(self);
 }
