@@ -76,6 +76,17 @@ static inline uintptr_t os_self(void)
 #endif
 }
 
+/* A buffer for a thread's name. */
+#ifdef __linux__
+#define OS_NAME_SIZE 16
+#else
+#define OS_NAME_SIZE 64
+#endif
+
+/* Reads and sets the calling thread's name; where the system keeps none it is "". */
+void os_get_name(char name[OS_NAME_SIZE]);
+void os_set_name(const char name[OS_NAME_SIZE]);
+
 /*
  * A slot of each OS thread. When an OS thread ends that has a value there, not NULL, destroy is
  * called with the value; where it sets one again it is called again, in up to OS_KEY_ROUNDS rounds.
@@ -94,8 +105,7 @@ bool os_key_create(os_key *key, void(OS_KEY_DESTROY *destroy)(void *));
 bool os_key_set(os_key key, void *value);
 void os_key_delete(os_key key);
 
-/* ------------------------------------------------------------------------ signals, forks, errors
- */
+/* ------------------------------------------------------------------------ signals and forks */
 
 /* A set of signals. Linux's own is eight bytes, the C library's 128; Windows blocks none. */
 #ifdef OS_PORTABLE
@@ -109,6 +119,13 @@ typedef uint64_t os_signals;
 os_signals os_signal_mask(void);
 os_signals os_set_signal_mask(os_signals mask);
 os_signals os_block_signals(void);
+
+/* Whether there is any signal in the set. */
+bool os_is_any_signal(os_signals signals);
+
+/* Discards what signals are pending for the calling thread alone, which blocks all. With
+   OS_PORTABLE they stay pending, since no standard tells them from those of the process. */
+void os_discard_signals(void);
 
 /* A word, never freed, that reads 0 in the child of a fork. It is asked for once. */
 atomic_uint *os_fork_word(void);
@@ -193,21 +210,8 @@ static inline void os_set_float_mode(uint64_t mode)
 
 #ifdef __linux__
 
-/* Every signal but those that the C library sends among its threads. */
-#define OS_ALL_SIGNALS (~(3ULL << 31))
-
-/* Discards what signals are pending for the calling thread alone. It blocks all signals. */
-void os_discard_signals(void);
-
 /* How many OS threads the process has; 0 when the system does not say. */
 size_t os_thread_count(void);
-
-/* A buffer for a thread's name. */
-#define OS_NAME_SIZE 16
-
-/* Reads and sets the calling thread's name. */
-void os_get_name(char name[OS_NAME_SIZE]);
-void os_set_name(const char name[OS_NAME_SIZE]);
 
 #endif
 

@@ -86,14 +86,13 @@ os_signals os_set_signal_mask(os_signals mask)
 
 os_signals os_block_signals(void)
 {
-    return os_set_signal_mask(OS_ALL_SIGNALS);
+    /* Every signal but those that the C library sends among its threads. */
+    return os_set_signal_mask(~(3ULL << 31));
 }
 
-#endif /* OS_PORTABLE */
-
-unsigned long os_thread_id(void)
+bool os_is_any_signal(os_signals signals)
 {
-    return (unsigned long)syscall(SYS_gettid);
+    return signals != 0;
 }
 
 /* The signals that are pending for the calling thread alone; none if there is no /proc. */
@@ -123,6 +122,13 @@ void os_discard_signals(void)
            syscall(SYS_rt_sigtimedwait, &pending, NULL, &none, sizeof pending) > 0) {
     }
     errno = saved;
+}
+
+#endif /* OS_PORTABLE */
+
+unsigned long os_thread_id(void)
+{
+    return (unsigned long)syscall(SYS_gettid);
 }
 
 size_t os_thread_count(void)

@@ -257,13 +257,27 @@ os_signals os_block_signals(void)
     return os_set_signal_mask(all);
 }
 
+bool os_is_any_signal(os_signals signals)
+{
+    int signal = 1;
+    /* What is no signal gives -1. */
+    while (sigismember(&signals, signal) == 0) {
+        signal++;
+    }
+    return sigismember(&signals, signal) == 1;
+}
+
+void os_discard_signals(void)
+{
+}
+
 #endif /* OS_PORTABLE */
 
-/* ------------------------------------------------------------------------ numbers */
+/* ------------------------------------------------------------------------ numbers and names */
 
 #ifndef __linux__
 
-#if defined(__FreeBSD__)
+#if defined(__FreeBSD__) || defined(__OpenBSD__)
 #include <pthread_np.h>
 #elif defined(__NetBSD__)
 #include <lwp.h>
@@ -291,6 +305,27 @@ unsigned long os_thread_id(void)
     return (unsigned long)thread_self();
 #else
     return (unsigned long)pthread_self();
+#endif
+}
+
+void os_get_name(char name[OS_NAME_SIZE])
+{
+    name[0] = '\0';
+#if defined(__APPLE__)
+    pthread_getname_np(pthread_self(), name, OS_NAME_SIZE);
+#elif defined(__FreeBSD__) || defined(__OpenBSD__)
+    pthread_get_name_np(pthread_self(), name, OS_NAME_SIZE);
+#endif
+}
+
+void os_set_name(const char name[OS_NAME_SIZE])
+{
+#if defined(__APPLE__)
+    pthread_setname_np(name);
+#elif defined(__FreeBSD__) || defined(__OpenBSD__)
+    pthread_set_name_np(pthread_self(), name);
+#else
+    (void)name;
 #endif
 }
 

@@ -103,6 +103,15 @@ os_signals os_block_signals(void)
     return 0;
 }
 
+bool os_is_any_signal(os_signals signals)
+{
+    return signals != 0;
+}
+
+void os_discard_signals(void)
+{
+}
+
 atomic_uint *os_fork_word(void)
 {
     static atomic_uint word;

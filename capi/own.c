@@ -22,9 +22,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#ifdef __linux__
 /* Where the library is linked so that Go's pthread_create is not the system's: that one. */
 __attribute__((weak)) int __real_pthread_create(pthread_t *, const pthread_attr_t *,
                                                 void *(*)(void *), void *);
+#else
+#define __real_pthread_create pthread_create
+#endif
 
 int own_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(*func)(void *),
                        void *arg)

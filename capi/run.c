@@ -40,6 +40,16 @@ THREAD_LOCAL jmp_buf exit_to;
 
 bool signals_stay_blocked;
 
+struct inheritance thread_inheritance(int reuse)
+{
+    struct inheritance self = {
+        .float_mode = os_float_mode(), .signal_mask = os_signal_mask(), .reuse = reuse};
+    if (reuse == PYTHREAD_REUSE_CLEAN) {
+        os_get_name(self.name);
+    }
+    return self;
+}
+
 static void set_name(const char *creators)
 {
     if (!name_is_known) {
@@ -81,7 +91,7 @@ static void leave(void)
 {
     /* First of all: after the join nobody expects a handler to run here, or on a signal stack that
        may be freed by then. */
-    discards_signals = os_set_signal_mask(OS_ALL_SIGNALS) != 0;
+    discards_signals = os_is_any_signal(os_block_signals());
     /* Go needs its own signal stack whenever a signal comes while it runs on a goroutine's stack.
      */
     sigaltstack(&signal_stack, NULL);

@@ -20,6 +20,12 @@ THREAD_LOCAL uint64_t float_mode_before;
 THREAD_LOCAL bool runs;
 THREAD_LOCAL jmp_buf exit_to;
 
+struct inheritance thread_inheritance(int reuse)
+{
+    (void)reuse;
+    return (struct inheritance){.float_mode = os_float_mode()};
+}
+
 void thread_leave(void)
 {
     runs = false;

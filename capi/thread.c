@@ -57,7 +57,7 @@ bool enter_go(void)
     if (!known) {
         known = true;
         /* When Go first meets an OS thread it unblocks some signals there, for good. */
-        uint64_t mask = os_signal_mask();
+        os_signals mask = os_signal_mask();
         go_init_thread();
         os_set_signal_mask(mask);
     }
@@ -89,12 +89,7 @@ void PyThread_init_thread(void)
 
 static PyThread_ident_t start_goroutine(thread_func func, void *arg, int mode, bool joinable)
 {
-    struct inheritance creator = {
-        .signal_mask = os_signal_mask(), .float_mode = os_float_mode(), .reuse = mode};
-    if (mode == PYTHREAD_REUSE_CLEAN) {
-        os_get_name(creator.name);
-    }
-    return go_start_thread(func, arg, creator, joinable);
+    return go_start_thread(func, arg, thread_inheritance(mode), joinable);
 }
 
 static PyThread_ident_t start_own(thread_func func, void *arg, bool joinable)

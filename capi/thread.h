@@ -41,11 +41,16 @@ void thread_become(PyThread_ident_t ident);
 
 /* What a thread inherits from its creator. */
 struct inheritance {
-    uint64_t signal_mask;
     uint64_t float_mode;
+#ifndef _WIN32
+    os_signals signal_mask;
     char name[OS_NAME_SIZE];
     int reuse; /* the mode of reuse that was set */
+#endif
 };
+
+/* What a thread inherits that the calling thread creates in this mode of reuse. */
+struct inheritance thread_inheritance(int reuse);
 
 /* What is to become of an OS thread of Go's after a thread on it. */
 enum os_thread_fate {

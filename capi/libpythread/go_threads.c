@@ -1,3 +1,5 @@
+//go:build unix
+
 /*
  * go_threads.c - the OS threads that the Go runtime makes in a program of C's.
  *
@@ -19,12 +21,6 @@
 
 atomic_long go_threads_count;
 
-/* NULL where the library is linked without --wrap, as an archive is: then nobody calls here. */
-__attribute__((weak)) int __real_pthread_create(pthread_t *, const pthread_attr_t *,
-                                                void *(*)(void *), void *);
-int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(*func)(void *),
-                          void *arg);
-
 /* The signal mask of the thread that loads the library, while Go starts. */
 static sigset_t loaders_mask;
 static bool is_loaded;
@@ -43,6 +39,14 @@ __attribute__((constructor)) static void after_go_started(void)
     signals_stay_blocked = true;
     pthread_sigmask(SIG_SETMASK, &loaders_mask, NULL);
 }
+
+#ifdef __linux__
+
+/* NULL where the library is linked without --wrap, as an archive is: then nobody calls here. */
+__attribute__((weak)) int __real_pthread_create(pthread_t *, const pthread_attr_t *,
+                                                void *(*)(void *), void *);
+int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(*func)(void *),
+                          void *arg);
 
 struct start {
     void *(*func)(void *);
@@ -91,3 +95,5 @@ int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void
     }
     return error == 0 ? 0 : create_at_last(os_thread, attr, start);
 }
+
+#endif

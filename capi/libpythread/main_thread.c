@@ -1,3 +1,5 @@
+//go:build linux
+
 /*
  * main_thread.c - how a process ends whose main thread ends by pthread_exit before it.
  *

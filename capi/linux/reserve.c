@@ -383,7 +383,7 @@ static void *run_go(void *unused)
 bool reserve_ensure_threads(void)
 {
     /* The OS threads begin with this mask: signals are the host's business. */
-    uint64_t mask = os_set_signal_mask(OS_ALL_SIGNALS);
+    uint64_t mask = os_block_signals();
     bool room = add_spares(0) && (!reserve_go_running() || hold_memory());
     if (!room) {
         /* Release: see fill_go_quota. */
@@ -402,7 +402,7 @@ void reserve_start_go(void)
                                                  memory_order_relaxed, memory_order_relaxed)) {
         return;
     }
-    uint64_t mask = os_set_signal_mask(OS_ALL_SIGNALS);
+    uint64_t mask = os_block_signals();
     /* A start that was refused before the first that found room has no part in this. */
     atomic_store_explicit(&refused, false, memory_order_relaxed);
     atomic_store_explicit(&go_quota, 1, memory_order_relaxed);

@@ -21,7 +21,7 @@ THREAD_LOCAL stack_t go_stack = {.ss_flags = SS_DISABLE};
 
 void signals_enter_go(struct signals *host)
 {
-    host->mask = os_set_signal_mask(OS_ALL_SIGNALS);
+    host->mask = os_block_signals();
     /* The kernel refuses this on a signal stack. Then the host's stays, and serves Go code too. */
     host->stack = no_stack;
     sigaltstack(&go_stack, &host->stack);

@@ -228,7 +228,7 @@ static void run_on_carrier(struct carrier_work *work)
     }
     /* Block signals first: after the join nobody expects a handler to run here, and the joiner may
        free the thread's signal stack. */
-    blocked_signals = os_set_signal_mask(OS_ALL_SIGNALS) != 0;
+    blocked_signals = os_block_signals() != 0;
     clean_os_thread();
     thread_end(self);
 }
@@ -265,7 +265,8 @@ static PyThread_ident_t start(void (*func)(void *), void *arg, PyThread_handle_t
     thread->ident = ident;
     thread->func = func;
     thread->arg = arg;
-    thread->own_pthread = atomic_load_explicit(&reuse, memory_order_relaxed) == PYTHREAD_REUSE_NEVER;
+    thread->own_pthread =
+        atomic_load_explicit(&reuse, memory_order_relaxed) == PYTHREAD_REUSE_NEVER;
     thread->float_mode = os_float_mode();
     thread->mask = os_signal_mask();
     thread->work.run = run_on_carrier;
