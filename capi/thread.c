@@ -13,6 +13,7 @@
 #include "thread.h"
 
 #include "_cgo_export.h"
+#include "do.h"
 #include "fork.h"
 #include "os.h"
 #include "own.h"
@@ -25,9 +26,16 @@
 
 THREAD_LOCAL PyThread_ident_t self_ident;
 
-void thread_become(PyThread_ident_t ident)
+PyThread_ident_t thread_become(PyThread_ident_t ident)
 {
+    PyThread_ident_t before = self_ident;
     self_ident = ident;
+    return before;
+}
+
+PyThread_ident_t thread_current(void)
+{
+    return self_ident;
 }
 
 bool go_is_refused;
@@ -182,6 +190,9 @@ unsigned long PyThread_get_thread_native_id(void)
 
 void PyThread_exit_thread(void)
 {
+    if (do_runs() && go_is_here()) {
+        go_exit_thread();
+    }
     thread_exit();
 }
 
