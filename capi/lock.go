@@ -57,31 +57,25 @@ func (l Lock) Free() { C.PyThread_free_lock(l.c()) }
 //
 // It is PyThread_acquire_lock with WAIT_LOCK.
 func (l Lock) Acquire() {
-	// Go's atomic operations are at least as strong as the ones in lock.c: what
+	// Go's atomic operations are at least as strong as those of lock.c: what
 	// the last holder did before its release happens before what the caller
 	// does now.
 	if !l.word.CompareAndSwap(C.FREE, C.HELD) {
-		C.PyThread_acquire_lock(l.c(), C.WAIT_LOCK)
+		l.acquire(-1)
 	}
+	l.acquired()
+}
+
+// acquire is AcquireTimed in C.
+func (l Lock) acquire(us int64) pythread.LockStatus {
+	return pythread.LockStatus(C.PyThread_acquire_lock_timed(l.c(), C.longlong(us), 0))
 }
 
 // TryAcquire takes the lock if it is free and reports whether it did. It does
 // not wait.
 //
 // It is PyThread_acquire_lock with NOWAIT_LOCK.
-func (l Lock) TryAcquire() bool {
-	return l.word.CompareAndSwap(C.FREE, C.HELD) || l.tryAcquire()
-}
-
-// tryAcquire is TryAcquire where the lock is not free. Of a held one it knows the
-// answer; a reserved one may be had, by way of C.
-func (l Lock) tryAcquire() bool {
-	switch l.word.Load() {
-	case C.HELD, C.CONTENDED:
-		return false
-	}
-	return C.PyThread_acquire_lock(l.c(), C.NOWAIT_LOCK) == 1
-}
+func (l Lock) TryAcquire() bool { return l.AcquireTimed(0) == pythread.Acquired }
 
 // AcquireTimed waits for the lock for at least us microseconds of the monotonic
 // clock and returns [pythread.Acquired], or [pythread.Failure] if it was not
@@ -90,10 +84,14 @@ func (l Lock) tryAcquire() bool {
 //
 // It is PyThread_acquire_lock_timed with an intr_flag of 0.
 func (l Lock) AcquireTimed(us int64) pythread.LockStatus {
-	if l.word.CompareAndSwap(C.FREE, C.HELD) {
-		return pythread.Acquired
+	status := pythread.Acquired
+	if !l.word.CompareAndSwap(C.FREE, C.HELD) {
+		status = l.acquire(us)
 	}
-	return pythread.LockStatus(C.PyThread_acquire_lock_timed(l.c(), C.longlong(us), 0))
+	if status == pythread.Acquired {
+		l.acquired()
+	}
+	return status
 }
 
 // Release frees the lock, whoever acquired it. It panics if the lock is free
@@ -101,6 +99,7 @@ func (l Lock) AcquireTimed(us int64) pythread.LockStatus {
 //
 // It is PyThread_release_lock, which says so on stderr instead.
 func (l Lock) Release() {
+	l.released()
 	if !l.word.CompareAndSwap(C.HELD, C.FREE) && !bool(C.lock_release(l.c())) {
 		panic("capi: Release of a Lock that is free")
 	}
