@@ -14,17 +14,16 @@
  * not have left it; only the word counts, and it says CONTENDED too often
  * rather than too seldom.
  */
-#include "pythread.h"
+#include "lock.h"
 
 #include "os.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 const long long PY_TIMEOUT_MAX = LLONG_MAX / 1000;
-
-enum { FREE, HELD, CONTENDED, RESERVED };
 
 struct lock {
     atomic_uint word;
@@ -32,6 +31,10 @@ struct lock {
     atomic_int releaser;  /* the processor of the last release that woke one; -1: none yet */
     atomic_uint handed;   /* when a release last made the word RESERVED, on coarse_now's clock */
 };
+
+/* lock.go changes the word from FREE to HELD and back by itself, as lock.h allows. */
+_Static_assert(offsetof(struct lock, word) == 0 && sizeof(atomic_uint) == 4,
+               "a lock begins with its word, of 32 bits");
 
 /* With malloc's own word a cache line: no two locks share one, and it costs no more memory. */
 enum { LOCK_SIZE = 64 - sizeof(size_t) };
@@ -208,13 +211,8 @@ static bool hands_over(struct lock *lock)
     return true;
 }
 
-static void complain(void)
-{
-    os_write_error("PyThread_release_lock: the lock is not held\n");
-}
-
-/* Of a lock that is not HELD. */
-__attribute__((noinline)) static void release_contended(struct lock *lock)
+/* Of a lock that is not HELD. False where it is not held at all. */
+__attribute__((noinline)) static bool release_contended(struct lock *lock)
 {
     /* The last looks at the lock but for the word: once that is changed, the next holder may free
        it. Waking then is right still, since it reads nothing. */
@@ -223,8 +221,7 @@ __attribute__((noinline)) static void release_contended(struct lock *lock)
     atomic_store_explicit(&lock->releaser, os_processor(), memory_order_relaxed);
     do {
         if (word == FREE || word == RESERVED) {
-            complain();
-            return;
+            return false;
         }
         /* It changes between only where others release or acquire at the same time. */
     } while (!atomic_compare_exchange_weak_explicit(&lock->word, &word,
@@ -233,20 +230,28 @@ __attribute__((noinline)) static void release_contended(struct lock *lock)
     if (word == CONTENDED) {
         os_wake(&lock->word, 1);
     }
+    return true;
 }
 
-void PyThread_release_lock(PyThread_type_lock any)
+static inline bool release(struct lock *lock)
 {
-    struct lock *lock = any;
     unsigned word = HELD;
-    if (lock == NULL) {
-        complain();
-        return;
-    }
     /* Release: what we did happens before what the next holder does. */
-    if (!atomic_compare_exchange_strong_explicit(&lock->word, &word, FREE, memory_order_release,
-                                                 memory_order_relaxed)) {
-        release_contended(lock);
+    return lock != NULL &&
+           (atomic_compare_exchange_strong_explicit(&lock->word, &word, FREE, memory_order_release,
+                                                    memory_order_relaxed) ||
+            release_contended(lock));
+}
+
+bool lock_release(PyThread_type_lock lock)
+{
+    return release(lock);
+}
+
+void PyThread_release_lock(PyThread_type_lock lock)
+{
+    if (!release(lock)) {
+        os_write_error("PyThread_release_lock: the lock is not held\n");
     }
 }
 

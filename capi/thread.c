@@ -13,6 +13,7 @@
 #include "thread.h"
 
 #include "_cgo_export.h"
+#include "do.h"
 #include "fork.h"
 #include "os.h"
 #include "own.h"
@@ -26,9 +27,16 @@
 
 THREAD_LOCAL PyThread_ident_t self_ident;
 
-void thread_become(PyThread_ident_t ident)
+PyThread_ident_t thread_become(PyThread_ident_t ident)
 {
+    PyThread_ident_t before = self_ident;
     self_ident = ident;
+    return before;
+}
+
+PyThread_ident_t thread_current(void)
+{
+    return self_ident;
 }
 
 /* Go has left the calling OS thread, or is about to. */
@@ -244,6 +252,9 @@ unsigned long PyThread_get_thread_native_id(void)
 
 void PyThread_exit_thread(void)
 {
+    if (do_runs() && go_is_here()) {
+        go_exit_thread();
+    }
     thread_exit();
 }
 

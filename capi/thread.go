@@ -25,6 +25,10 @@ type thread struct {
 	arg     unsafe.Pointer
 	creator C.struct_inheritance
 
+	// given is the C handle that ToHandle made; 0 where C started the thread,
+	// whose C handle is its ident.
+	given pythread.Ident
+
 	// users are the thread until it has ended, its start until it is done,
 	// and the C handle until it is spent. The last of them takes the thread
 	// out of threads.
@@ -84,7 +88,11 @@ func (t *thread) end() {
 // leave ends one use of t.
 func (t *thread) leave() {
 	if t.users.Add(-1) == 0 {
-		threads.remove(t.ident())
+		if t.given != 0 {
+			threads.remove(t.given)
+		} else {
+			threads.remove(t.ident())
+		}
 	}
 }
 
@@ -103,7 +111,7 @@ func find(handle C.PyThread_handle_t) (*thread, C.int) {
 	if t := threads.get(pythread.Ident(handle)); t != nil && !t.spent.Load() {
 		return t, 0
 	}
-	if handle != 0 && uint64(handle) <= newest.Load() {
+	if handle != 0 && uint64(handle) <= newest.Load() || wasGiven(handle) {
 		return nil, C.EINVAL
 	}
 	return nil, C.ESRCH

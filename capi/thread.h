@@ -36,8 +36,12 @@ extern atomic_int go_waits_for_os_threads;
 /* Set, before other threads exist, where the Go runtime will not start: threads are plain then. */
 extern bool go_is_refused;
 
-/* Makes the calling OS thread the thread with this ident; 0: no thread of ours. */
-void thread_become(PyThread_ident_t ident);
+/* Makes the calling OS thread the thread with this ident; 0: no thread of ours. The ident before.
+ */
+PyThread_ident_t thread_become(PyThread_ident_t ident);
+
+/* The ident of the thread that the calling OS thread runs; 0: no thread of ours. */
+PyThread_ident_t thread_current(void);
 
 /* What a thread inherits from its creator. */
 struct inheritance {

@@ -284,6 +284,29 @@ void tss_thread_end(void)
     }
 }
 
+_Static_assert(sizeof(union small_table) <= sizeof((struct tss_values *)0)->few,
+               "a thread's few entries fit in what it is put aside in");
+
+void tss_swap(struct tss_values *values)
+{
+    struct table *table = own_table();
+    union small_table small = few;
+    /* Which is all zero where the table is not in it. Meanwhile a signal handler finds no value. */
+    set_own_table(&nothing.table);
+    memcpy(&few, values->few, sizeof few);
+    set_own_table(values->table != NULL ? values->table
+                  : few.table.mask == 0 ? &nothing.table
+                                        : &few.table);
+    values->table = table == &few.table || table == &nothing.table ? NULL : table;
+    memcpy(values->few, &small, sizeof small);
+}
+
+void tss_drop(struct tss_values *values)
+{
+    free(values->table);
+    *values = (struct tss_values){0};
+}
+
 /* How often that destructor has run on this thread. */
 THREAD_LOCAL int exit_rounds;
 

@@ -558,9 +558,11 @@ PYTHREAD_API int PyThread_ParseTimeoutArg(struct _object *arg, int blocking,
 PYTHREAD_API const char *pythread_version(void);
 
 /* Which OS threads threads run on (pythread_set_reuse). */
-#define PYTHREAD_REUSE_CLEAN 0  /* used ones, while nobody can tell that they were used */
-#define PYTHREAD_REUSE_NEVER 1  /* one of its own for each thread, which ends with it */
-#define PYTHREAD_REUSE_ALWAYS 2 /* used ones, with what earlier threads left there */
+enum {
+    PYTHREAD_REUSE_CLEAN = 0, /* used ones, while nobody can tell that they were used */
+    PYTHREAD_REUSE_NEVER = 1, /* one of its own for each thread, which ends with it */
+    PYTHREAD_REUSE_ALWAYS = 2 /* used ones, with what earlier threads left there */
+};
 
 /*
  * Says which OS threads the threads run on that are started from now on, by any thread.

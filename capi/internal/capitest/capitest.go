@@ -1,0 +1,208 @@
+// Package capitest is what the tests and examples of capi have for C code, which
+// cannot be written in a test file: calls of the functions of pythread.h as a C
+// program makes them, and C threads that call Go functions.
+package capitest
+
+/*
+#cgo CFLAGS: -I${SRCDIR}/../../../include
+#include "pythread.h"
+
+#include <pthread.h>
+#include <stdint.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+extern void capitest_call(void *func);
+
+static int start_joinable(uintptr_t func, PyThread_ident_t *ident, PyThread_handle_t *handle)
+{
+    return PyThread_start_joinable_thread(capitest_call, (void *)func, ident, handle);
+}
+
+static unsigned long start_detached(uintptr_t func)
+{
+    return PyThread_start_new_thread(capitest_call, (void *)func);
+}
+
+static int tss_set(Py_tss_t *key, uintptr_t value)
+{
+    return PyThread_tss_set(key, (void *)value);
+}
+
+static uintptr_t tss_get(Py_tss_t *key)
+{
+    return (uintptr_t)PyThread_tss_get(key);
+}
+
+// How many bytes malloc has given out; 0 where it does not say.
+static size_t allocated(void)
+{
+#ifdef __GLIBC__
+    struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+#else
+    return 0;
+#endif
+}
+
+// How many cleanup handlers have run.
+int capitest_cleanups __attribute__((weak));
+
+static void clean_up(void *arg)
+{
+    capitest_cleanups++;
+}
+
+static void call_and_exit(void *func)
+{
+    pthread_cleanup_push(clean_up, NULL);
+    capitest_call(func);
+    PyThread_exit_thread();
+    pthread_cleanup_pop(0);
+}
+
+static int start_that_exits(uintptr_t func, PyThread_ident_t *ident, PyThread_handle_t *handle)
+{
+    return PyThread_start_joinable_thread(call_and_exit, (void *)func, ident, handle);
+}
+
+// mallinfo2 tells of one arena: there shall be no other.
+__attribute__((constructor)) static void have_one_arena(void)
+{
+#ifdef __GLIBC__
+    mallopt(M_ARENA_MAX, 1);
+#endif
+}
+
+static void count(PyThread_type_lock lock, long long *counter, int times)
+{
+    for (int i = 0; i < times; i++) {
+        PyThread_acquire_lock(lock, WAIT_LOCK);
+        ++*counter;
+        PyThread_release_lock(lock);
+    }
+}
+*/
+import "C"
+
+import (
+	"runtime/cgo"
+	"syscall"
+	"unsafe"
+
+	_ "github.com/seed-c0a0ef17/pythread/capi"
+	"github.com/seed-c0a0ef17/pythread/pythread"
+)
+
+//export capitest_call
+func capitest_call(f unsafe.Pointer) {
+	h := cgo.Handle(uintptr(f))
+	fn := h.Value().(func())
+	h.Delete()
+	fn()
+}
+
+// Start has C start a joinable thread that calls fn. It returns the thread's
+// ident and its PyThread_handle_t.
+func Start(fn func()) (pythread.Ident, uintptr) {
+	var ident C.PyThread_ident_t
+	var handle C.PyThread_handle_t
+	if C.start_joinable(C.uintptr_t(cgo.NewHandle(fn)), &ident, &handle) != 0 {
+		panic("PyThread_start_joinable_thread failed")
+	}
+	return pythread.Ident(ident), uintptr(handle)
+}
+
+// StartThatExits has C start a joinable thread that calls fn and, below a cleanup
+// handler, PyThread_exit_thread. It returns the thread's PyThread_handle_t.
+func StartThatExits(fn func()) uintptr {
+	var ident C.PyThread_ident_t
+	var handle C.PyThread_handle_t
+	if C.start_that_exits(C.uintptr_t(cgo.NewHandle(fn)), &ident, &handle) != 0 {
+		panic("PyThread_start_joinable_thread failed")
+	}
+	return uintptr(handle)
+}
+
+// Cleanups returns how many of those cleanup handlers have run. Their threads
+// have been joined.
+func Cleanups() int { return int(C.capitest_cleanups) }
+
+// StartDetached has C start a detached thread that calls fn, and returns its
+// ident.
+func StartDetached(fn func()) pythread.Ident {
+	return pythread.Ident(C.start_detached(C.uintptr_t(cgo.NewHandle(fn))))
+}
+
+// Join is PyThread_join_thread; 0 is no error.
+func Join(handle uintptr) syscall.Errno {
+	return syscall.Errno(C.PyThread_join_thread(C.PyThread_handle_t(handle)))
+}
+
+// Detach is PyThread_detach_thread; 0 is no error.
+func Detach(handle uintptr) syscall.Errno {
+	return syscall.Errno(C.PyThread_detach_thread(C.PyThread_handle_t(handle)))
+}
+
+// Ident is PyThread_get_thread_ident_ex.
+func Ident() pythread.Ident { return pythread.Ident(C.PyThread_get_thread_ident_ex()) }
+
+// Exit is PyThread_exit_thread.
+func Exit() { C.PyThread_exit_thread() }
+
+// Key is a key of C's for thread-specific storage.
+type Key struct{ key *C.Py_tss_t }
+
+// NewKey is PyThread_tss_alloc and PyThread_tss_create.
+func NewKey() Key {
+	k := Key{C.PyThread_tss_alloc()}
+	if C.PyThread_tss_create(k.key) != 0 {
+		panic("PyThread_tss_create failed")
+	}
+	return k
+}
+
+// Set is PyThread_tss_set. The value is a number in place of a pointer.
+func (k Key) Set(value uintptr) {
+	if C.tss_set(k.key, C.uintptr_t(value)) != 0 {
+		panic("PyThread_tss_set failed")
+	}
+}
+
+// Get is PyThread_tss_get; 0 is no value.
+func (k Key) Get() uintptr { return uintptr(C.tss_get(k.key)) }
+
+// Free is PyThread_tss_free.
+func (k Key) Free() { C.PyThread_tss_free(k.key) }
+
+// AllocateLock is PyThread_allocate_lock.
+func AllocateLock() unsafe.Pointer { return unsafe.Pointer(C.PyThread_allocate_lock()) }
+
+// Acquire is PyThread_acquire_lock.
+func Acquire(lock unsafe.Pointer, wait bool) bool {
+	how := C.int(C.NOWAIT_LOCK)
+	if wait {
+		how = C.WAIT_LOCK
+	}
+	return C.PyThread_acquire_lock(C.PyThread_type_lock(lock), how) == 1
+}
+
+// Release is PyThread_release_lock.
+func Release(lock unsafe.Pointer) { C.PyThread_release_lock(C.PyThread_type_lock(lock)) }
+
+// Count adds 1 to the counter that often, each time under the lock.
+func Count(lock unsafe.Pointer, counter *int64, times int) {
+	C.count(C.PyThread_type_lock(lock), (*C.longlong)(counter), C.int(times))
+}
+
+// Stats is pythread_get_stats.
+func Stats() (threads, handles int) {
+	var stats C.pythread_stats
+	C.pythread_get_stats(&stats)
+	return int(stats.threads), int(stats.handles)
+}
+
+// Allocated returns how many bytes C code has allocated; 0 where that is not
+// known.
+func Allocated() int { return int(C.allocated()) }
