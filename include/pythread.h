@@ -558,19 +558,19 @@ PYTHREAD_API int PyThread_ParseTimeoutArg(struct _object *arg, int blocking,
 PYTHREAD_API const char *pythread_version(void);
 
 /* Which OS threads threads run on (pythread_set_reuse). */
-enum {
+typedef enum pythread_reuse {
     PYTHREAD_REUSE_CLEAN = 0, /* used ones, while nobody can tell that they were used */
     PYTHREAD_REUSE_NEVER = 1, /* one of its own for each thread, which ends with it */
     PYTHREAD_REUSE_ALWAYS = 2 /* used ones, with what earlier threads left there */
-};
+} pythread_reuse;
 
 /*
  * Says which OS threads the threads run on that are started from now on, by any thread.
  *
  * PYTHREAD_REUSE_CLEAN, the default where the library can see what a thread leaves on its OS thread
  * (the default engine, on Linux with glibc, amd64 and arm64): a thread finds its OS thread as
- * pthread_create would have given it. Thread-local variables have their initial values, pthread keys
- * are NULL; signal mask, floating-point modes, name, affinity, nice value and policy are the
+ * pthread_create would have given it. Thread-local variables have their initial values, pthread
+ * keys are NULL; signal mask, floating-point modes, name, affinity, nice value and policy are the
  * creator's. Destructors of pthread keys and of C++ thread_local objects have run when the join
  * returns. An OS thread on which a thread left something ends with that thread. Not seen are:
  * credentials set by raw system calls, unshare, setns, I/O priority, timer slack, securebits and
@@ -581,10 +581,10 @@ enum {
  * PYTHREAD_REUSE_NEVER: the same, and all of that too, with an OS thread for each thread.
  *
  * PYTHREAD_REUSE_ALWAYS, the quickest, and the default elsewhere: signal mask, signal stack,
- * floating-point modes, errno, locale, cancellation and PyThread_tss values are as for a new thread.
- * What else a thread leaves, the next one on its OS thread finds: thread-local variables, pthread
- * keys, name, affinity, nice value, policy and all that is listed above; and destructors run when the
- * OS thread ends, which may be never.
+ * floating-point modes, errno, locale, cancellation and PyThread_tss values are as for a new
+ * thread. What else a thread leaves, the next one on its OS thread finds: thread-local variables,
+ * pthread keys, name, affinity, nice value, policy and all that is listed above; and destructors
+ * run when the OS thread ends, which may be never.
  *
  * The variable PYTHREAD_REUSE in the environment, "clean", "never" or "always" when the library is
  * loaded, does the same for programs that cannot call this. Never blocks.
