@@ -47,18 +47,30 @@ void thread_goes_without_go(void)
     has_no_go = true;
 }
 
-bool go_is_refused;
-atomic_int go_waits_for_os_threads;
+atomic_uint go_state = GO_IS_UP;
+bool (*thread_may_start)(void);
 
 bool go_is_here(void)
 {
-    return fork_epoch() == FORK_FIRST_EPOCH && !go_is_refused;
+    /* Acquire: once it is up, what its start did has happened. */
+    return fork_epoch() == FORK_FIRST_EPOCH &&
+           atomic_load_explicit(&go_state, memory_order_acquire) != GO_IS_GIVEN_UP;
+}
+
+static void wait_for_go(void)
+{
+    while (atomic_load_explicit(&go_state, memory_order_acquire) == GO_IS_STARTING) {
+        os_wait(&go_state, GO_IS_STARTING, OS_NO_DEADLINE);
+    }
 }
 
 bool enter_go(void)
 {
     /* Set once Go knows the calling OS thread. */
     THREAD_LOCAL bool known;
+    if (fork_epoch() == FORK_FIRST_EPOCH) {
+        wait_for_go();
+    }
     if (!go_is_here() || has_no_go) {
         return false;
     }
@@ -162,7 +174,7 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
 {
     int saved = errno;
     PyThread_ident_t ident = 0;
-    if (func == NULL || atomic_load_explicit(&go_waits_for_os_threads, memory_order_relaxed) != 0) {
+    if (func == NULL) {
         return 0;
     }
     if (go_has_left()) {
@@ -170,6 +182,9 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
         call_elsewhere(&call);
         ident = call.ident;
     } else if (enter_go()) {
+        if (thread_may_start != NULL && !thread_may_start()) {
+            return 0;
+        }
         int mode = reuse_mode();
         ident = reuse_wants_own_pthread(mode) ? start_own(func, arg, joinable)
                                               : start_goroutine(func, arg, mode, joinable);

@@ -27,14 +27,17 @@ void thread_goes_without_go(void);
  */
 extern bool signals_stay_blocked;
 
-/*
- * How many OS threads Go waits for that the system refuses it at the moment. While there is one no
- * thread starts. It stays 0 where nobody counts.
- */
-extern atomic_int go_waits_for_os_threads;
+/* Set, before other threads exist, where a start has to ask first: it tells whether Go has OS
+   threads for another thread. NULL where nobody knows. */
+extern bool (*thread_may_start)(void);
 
-/* Set, before other threads exist, where the Go runtime will not start: threads are plain then. */
-extern bool go_is_refused;
+/*
+ * Whether Go can be entered. A library in a program of C's says that Go is starting, until its last
+ * init function has run; a thread that starts meanwhile waits, but where the system refuses Go an
+ * OS thread Go is given up, for good.
+ */
+enum go_state { GO_IS_UP, GO_IS_STARTING, GO_IS_GIVEN_UP };
+extern atomic_uint go_state;
 
 /* Makes the calling OS thread the thread with this ident; 0: no thread of ours. The ident before.
  */

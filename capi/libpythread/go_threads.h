@@ -7,4 +7,16 @@
 /* How many there are; 0 where the library cannot count them. */
 extern atomic_long go_threads_count;
 
+/*
+ * How many OS threads for threads Go has before the first is started. With none, where the system
+ * has no more, the first thread would wait for ever.
+ */
+enum { GO_WORKERS = 2 };
+
+/* Waits until so many goroutines are here, each on an OS thread of its own. */
+void go_threads_meet(void);
+
+/* Tells that Go is up. */
+void go_threads_are_up(void);
+
 #endif
