@@ -48,15 +48,13 @@ func TestALockThatMeetsNobodyIsNotACallOfC(t *testing.T) {
 	for range 1000 {
 		lock.Acquire()
 		lock.Release()
-		if !lock.TryAcquire() || lock.AcquireTimed(1) == pythread.Acquired {
-			t.Fatal("acquired none or two")
-		}
+		lock.TryAcquire()
 		lock.Release()
 		lock.AcquireTimed(-1)
 		lock.Release()
 	}
-	// The one that had to wait, each time, and what the runtime may do besides.
-	if calls := runtime.NumCgoCall() - before; calls > 1500 {
+	// The runtime may have made a few.
+	if calls := runtime.NumCgoCall() - before; calls > 100 {
 		t.Errorf("%d calls of C in 1000 rounds", calls)
 	}
 }

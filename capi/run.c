@@ -40,6 +40,15 @@ THREAD_LOCAL jmp_buf exit_to;
 
 bool signals_stay_blocked;
 
+/* The OS thread that Go never ends. A thread that leaves its OS thread unfit may not run there: it
+   could not be joined. */
+static uintptr_t gos_first;
+
+void thread_note_gos_first(void)
+{
+    gos_first = os_self();
+}
+
 struct inheritance thread_inheritance(int reuse)
 {
     struct inheritance self = {
@@ -145,6 +154,9 @@ enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ide
 {
     volatile bool exited = true;
     bool is_checked = creator.reuse == PYTHREAD_REUSE_CLEAN;
+    if (os_self() == gos_first) {
+        return OS_THREAD_NEVER_ENDS;
+    }
     if (is_checked && is_unchecked && !(clean_is_clean(NULL) && clean_has_initial_scheduling())) {
         return OS_THREAD_WAS_UNFIT;
     }

@@ -26,6 +26,11 @@ struct inheritance thread_inheritance(int reuse)
     return (struct inheritance){.float_mode = os_float_mode()};
 }
 
+void thread_note_gos_first(void)
+{
+    /* Here no thread leaves its OS thread unfit. */
+}
+
 void thread_leave(void)
 {
     runs = false;

@@ -35,10 +35,10 @@ type thread struct {
 	users        atomic.Int32
 	spent, ended atomic.Bool
 
-	// osThread is closed when the OS thread has ended, with all destructors
-	// of its storage behind it; nil where the OS thread goes on to run other
-	// threads. It is set before the thread ends and not changed afterwards.
-	osThread chan struct{}
+	// osThread is what to wait for when the thread has ended: for the end of
+	// the OS thread too, with all destructors of its storage behind it, or for
+	// nothing where the OS thread goes on to run other threads.
+	osThread sync.WaitGroup
 }
 
 var threads table
@@ -163,12 +163,20 @@ func (t *thread) run(h *pythread.Handle) {
 	case C.OS_THREAD_ENDS:
 	case C.OS_THREAD_ENDS_WATCHED:
 		t.watchOSThread()
-	case C.OS_THREAD_WAS_UNFIT:
-		if value := pythread.Start(func() { t.run(h) }).Join(); value != nil {
+	case C.OS_THREAD_WAS_UNFIT, C.OS_THREAD_NEVER_ENDS:
+		// Since this goroutine keeps the OS thread, the other gets another one.
+		value := pythread.Start(func() { t.run(h) }).Join()
+		if fate == C.OS_THREAD_NEVER_ENDS {
+			runtime.UnlockOSThread()
+		}
+		if value != nil {
 			panic(value)
 		}
 	}
 }
+
+// Go never ends its first OS thread, on which it runs init functions.
+func init() { C.thread_note_gos_first() }
 
 // go_start_own starts a thread that C has on a pthread of its own, to be made
 // next: its goroutine only waits for the pthread to end.
@@ -179,7 +187,7 @@ func go_start_own(joinable C.bool) C.PyThread_ident_t {
 	t.watchOSThread()
 	return t.start(func(h *pythread.Handle) {
 		t.list(h)
-		<-t.osThread
+		t.osThread.Wait()
 		t.end()
 	})
 }
@@ -193,15 +201,15 @@ func go_cancel_own(ident C.PyThread_ident_t) {
 	t.endOSThread()
 }
 
-// watchOSThread has osThread closed when C tells that the OS thread has ended.
+// watchOSThread has a join wait until C tells that the OS thread has ended.
 func (t *thread) watchOSThread() {
-	t.osThread = make(chan struct{})
+	t.osThread.Add(1)
 	t.users.Add(1)
 	watchEnds()
 }
 
 func (t *thread) endOSThread() {
-	close(t.osThread)
+	t.osThread.Done()
 	t.leave()
 }
 
@@ -223,9 +231,7 @@ func go_join_thread(handle C.PyThread_handle_t, joiner C.PyThread_ident_t) C.int
 	if !t.join(pythread.Ident(joiner)) {
 		return C.EDEADLK
 	}
-	if t.osThread != nil {
-		<-t.osThread
-	}
+	t.osThread.Wait()
 	t.spend()
 	return 0
 }

@@ -64,8 +64,12 @@ enum os_thread_fate {
     OS_THREAD_IS_REUSABLE,
     OS_THREAD_ENDS,         /* it is unfit for another thread */
     OS_THREAD_ENDS_WATCHED, /* so too; own_next_end tells when it has ended */
-    OS_THREAD_WAS_UNFIT     /* so too; and the thread has not run */
+    OS_THREAD_WAS_UNFIT,    /* so too; and the thread has not run */
+    OS_THREAD_NEVER_ENDS    /* the thread has not run, as it may leave the OS thread unfit */
 };
+
+/* Tells which OS thread Go never ends: the caller's. */
+void thread_note_gos_first(void);
 
 /*
  * Runs func(arg) as the thread `ident` on the calling OS thread, which is Go's, until it returns,
