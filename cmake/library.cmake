@@ -43,3 +43,18 @@ add_custom_target(
 foreach(link IN LISTS PYTHREAD_LINKS)
     file(CREATE_LINK libpythread.so.${PROJECT_VERSION} ${link} SYMBOLIC)
 endforeach()
+
+# Builds a Go program, always, as the library above.
+function(pythread_add_go_program program package)
+    get_filename_component(name ${program} NAME)
+    if(comment)
+        set(comment COMMENT "go build ${name}")
+    endif()
+    add_custom_target(
+        go_${name} ALL
+        COMMAND ${PYTHREAD_GO} build -trimpath -buildvcs=false -o ${program} ${package}
+        BYPRODUCTS ${program}
+        WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+        ${comment}
+        VERBATIM)
+endfunction()

@@ -34,7 +34,7 @@ set(expectations ${PROJECT_SOURCE_DIR}/ctest/expected_failures.txt)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${expectations})
 file(STRINGS ${expectations} lines REGEX "^[^#]")
 foreach(line IN LISTS lines)
-    if(NOT line MATCHES "^(go|linux) +([a-z_]+)\\.([A-Za-z0-9_]+|\\*) +(.+)$")
+    if(NOT line MATCHES "^(go|linux|host) +([a-z_]+)\\.([A-Za-z0-9_]+|\\*) +(.+)$")
         message(FATAL_ERROR "${expectations}: not ENGINE CASE REASON: ${line}")
     endif()
     set(engine ${CMAKE_MATCH_1})
@@ -48,7 +48,10 @@ foreach(line IN LISTS lines)
     if(NOT source)
         message(FATAL_ERROR "${expectations}: there is no such case: ${line}")
     endif()
-    if(engine STREQUAL PYTHREAD_ENGINE)
+    if(engine STREQUAL "host")
+        list(APPEND expected_tests "^host_${concept}\\.${case}$")
+        list(APPEND expected_reasons "${reason}")
+    elseif(engine STREQUAL PYTHREAD_ENGINE)
         list(APPEND expected_tests "^${concept}\\.${case}$")
         list(APPEND expected_reasons "${reason}")
     endif()
@@ -92,19 +95,38 @@ function(pythread_add_cases concept)
     endforeach()
 endfunction()
 
-# Builds <concept>_test.c and registers the cases that its TEST(case) lines define.
-function(pythread_add_tests concept)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "LIBRARIES;LABELS")
-    set(program ${concept}_test)
-    set(source ${CMAKE_CURRENT_SOURCE_DIR}/${program}.c)
+# The cases that the TEST(case) lines of <concept>_test.c define.
+function(pythread_find_cases concept result)
+    set(source ${CMAKE_CURRENT_SOURCE_DIR}/${concept}_test.c)
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})
     file(STRINGS ${source} cases REGEX "^TEST\\(")
     list(TRANSFORM cases REPLACE "^TEST\\(([A-Za-z0-9_]+)\\).*" "\\1")
+    set(${result} ${cases} PARENT_SCOPE)
+endfunction()
+
+# Builds <concept>_test.c and registers its cases.
+function(pythread_add_tests concept)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "LIBRARIES;LABELS")
+    set(program ${concept}_test)
+    set(source ${program}.c)
+    pythread_find_cases(${concept} cases)
 
     add_executable(${program} ${source})
     target_link_libraries(${program} PRIVATE pythread::pythread Threads::Threads ${arg_LIBRARIES})
     pythread_add_cases(${concept} CASES ${cases} COMMAND ${run} $<TARGET_FILE:${program}>
                        TIMEOUT ${arg_TIMEOUT} LABELS ${arg_LABELS})
+endfunction()
+
+# Builds <concept>_test.c as a shared object, and registers its cases as host_<concept>.<case>, run by
+# HOST, a program that has the library's functions in it.
+function(pythread_add_hosted_tests concept)
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "HOST;TIMEOUT" "")
+    pythread_find_cases(${concept} cases)
+    add_library(host_${concept} MODULE ${concept}_test.c)
+    target_include_directories(host_${concept} PRIVATE ${PROJECT_SOURCE_DIR}/include)
+    target_link_libraries(host_${concept} PRIVATE Threads::Threads)
+    pythread_add_cases(host_${concept} CASES ${cases} TIMEOUT ${arg_TIMEOUT}
+                       COMMAND ${arg_HOST} $<TARGET_FILE:host_${concept}>)
 endfunction()
 
 # Registers the cases that <concept>_test.sh --list prints, each run with the further arguments, and

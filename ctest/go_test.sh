@@ -4,7 +4,12 @@
 
 test_race() {
     cd "$source_dir"
-    "$go" test -race ./pythread/...
+    "$go" test -race ./pythread/... ./capi
+}
+
+test_capi() {
+    cd "$source_dir"
+    "$go" test ./capi
 }
 
 test_vet() {
