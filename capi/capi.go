@@ -11,6 +11,35 @@
 //   - [Do] runs calls into C as a given thread.
 //   - [Lock] is a lock of C's as a Go value.
 //
+// # C code in a Go program
+//
+// To import this package is all that the program has to do, if need be as
+//
+//	import _ "github.com/seed-c0a0ef17/pythread/capi"
+//
+// A plugin that the program loads with dlopen is linked to no library: it finds
+// the functions in the program. The header pythread.h is in the directory that
+// go list prints here. A C compiler finds it by -I, and so does cgo, for the C
+// code in Go files, if the environment variable CGO_CPPFLAGS says so:
+//
+//	include=$(go list -f '{{.Dir}}' github.com/seed-c0a0ef17/pythread/include)
+//	cc -shared -fPIC -I"$include" -o plugin.so plugin.c
+//	CGO_CPPFLAGS=-I"$include" go build
+//
+// A goroutine that calls C code is no thread to it by itself, not even if it was
+// started by [pythread.Start]: PyThread_get_thread_ident tells the OS thread that
+// the call happens to be made on, values in thread-specific storage stay behind
+// there, and PyThread_exit_thread and pthread_exit, which would end that OS
+// thread, must not be called. In [Do] the caller is a thread. So it is in a thread
+// that C code started, also in the Go functions that this one calls.
+//
+// A C thread runs on an OS thread of Go's, with Go's rules for signals: handlers
+// that C code installs need SA_ONSTACK, and a signal for the process may run its
+// handler on any OS thread. The child of a fork has the functions of pythread.h
+// and must not enter Go.
+//
+// # How it is made
+//
 // Of a name PyThread_x, the C function stands in x's file here (thread.c,
 // lock.c, tss.c, python.c). What has to do with the life of a thread is a call
 // of the //export function go_x in thread.go, which calls the core; the rest is
@@ -19,7 +48,11 @@
 package capi
 
 // #cgo CFLAGS: -std=gnu11 -fvisibility=hidden -I${SRCDIR}/../include
-// #cgo linux LDFLAGS: -rdynamic
+// #cgo !windows,!darwin LDFLAGS: -rdynamic
 // #cgo windows CFLAGS: -DPYTHREAD_BUILD
 // #cgo windows LDFLAGS: -static-libgcc -lsynchronization -Wl,-Bstatic -lwinpthread -Wl,-Bdynamic
 import "C"
+
+// For the header, which the C files here include: so it is there in vendor
+// directories too, and a change of it is a change of this package.
+import _ "github.com/seed-c0a0ef17/pythread/include"

@@ -16,7 +16,7 @@ test_clang_format() {
 
 test_gofmt() {
     same "gofmt -l" "$("$("$go" env GOROOT)/bin/gofmt" -l "$source_dir/capi" "$source_dir/ctest" \
-        "$source_dir/pythread")" ""
+        "$source_dir/examples" "$source_dir/pythread")" ""
 }
 
 # warnings COMPILER: compiles the C files of every package of capi as the go command does, and fails
