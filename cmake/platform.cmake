@@ -28,6 +28,9 @@ endforeach()
 string(SHA256 hash "${hash}")
 string(TOUPPER "CMAKE_C_FLAGS_${CMAKE_BUILD_TYPE}" flags)
 set(cflags "${CMAKE_C_FLAGS} ${${flags}} -DPYTHREAD_INCLUDED=${hash}")
+# With these flags the go command also compiles Go's own C code, where it makes warnings errors, and
+# code that cgo generates, which has warnings. So none are asked for here.
+string(APPEND cflags " -w")
 set(ldflags "${CMAKE_SHARED_LINKER_FLAGS}")
 
 if(PYTHREAD_SANITIZE STREQUAL "address")
