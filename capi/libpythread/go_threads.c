@@ -87,7 +87,6 @@ struct spare {
     atomic_uint is_called;
     void *(*func)(void *);
     void *arg;
-    bool fills_reserve;
 };
 
 /* How many wait. With 16, bursts of starts at the limit of the system's have not emptied it. */
@@ -98,17 +97,12 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct spare *spares;
 static int spare_count;
 
-/* How the reserve is: no thread has started yet, or none is missing, or Go took some. */
-enum { UNFILLED, FULL, SHORT };
-static atomic_int reserve = UNFILLED;
-
-static bool add_spare(bool fills_reserve);
+/* False before the first start, and when Go took some. */
+static atomic_bool is_full;
 
 static void *be_spare(void *arg)
 {
     struct spare *spare = arg;
-    while (spare->fills_reserve && add_spare(false)) {
-    }
     /* Acquire: func and arg are those that were set before. */
     while (atomic_load_explicit(&spare->is_called, memory_order_acquire) == 0) {
         os_wait(&spare->is_called, 0, OS_NO_DEADLINE);
@@ -120,14 +114,13 @@ static void *be_spare(void *arg)
 }
 
 /* Adds an OS thread to the reserve. False where it is full, or the system has none. */
-static bool add_spare(bool fills_reserve)
+static bool add_spare(void)
 {
     struct spare *spare = calloc(1, sizeof *spare);
     bool added = false;
     os_signals mask = os_block_signals();
     pthread_mutex_lock(&mutex);
     if (spare != NULL && spare_count < RESERVE) {
-        spare->fills_reserve = fills_reserve;
         added = __real_pthread_create(&spare->os_thread, NULL, be_spare, spare) == 0;
     }
     if (added) {
@@ -144,40 +137,23 @@ static bool add_spare(bool fills_reserve)
     return added;
 }
 
-static bool is_full(void)
-{
-    pthread_mutex_lock(&mutex);
-    bool full = spare_count == RESERVE;
-    pthread_mutex_unlock(&mutex);
-    return full;
-}
-
 /*
  * True where a thread may start: Go finds OS threads in the reserve, whatever the system says. The
- * first start has the reserve filled, beside it.
+ * first start fills the reserve.
  */
 static bool may_start(void)
 {
-    int was = UNFILLED;
     /* Relaxed, here and below: it is advice; the mutex orders the reserve. */
-    if (atomic_load_explicit(&reserve, memory_order_relaxed) == FULL) {
+    if (atomic_load_explicit(&is_full, memory_order_relaxed)) {
         return true;
     }
-    if (atomic_compare_exchange_strong_explicit(&reserve, &was, FULL, memory_order_relaxed,
-                                                memory_order_relaxed)) {
-        if (add_spare(true)) {
-            return true;
-        }
-        atomic_store_explicit(&reserve, UNFILLED, memory_order_relaxed);
-        return false;
+    while (add_spare()) {
     }
-    while (add_spare(false)) {
-    }
-    if (!is_full()) {
-        return false;
-    }
-    atomic_store_explicit(&reserve, FULL, memory_order_relaxed);
-    return true;
+    pthread_mutex_lock(&mutex);
+    bool filled = spare_count == RESERVE;
+    atomic_store_explicit(&is_full, filled, memory_order_relaxed);
+    pthread_mutex_unlock(&mutex);
+    return filled;
 }
 
 static bool call_spare(void *(*func)(void *), void *arg)
@@ -188,6 +164,7 @@ static bool call_spare(void *(*func)(void *), void *arg)
         spares = spare->next;
         spare_count--;
     }
+    atomic_store_explicit(&is_full, false, memory_order_relaxed);
     pthread_mutex_unlock(&mutex);
     if (spare == NULL) {
         return false;
@@ -251,7 +228,6 @@ int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void
     while (!go_is_here()) {
         pause();
     }
-    atomic_store_explicit(&reserve, SHORT, memory_order_relaxed);
     /* With the reserve empty, Go waits until others end, or limits are raised. */
     while (!call_spare(func, arg) && !create(os_thread, attr, func, arg)) {
         nanosleep(&tick, NULL);
