@@ -49,6 +49,7 @@ void thread_goes_without_go(void)
 
 atomic_uint go_state = GO_IS_UP;
 bool (*thread_may_start)(void);
+atomic_long thread_run_count;
 
 bool go_is_here(void)
 {
@@ -182,12 +183,14 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
         call_elsewhere(&call);
         ident = call.ident;
     } else if (enter_go()) {
-        if (thread_may_start != NULL && !thread_may_start()) {
-            return 0;
-        }
         int mode = reuse_mode();
-        ident = reuse_wants_own_pthread(mode) ? start_own(func, arg, joinable)
-                                              : start_goroutine(func, arg, mode, joinable);
+        if (thread_may_start != NULL && !thread_may_start()) {
+            ident = 0;
+        } else if (reuse_wants_own_pthread(mode)) {
+            ident = start_own(func, arg, joinable);
+        } else {
+            ident = start_goroutine(func, arg, mode, joinable);
+        }
         plain_count_from(ident);
     } else {
         ident = plain_start(func, arg, joinable);

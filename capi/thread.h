@@ -31,6 +31,9 @@ extern bool signals_stay_blocked;
    threads for another thread. NULL where nobody knows. */
 extern bool (*thread_may_start)(void);
 
+/* How many threads are on OS threads of Go's. */
+extern atomic_long thread_run_count;
+
 /*
  * Whether Go can be entered. A library in a program of C's says that Go is starting, until its last
  * init function has run; a thread that starts meanwhile waits, but where the system refuses Go an

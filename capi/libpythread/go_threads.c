@@ -137,6 +137,15 @@ static bool add_spare(void)
     return added;
 }
 
+/* How many OS threads Go has, or finds in the reserve, that run no thread. Go never ends those that
+   it took, so the reserve may stay short of what they have. */
+static long idle_count(void)
+{
+    enum { GOS_OWN = 4 }; /* its first, its monitor, the one that makes others, one for ends */
+    return atomic_load_explicit(&go_threads_count, memory_order_relaxed) -
+           atomic_load_explicit(&thread_run_count, memory_order_relaxed) - GOS_OWN;
+}
+
 /*
  * True where a thread may start: Go finds OS threads in the reserve, whatever the system says. The
  * first start fills the reserve.
@@ -153,7 +162,7 @@ static bool may_start(void)
     bool filled = spare_count == RESERVE;
     atomic_store_explicit(&is_full, filled, memory_order_relaxed);
     pthread_mutex_unlock(&mutex);
-    return filled;
+    return filled || idle_count() >= RESERVE;
 }
 
 static bool call_spare(void *(*func)(void *), void *arg)
