@@ -22,8 +22,6 @@ struct load_windows {
 };
 
 enum { LOAD_WINDOWS = 10, LOAD_WARM = 3, LOAD_OS_THREADS = 128 };
-/* AddressSanitizer keeps up to 256 MiB of freed memory. */
-enum { LOAD_KIB = UNDER_ASAN ? 300 * 1024 : 4096 };
 
 /* Called at the end of each window, with the most threads that were alive at once. */
 static inline void load_check_window(struct load_windows *windows, long alive)
@@ -34,7 +32,7 @@ static inline void load_check_window(struct load_windows *windows, long alive)
         windows->resident = resident;
     }
     if (windows->number > LOAD_WARM) {
-        LE(resident - windows->resident, LOAD_KIB);
+        LE(resident - windows->resident, RESIDENT_SLACK_KIB);
     }
     pythread_get_stats(&stats);
     LE(stats.os_threads, alive + LOAD_OS_THREADS);

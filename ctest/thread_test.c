@@ -132,7 +132,7 @@ TEST(a_hundred_thousand_threads_in_sequence_take_no_memory)
         join(start(count, &counter));
     }
     EQ(atomic_load(&counter), 110000);
-    LE(resident_kib() - before, 8192);
+    LE(resident_kib() - before, RESIDENT_SLACK_KIB);
     check_nothing_is_left();
 }
 
