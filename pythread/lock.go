@@ -34,9 +34,9 @@ func (s LockStatus) String() string {
 
 // Lock is CPython's lock: a binary semaphore, which starts out free.
 //
-// It belongs to nobody: any goroutine may release it, and one that acquires
-// it twice waits for another's release. The zero Lock is ready to use; it
-// must not be copied once used. All methods are safe for concurrent use, and
+// A lock has no owner: any goroutine may release it, and a goroutine that
+// acquires it twice waits for another's release. The zero Lock is ready to use;
+// it must not be copied once used. All methods are safe for concurrent use, and
 // what happens before a Release happens before the return of the acquire that
 // gets the lock next. Waiters are not served in strict order, but none waits
 // for ever while others come and go: once a waiter is 1 ms old and finds the
@@ -46,84 +46,95 @@ func (s LockStatus) String() string {
 // PyThread_free_lock have no counterpart: a Lock is a plain value.
 type Lock struct {
 	// How it works. An acquire or a release that meets nobody is a single
-	// compare-and-swap of state. Who cannot have the lock queues, and sleeps
-	// on a channel of its own. A release that finds a queue frees the lock
-	// and wakes the first; that one has to compete with whoever is running
-	// already, which keeps the lock busy while the sleeper is scheduled, and
-	// goes back to the front if it loses. It then is the first to be woken
-	// again, but could lose for ever: so if it is old by then it asks for
-	// the hand-off, and releases pass the lock on without freeing it, until
-	// the next in the queue is not old.
+	// compare-and-swap of state. A goroutine that cannot have the lock becomes
+	// a waiter: it queues, and sleeps on a channel of its own. A release that
+	// finds a queue frees the lock and wakes the first waiter. That waiter has
+	// to compete with the goroutines that are running already; they keep the
+	// lock busy while the waiter is scheduled. A waiter that loses goes back to
+	// the front of the queue and will be the next to be woken. So that it does
+	// not lose for ever, a waiter that loses when it is old asks for the
+	// hand-off: releases then pass the lock on without freeing it, until the
+	// first in the queue is not old.
 	//
 	// The bits of state:
 	//
 	//	held     somebody has the lock
-	//	queued   the queue is not empty
-	//	woken    a release is about to wake a waiter, or one is awake
-	//	handoff  the next release passes the lock to the first in the queue
+	//	queued   the release of the lock wakes the first waiter
+	//	handoff  the release of the lock passes it to the first waiter
 	//
-	// held and woken are also set without mu, the others change under mu
-	// only. Three rules hold whenever nobody is in the middle of a step, a
-	// step being one change of state by who does not have mu, or all that is
-	// done under mu:
+	// The lock is free exactly if state is 0. A free lock bears no trace of its
+	// waiters, and while one is awake a held lock need not either: so others
+	// acquire and release at full speed in the microseconds that the waiter
+	// needs to get going.
 	//
-	//  1. handoff means queued and held; queued means held or woken. So there
-	//     always is somebody, the holder or the one who is awake, to look
-	//     after the queue, and no wake-up is lost. For this a release of held
-	//     sets woken if there is a queue and it is not set; and woken is
-	//     cleared only in a step that finds or sets held, or that finds the
-	//     queue empty.
-	//  2. As long as woken is set, one release or one waiter owes it. The
-	//     waiter settles up in every way on: taking the lock, queueing again,
-	//     leaving.
-	//  3. Who is taken off the queue by another gets one token, in the same
-	//     step, and does not go without receiving it. So it knows whether the
-	//     token is the lock, and a lock passed on is not lost.
+	// Three rules hold whenever nobody is in the middle of a step. A step is
+	// one change of state by a goroutine that does not have mu, or all that is
+	// done under mu.
+	//
+	//  1. handoff is set only with queued, queued only with held, and only
+	//     while there is a waiter in the queue.
+	//  2. Where there is a queue, somebody is going to look after it, so no
+	//     wake-up is lost. It is the next release, if queued is set; or a
+	//     release that has cleared queued and has yet to call wake; or the
+	//     waiter that is awake. Each hands this duty on: the release takes it
+	//     over in the step that clears queued; wake gives it to the waiter that
+	//     it wakes, or leaves it with the one that is awake; and a waiter that
+	//     is awake ends in settle, whether it takes the lock, queues again or
+	//     leaves, and settle sets queued again if there is a queue.
+	//  3. A waiter that another goroutine takes off the queue gets one token in
+	//     the same step, and does not go on without receiving it. So it knows
+	//     whether the token is the lock, and a lock passed on is not lost.
+	//
+	// Who changes what. Without mu, an acquire sets held if state is 0, and a
+	// release sets state to 0. All else is done under mu: only there are queued
+	// and handoff set.
 	//
 	// Memory order. An atomic that sees the effect of another comes after it,
-	// in Go. Every change of state is a read-modify-write, so the one that
-	// sets held has seen, directly or through others, the one that cleared
-	// it, and what was done under the lock before is visible. A lock that is
-	// passed on goes through a channel, with the same effect.
+	// in Go. Every change of state is a read-modify-write, so the one that sets
+	// held has seen, directly or through others, the one that cleared it, and
+	// what was done under the lock before is visible. A lock that is passed on
+	// goes through a channel, with the same effect.
 	state atomic.Uint32
 
-	mu          sync.Mutex // guards the queue, for a few instructions at a time
-	first, last *waiter
+	mu          sync.Mutex // guards what follows, for a few instructions at a time
+	awake       bool       // a waiter woken without the lock has not settled yet
+	first, last *waiter    // the queue
 }
 
 const (
 	held = 1 << iota
 	queued
-	woken
 	handoff
 )
 
-// patience is the age at which a waiter is old. Passing the lock on leaves it
-// idle until the waiter runs, microseconds in which it could have changed
-// hands a hundred times: that is for exceptions.
+// patience is the age at which a waiter is old. A lock that is passed on lies
+// idle until the waiter runs: in those microseconds it could have changed hands
+// a hundred times. So passing on is for exceptions.
 const patience = time.Millisecond
 
-// spins is how often a held lock is looked at again before its caller queues:
-// about as long as a short critical section, and well below the cost of sleep.
+// spins is how often an acquire looks at a held lock again before it queues:
+// for about as long as a short critical section takes, and much less than it
+// costs to sleep.
 const spins = 30
 
 // waiter is one goroutine's place in a lock's queue.
 type waiter struct {
 	token chan struct{} // capacity 1, so that sending never blocks
-	since time.Time
+	since time.Time     // when the wait began
+	timer *time.Timer   // nil, or kept for the next timed wait
 
 	// Guarded by the lock's mu.
 	next, prev *waiter
 	inQueue    bool
 
 	granted bool // the token is the lock; written before it is sent
-	awake   bool // owes the woken bit; the waiting goroutine's own
+	awake   bool // woken, and not settled; the waiting goroutine's own
 }
 
 func (w *waiter) old() bool { return time.Since(w.since) >= patience }
 
-// waiters spares busy locks the garbage. Those in it have no token, and all
-// their other fields are zero.
+// waiters spares busy locks the garbage. A waiter in the pool is in no queue,
+// has no token, and is neither granted nor awake.
 var waiters = sync.Pool{New: func() any {
 	return &waiter{token: make(chan struct{}, 1)}
 }}
@@ -132,9 +143,8 @@ var waiters = sync.Pool{New: func() any {
 //
 // It mirrors PyThread_acquire_lock with WAIT_LOCK.
 func (l *Lock) Acquire() {
-	// A success has seen the 0 of the Release before it and is ordered after
-	// that. What follows is out of line so that this much can be inlined.
-	if !l.state.CompareAndSwap(0, held) {
+	// This much is inlined into the caller.
+	if !l.TryAcquire() {
 		l.acquire(-1, nil)
 	}
 }
@@ -144,7 +154,8 @@ func (l *Lock) Acquire() {
 //
 // It mirrors PyThread_acquire_lock with NOWAIT_LOCK.
 func (l *Lock) TryAcquire() bool {
-	return l.state.CompareAndSwap(0, held) || l.take()
+	// A success has seen the 0 of the release before and is ordered after it.
+	return l.state.CompareAndSwap(0, held)
 }
 
 // AcquireTimed waits for the lock for at least us microseconds of the
@@ -233,24 +244,10 @@ func Interrupt() {
 //
 // It mirrors PyThread_release_lock, which does not tell of a free lock.
 func (l *Lock) Release() {
-	// This publishes what was done under the lock to the next that sets held.
+	// This publishes what was done under the lock to the acquire that sets held
+	// next.
 	if !l.state.CompareAndSwap(held, 0) {
 		l.release()
-	}
-}
-
-// take sets held if nobody has and reports whether it did.
-func (l *Lock) take() bool {
-	for {
-		s := l.state.Load()
-		if s&held != 0 {
-			return false
-		}
-		// It fails when another bit has changed too, which says nothing about
-		// held: look again, for a try must not fail on a free lock.
-		if l.state.CompareAndSwap(s, s|held) {
-			return true
-		}
 	}
 }
 
@@ -258,49 +255,77 @@ func (l *Lock) take() bool {
 // if it is negative, never; if zero, at once) or when cancel can be received
 // from (with Interrupted).
 func (l *Lock) acquire(timeout time.Duration, cancel <-chan struct{}) LockStatus {
-	if l.take() {
+	if l.TryAcquire() {
 		return Acquired
 	}
 	if timeout == 0 {
 		return Failure
 	}
 	for range spins {
-		if l.take() {
+		if l.state.Load() == 0 && l.TryAcquire() {
 			return Acquired
 		}
 	}
+	return l.wait(timeout, cancel)
+}
 
+// wait is acquire for a timeout that is not zero, where the lock is not free.
+func (l *Lock) wait(timeout time.Duration, cancel <-chan struct{}) LockStatus {
+	w := waiters.Get().(*waiter)
+	w.since = time.Now()
 	// One timer serves however often the wait is resumed. It is set after the
 	// call, so it cannot end the wait too early.
 	var expired <-chan time.Time
 	if timeout > 0 {
-		timer := time.NewTimer(timeout)
-		defer timer.Stop()
-		expired = timer.C
+		expired = w.setTimer(timeout)
 	}
-	w := waiters.Get().(*waiter)
-	w.since = time.Now()
-	status := Acquired
+	end, status := Acquired, Acquired
 	for !l.enqueue(w) {
-		select {
-		case <-w.token:
-			if !w.granted {
-				w.awake = true
-				continue
-			}
-		case <-expired:
-			status = Failure
-		case <-cancel:
-			status = Interrupted
+		end = w.sleep(expired, cancel)
+		if end == Acquired && !w.granted {
+			w.awake = true
+			continue
 		}
-		if status != Acquired && l.leave(w) {
-			status = Acquired
+		if end != Acquired && !l.leave(w) {
+			status = end
 		}
 		break
 	}
-	*w = waiter{token: w.token}
+	if timeout > 0 && !w.timer.Stop() && end != Failure {
+		// The timer has fired unheard. Where GODEBUG says asynctimerchan=1,
+		// its channel would end another wait too early.
+		w.timer = nil
+	}
+	w.granted = false
 	waiters.Put(w)
 	return status
+}
+
+// sleep waits for w's token and returns Acquired, or for expired and returns
+// Failure, or for cancel and returns Interrupted.
+func (w *waiter) sleep(expired <-chan time.Time, cancel <-chan struct{}) LockStatus {
+	if expired == nil && cancel == nil {
+		<-w.token // the same as below, in half the time
+		return Acquired
+	}
+	select {
+	case <-w.token:
+		return Acquired
+	case <-expired:
+		return Failure
+	case <-cancel:
+		return Interrupted
+	}
+}
+
+// setTimer returns the channel that can be received from after timeout.
+func (w *waiter) setTimer(timeout time.Duration) <-chan time.Time {
+	if w.timer == nil {
+		w.timer = time.NewTimer(timeout)
+	} else {
+		w.timer.Reset(timeout)
+	}
+	return w.timer.C
 }
 
 // release is Release where state is not simply held.
@@ -310,45 +335,37 @@ func (l *Lock) release() {
 	}
 }
 
-// free clears held, or passes it on, and reports whether the caller has to
-// wake somebody now.
+// free clears state, or passes the lock on, and reports whether the caller has
+// to call wake.
 func (l *Lock) free() bool {
 	for {
 		s := l.state.Load()
 		switch {
-		case s&held == 0:
+		case s == 0:
 			panic("pythread: Release of a Lock that is free")
 		case s&handoff != 0:
 			if l.pass() {
 				return false
 			}
-		case s&(queued|woken) == queued:
-			if l.state.CompareAndSwap(s, s&^held|woken) {
-				return true
-			}
-		default: // no queue, or somebody awake who will see to it
-			if l.state.CompareAndSwap(s, s&^held) {
-				return false
-			}
+		case l.state.CompareAndSwap(s, 0):
+			return s&queued != 0
 		}
 	}
 }
 
-// wake does what free asks for: it takes the first off the queue and wakes it,
-// which owes the woken bit from then on. If the queue has emptied meanwhile,
-// nobody needs waking and the bit goes.
+// wake wakes the first waiter, if there is one and none is awake.
 func (l *Lock) wake() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.first == nil {
-		l.state.And(^uint32(woken))
+	if l.first == nil || l.awake {
 		return
 	}
+	l.awake = true
 	l.pop().token <- struct{}{}
 }
 
-// pass hands the caller's lock to the first in the queue and reports whether
-// it did: not if the hand-off is off, because all who waited have left.
+// pass hands the caller's lock to the first waiter and reports whether it did:
+// not if the hand-off is off, because all who waited have left.
 func (l *Lock) pass() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -356,7 +373,7 @@ func (l *Lock) pass() bool {
 		return false
 	}
 	w := l.pop()
-	if l.first == nil || !l.first.old() {
+	if l.first != nil && !l.first.old() {
 		l.state.And(^uint32(handoff)) // but held stays, for w now
 	}
 	w.granted = true
@@ -388,34 +405,34 @@ func (l *Lock) leave(w *waiter) bool {
 }
 
 // settle takes the lock for w if it is free and reports whether it was. If
-// not, w is in the queue afterwards if it stays and out of it if not. Either
-// way w has given up its woken bit. The caller holds mu.
+// not, w is in the queue afterwards if it stays and out of it if not. If w was
+// awake, it has handed on its duty to look after the queue. The caller holds
+// mu.
 func (l *Lock) settle(w *waiter, stay bool) bool {
 	if w.inQueue {
 		l.remove(w)
 	}
+	if w.awake {
+		l.awake = false
+	}
 	for {
 		s := l.state.Load()
-		free := s&held == 0
-		// It is held afterwards in any case. With that in the same step, w
-		// may give up woken: the holder will look after the queue.
+		free := s == 0
+		queues := stay && !free
+		// The lock is held afterwards in any case: by w, or by who had it.
 		n := s | held
-		if w.awake {
-			n &^= woken
-		}
 		switch {
-		case !free && stay:
+		case queues && w.awake && w.old():
+			n |= queued | handoff
+		case !queues && l.first == nil:
+			n = held // there is no queue any more
+		case !l.awake:
 			n |= queued
-			if w.awake && w.old() {
-				n |= handoff
-			}
-		case l.first == nil:
-			n &^= queued | handoff
 		}
 		if !l.state.CompareAndSwap(s, n) {
 			continue
 		}
-		if !free && stay {
+		if queues {
 			// The holder may release before w is linked in; but then it
 			// waits for mu before it looks for w.
 			l.push(w)
@@ -446,7 +463,7 @@ func (l *Lock) pop() *waiter {
 	w := l.first
 	l.remove(w)
 	if l.first == nil {
-		l.state.And(^uint32(queued))
+		l.state.And(^uint32(queued | handoff))
 	}
 	return w
 }

@@ -23,7 +23,7 @@ type actor struct {
 type phase byte
 
 const (
-	start    phase = iota // before take
+	start    phase = iota // before TryAcquire
 	queueing              // before enqueue
 	waiting               // for its token
 	holding               // before free
@@ -38,7 +38,7 @@ func (a *actor) steps(l *Lock) (steps []func(), mayLeave bool) {
 	case start:
 		steps = append(steps, func() {
 			switch {
-			case l.take():
+			case l.TryAcquire():
 				a.phase = holding
 			case a.tries:
 				a.next()
@@ -108,7 +108,10 @@ type world struct {
 
 // key tells worlds apart that may go on differently.
 func (w *world) key() string {
-	key := []byte{byte(w.l.state.Load())}
+	key := []byte{byte(w.l.state.Load()), 0}
+	if w.l.awake {
+		key[1] = 1
+	}
 	for queued := w.l.first; queued != nil; queued = queued.next {
 		key = append(key, byte(slices.IndexFunc(w.actors, func(a *actor) bool { return a.w == queued })))
 	}
@@ -127,29 +130,35 @@ func (w *world) key() string {
 
 // check returns what is wrong with the world.
 func (w *world) check(alive bool) string {
-	holders, atWork := 0, false
+	holders, awake, wakers, atWork := 0, 0, 0, false
 	for _, a := range w.actors {
-		if a.phase == holding {
+		switch {
+		case a.phase == holding:
 			holders++
-		}
-		// A lock that is being passed on is held by who has its token.
-		if a.phase == waiting && a.w.granted {
-			holders++
+		case a.phase == waiting && a.w.granted:
+			holders++ // a lock that is being passed on
+		case a.phase == waiting && len(a.w.token) > 0, a.w.awake:
+			awake++
+		case a.phase == waking:
+			wakers++
 		}
 		atWork = atWork || a.phase != finished
 	}
 	s := w.l.state.Load()
+	queue := w.l.first != nil
 	switch {
 	case holders > 1:
 		return fmt.Sprint(holders, " have the lock")
 	case holders == 1 != (s&held != 0):
 		return fmt.Sprint(holders, " have the lock, and held says otherwise")
-	case s&handoff != 0 && s&(queued|held) != queued|held:
-		return "handoff without a queue or a holder"
-	case s&queued != 0 && s&(held|woken) == 0:
+	case s&handoff != 0 && s&queued == 0:
+		return "handoff without queued"
+	case s&queued != 0 && (s&held == 0 || !queue):
+		return "queued without a holder or a queue"
+	case awake > 1, awake == 1 != w.l.awake:
+		return fmt.Sprint(awake, " are awake, and the lock says otherwise")
+	case queue && s&queued == 0 && wakers+awake == 0:
 		return "nobody to look after the queue"
-	case s&queued != 0 != (w.l.first != nil):
-		return "queued and the queue disagree"
 	case atWork && !alive:
 		return "a wake-up is lost"
 	case !atWork && s != 0:

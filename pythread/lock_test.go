@@ -135,8 +135,8 @@ func (l *Lock) queueLength() (n int) {
 // checkFree fails the test if the lock is not as good as new.
 func checkFree(t *testing.T, l *Lock) {
 	t.Helper()
-	if s := l.state.Load(); s != 0 || l.first != nil || l.last != nil {
-		t.Errorf("lock is left with state %b, first %p, last %p", s, l.first, l.last)
+	if s := l.state.Load(); s != 0 || l.awake || l.first != nil || l.last != nil {
+		t.Errorf("lock is left with state %b, awake %v, first %p, last %p", s, l.awake, l.first, l.last)
 	}
 }
 
@@ -418,7 +418,7 @@ func TestOldWaiterThatLosesIsPassedTheLock(t *testing.T) {
 	l.enqueue(young)
 	l.Release() // wakes w
 	<-w.token
-	w.awake = true
+	w.awake = true // as wait does
 	if !l.TryAcquire() {
 		t.Fatal("a lock whose waiter is being woken could not be taken")
 	}
@@ -439,6 +439,25 @@ func TestOldWaiterThatLosesIsPassedTheLock(t *testing.T) {
 	if <-young.token; young.granted {
 		t.Error("the lock was passed to the young waiter too")
 	}
+}
+
+func TestLockIsNotPassedOnOnceAllWaitersHaveLeft(t *testing.T) {
+	// A release that has seen the hand-off asked for comes to pass too late.
+	l := heldLock()
+	w := newWaiter(true)
+	w.awake, l.awake = true, true // as if w had been woken and lost the lock
+	l.enqueue(w)
+	if l.state.Load()&handoff == 0 {
+		t.Fatal("an old waiter that lost has not asked for the hand-off")
+	}
+	if l.leave(w) {
+		t.Fatal("a waiter that left has the lock of another")
+	}
+	if l.pass() {
+		t.Error("the lock was passed to nobody")
+	}
+	l.Release()
+	checkFree(t, l)
 }
 
 // newWaiter returns a waiter that will always, or for as long as any test
