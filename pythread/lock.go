@@ -2,6 +2,7 @@ package pythread
 
 import (
 	"context"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -111,6 +112,10 @@ const (
 // idle until the waiter runs: in those microseconds it could have changed hands
 // a hundred times. So passing on is for exceptions.
 const patience = time.Millisecond
+
+// brief is the longest timeout that is not slept: to sleep and be woken by a
+// timer takes more of the processor's time than that, and ends much too late.
+const brief = 20 * time.Microsecond
 
 // spins is how often an acquire looks at a held lock again before it queues:
 // for about as long as a short critical section takes, and much less than it
@@ -266,7 +271,28 @@ func (l *Lock) acquire(timeout time.Duration, cancel <-chan struct{}) LockStatus
 			return Acquired
 		}
 	}
+	if 0 < timeout && timeout <= brief {
+		return l.poll(timeout, cancel)
+	}
 	return l.wait(timeout, cancel)
+}
+
+// poll is acquire for a brief timeout. Other goroutines run in the meantime.
+func (l *Lock) poll(timeout time.Duration, cancel <-chan struct{}) LockStatus {
+	for start := time.Now(); ; {
+		runtime.Gosched()
+		if l.TryAcquire() {
+			return Acquired
+		}
+		select {
+		case <-cancel:
+			return Interrupted
+		default:
+		}
+		if time.Since(start) >= timeout {
+			return Failure
+		}
+	}
 }
 
 // wait is acquire for a timeout that is not zero, where the lock is not free.

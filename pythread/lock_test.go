@@ -230,6 +230,32 @@ func TestTimedAcquireThatKeepsLosingNeverReturnsEarly(t *testing.T) {
 	checkFree(t, &l)
 }
 
+func TestBriefTimedAcquireTakesALockThatBecomesFree(t *testing.T) {
+	for tries := 1; ; tries++ {
+		l := heldLock()
+		releaser := Start(l.Release)
+		got := l.acquire(brief, nil)
+		releaser.Join()
+		if got == Acquired {
+			break
+		}
+		if tries == 10_000 {
+			t.Fatal("never")
+		}
+	}
+}
+
+func TestBriefTimedAcquireIsInterrupted(t *testing.T) {
+	l := heldLock()
+	if got := l.acquire(brief, done().Done()); got != Interrupted {
+		t.Errorf("acquire() = %v, want %v", got, Interrupted)
+	}
+	l.Release()
+	if got := l.acquire(brief, done().Done()); got != Acquired {
+		t.Errorf("acquire() of a free lock = %v, want %v", got, Acquired)
+	}
+}
+
 func TestCancelledContextInterruptsTheWait(t *testing.T) {
 	l := heldLock()
 	ctx, cancel := context.WithCancel(context.Background())
