@@ -17,10 +17,10 @@ type LockStatus int
 const (
 	Failure     LockStatus = 0 // the lock was not free in time
 	Acquired    LockStatus = 1 // the caller has the lock
-	Interrupted LockStatus = 2 // the wait was called off first
+	Interrupted LockStatus = 2 // the wait was interrupted first
 )
 
-// String returns the name in lower case.
+// String returns the status's name in lower case.
 func (s LockStatus) String() string {
 	switch s {
 	case Failure:
@@ -47,8 +47,8 @@ func (s LockStatus) String() string {
 // PyThread_free_lock have no counterpart: a Lock is a plain value.
 type Lock struct {
 	// How it works. An acquire or a release that meets nobody is a single
-	// compare-and-swap of state. A goroutine that cannot have the lock becomes
-	// a waiter: it queues, and sleeps on a channel of its own. A release that
+	// compare-and-swap of state. A goroutine that finds the lock held becomes a
+	// waiter: it queues, and sleeps on a channel of its own. A release that
 	// finds a queue frees the lock and wakes the first waiter. That waiter has
 	// to compete with the goroutines that are running already; they keep the
 	// lock busy while the waiter is scheduled. A waiter that loses goes back to
@@ -63,38 +63,40 @@ type Lock struct {
 	//	queued   the release of the lock wakes the first waiter
 	//	handoff  the release of the lock passes it to the first waiter
 	//
-	// The lock is free exactly if state is 0. A free lock bears no trace of its
-	// waiters, and while one is awake a held lock need not either: so others
-	// acquire and release at full speed in the microseconds that the waiter
-	// needs to get going.
+	// The lock is free exactly if state is 0. So state tells nothing of the
+	// waiters of a free lock; and while a waiter is awake, the state of a held
+	// lock need not tell of the others. In the microseconds that the waiter
+	// takes to get going, other goroutines therefore acquire and release at
+	// full speed.
 	//
-	// Three rules hold whenever nobody is in the middle of a step. A step is
-	// one change of state by a goroutine that does not have mu, or all that is
-	// done under mu.
+	// Three rules hold whenever no goroutine is in the middle of a step. A step
+	// is one change of state by a goroutine that does not hold mu, or all that
+	// a goroutine does while it holds mu.
 	//
 	//  1. handoff is set only with queued, queued only with held, and only
 	//     while there is a waiter in the queue.
-	//  2. Where there is a queue, somebody is going to look after it, so no
-	//     wake-up is lost. It is the next release, if queued is set; or a
-	//     release that has cleared queued and has yet to call wake; or the
-	//     waiter that is awake. Each hands this duty on: the release takes it
-	//     over in the step that clears queued; wake gives it to the waiter that
-	//     it wakes, or leaves it with the one that is awake; and a waiter that
-	//     is awake ends in settle, whether it takes the lock, queues again or
-	//     leaves, and settle sets queued again if there is a queue.
+	//  2. If there is a queue, then somebody has the duty to look after it, so
+	//     no wake-up is lost. Either queued is set, and the duty is the next
+	//     release's; or a release has cleared queued and has yet to call wake;
+	//     or a waiter is awake. The duty is always handed on. A release takes
+	//     it over in the step that clears queued. wake gives it to the waiter
+	//     that wake wakes, or leaves it to the waiter that is awake already. A
+	//     waiter that is awake calls settle, whether it takes the lock, queues
+	//     again or leaves; and settle sets queued if there is a queue.
 	//  3. A waiter that another goroutine takes off the queue gets one token in
-	//     the same step, and does not go on without receiving it. So it knows
-	//     whether the token is the lock, and a lock passed on is not lost.
+	//     the same step, and does not go on before it has received the token.
+	//     The token says whether it is the lock, so a lock that is passed on
+	//     is not lost.
 	//
-	// Who changes what. Without mu, an acquire sets held if state is 0, and a
-	// release sets state to 0. All else is done under mu: only there are queued
-	// and handoff set.
+	// Who changes what. A goroutine that does not hold mu makes two changes: an
+	// acquire sets held if state is 0, and a release sets state to 0. All else
+	// happens under mu; only there are queued and handoff set.
 	//
-	// Memory order. An atomic that sees the effect of another comes after it,
-	// in Go. Every change of state is a read-modify-write, so the one that sets
-	// held has seen, directly or through others, the one that cleared it, and
-	// what was done under the lock before is visible. A lock that is passed on
-	// goes through a channel, with the same effect.
+	// Memory order. In Go an atomic operation that sees the effect of another
+	// happens after it. Every change of state is a read-modify-write. So the
+	// operation that sets held has seen, directly or through others, the one
+	// that cleared held, and what was done under the lock before is visible. A
+	// lock that is passed on goes through a channel, with the same effect.
 	state atomic.Uint32
 
 	mu          sync.Mutex // guards what follows, for a few instructions at a time
@@ -113,8 +115,9 @@ const (
 // a hundred times. So passing on is for exceptions.
 const patience = time.Millisecond
 
-// brief is the longest timeout that is not slept: to sleep and be woken by a
-// timer takes more of the processor's time than that, and ends much too late.
+// brief is the longest timeout for which a waiter does not sleep. To sleep and
+// to be woken by a timer takes the processor longer than that, and the waiter
+// wakes much too late, by 50 us to 1 ms.
 const brief = 20 * time.Microsecond
 
 // spins is how often an acquire looks at a held lock again before it queues:
@@ -124,7 +127,7 @@ const spins = 30
 
 // waiter is one goroutine's place in a lock's queue.
 type waiter struct {
-	token chan struct{} // capacity 1, so that sending never blocks
+	token chan struct{} // capacity 1, so that a send never blocks
 	since time.Time     // when the wait began
 	timer *time.Timer   // nil, or kept for the next timed wait
 
@@ -138,8 +141,8 @@ type waiter struct {
 
 func (w *waiter) old() bool { return time.Since(w.since) >= patience }
 
-// waiters spares busy locks the garbage. A waiter in the pool is in no queue,
-// has no token, and is neither granted nor awake.
+// waiters keeps waiters for reuse, so that busy locks make no garbage. A waiter
+// in the pool is in no queue, has no token, and is neither granted nor awake.
 var waiters = sync.Pool{New: func() any {
 	return &waiter{token: make(chan struct{}, 1)}
 }}
@@ -148,7 +151,7 @@ var waiters = sync.Pool{New: func() any {
 //
 // It mirrors PyThread_acquire_lock with WAIT_LOCK.
 func (l *Lock) Acquire() {
-	// This much is inlined into the caller.
+	// The compiler inlines this much into the caller.
 	if !l.TryAcquire() {
 		l.acquire(-1, nil)
 	}
@@ -177,8 +180,8 @@ func (l *Lock) AcquireTimed(us int64) LockStatus {
 }
 
 // AcquireContext waits until it has the lock and returns Acquired, or until
-// ctx is done and returns Interrupted. The lock comes first: where it is to
-// be had the outcome is Acquired, even if ctx was done before.
+// ctx is done and returns Interrupted. The lock comes first: if it is free, the
+// outcome is Acquired, even if ctx was done before the call.
 //
 // It mirrors PyThread_acquire_lock_timed (3.2) with an intr_flag of 1, where
 // a signal to the thread does what the end of ctx does here.
@@ -190,10 +193,11 @@ func (l *Lock) AcquireContext(ctx context.Context) LockStatus {
 // Acquired, or Failure if it was not free in that time. A timeout of zero
 // tries without waiting, a negative one waits for ever.
 //
-// Every [Interrupt] during the wait has it call pending, on this goroutine and
-// without the lock, unless pending is nil. If that returns an error, the wait
-// ends with Interrupted and that error; else it goes on for what is left of
-// the timeout. In all other cases the error is nil.
+// At every [Interrupt] during the wait, AcquireWithRetries calls pending, on
+// this goroutine and without the lock, unless pending is nil. If pending
+// returns an error, the wait ends with Interrupted and that error. If not, the
+// wait goes on for what is left of the timeout. In all other cases the error
+// is nil.
 //
 // It mirrors PyThread_acquire_lock_timed_with_retries (3.13), where a signal
 // interrupts the wait, pending runs the interpreter's pending calls, and the
@@ -216,13 +220,13 @@ func (l *Lock) AcquireWithRetries(timeout time.Duration, pending func() error) (
 			}
 		}
 		if timeout > 0 {
-			// At zero the lock gets its last try.
+			// At zero acquire tries the lock one last time.
 			left = max(0, timeout-time.Since(start))
 		}
 	}
 }
 
-// interruption is closed by the next Interrupt.
+// interruption is the channel that the next Interrupt closes.
 var interruption atomic.Pointer[chan struct{}]
 
 func init() { interruption.Store(newInterruption()) }
@@ -232,22 +236,24 @@ func newInterruption() *chan struct{} {
 	return &c
 }
 
-// Interrupt interrupts every [Lock.AcquireWithRetries] that is waiting, on
-// whichever lock, for its pending function to be called. Acquires of other
-// kinds wait on. It does not block and may be called from any goroutine.
+// Interrupt makes every [Lock.AcquireWithRetries] that is waiting, on whichever
+// lock, call its pending function. Other kinds of acquire are not interrupted.
+// Interrupt does not block and may be called from any goroutine.
 //
-// Goroutines receive no signals: this is how a program that has received one,
-// or has other work for its waiting threads, tells them to look. In CPython
-// the signal itself ends the wait of the thread that handles it.
+// A goroutine receives no signals. A program that has received a signal, or has
+// other work for its waiting threads, calls Interrupt to tell them. In CPython
+// the signal itself interrupts the wait of the thread that handles it, so
+// Interrupt has no counterpart there.
 func Interrupt() {
-	// Each channel is swapped out once, so no two calls close the same one.
+	// Each channel is swapped out once, so no two calls close the same channel.
 	close(*interruption.Swap(newInterruption()))
 }
 
-// Release frees the lock, whoever acquired it. It panics if the lock is free
-// already, and then leaves it free. It does not block.
+// Release frees the lock, whichever goroutine acquired it. If the lock is free
+// already, Release panics and leaves it free. Release does not block.
 //
-// It mirrors PyThread_release_lock, which does not tell of a free lock.
+// It mirrors PyThread_release_lock, which does not report that the lock was
+// free.
 func (l *Lock) Release() {
 	// This publishes what was done under the lock to the acquire that sets held
 	// next.
@@ -277,7 +283,8 @@ func (l *Lock) acquire(timeout time.Duration, cancel <-chan struct{}) LockStatus
 	return l.wait(timeout, cancel)
 }
 
-// poll is acquire for a brief timeout. Other goroutines run in the meantime.
+// poll is acquire for a brief timeout. It lets other goroutines run while it
+// waits.
 func (l *Lock) poll(timeout time.Duration, cancel <-chan struct{}) LockStatus {
 	for start := time.Now(); ; {
 		runtime.Gosched()
@@ -299,8 +306,8 @@ func (l *Lock) poll(timeout time.Duration, cancel <-chan struct{}) LockStatus {
 func (l *Lock) wait(timeout time.Duration, cancel <-chan struct{}) LockStatus {
 	w := waiters.Get().(*waiter)
 	w.since = time.Now()
-	// One timer serves however often the wait is resumed. It is set after the
-	// call, so it cannot end the wait too early.
+	// One timer serves for the whole wait, however often the waiter wakes. The
+	// timer is set after acquire was called, so it cannot end the wait early.
 	var expired <-chan time.Time
 	if timeout > 0 {
 		expired = w.setTimer(timeout)
@@ -318,8 +325,8 @@ func (l *Lock) wait(timeout time.Duration, cancel <-chan struct{}) LockStatus {
 		break
 	}
 	if timeout > 0 && !w.timer.Stop() && end != Failure {
-		// The timer has fired unheard. Where GODEBUG says asynctimerchan=1,
-		// its channel would end another wait too early.
+		// The timer has fired, and nobody has received from its channel. With
+		// GODEBUG=asynctimerchan=1 that channel would end a later wait early.
 		w.timer = nil
 	}
 	w.granted = false
@@ -331,7 +338,7 @@ func (l *Lock) wait(timeout time.Duration, cancel <-chan struct{}) LockStatus {
 // Failure, or for cancel and returns Interrupted.
 func (w *waiter) sleep(expired <-chan time.Time, cancel <-chan struct{}) LockStatus {
 	if expired == nil && cancel == nil {
-		<-w.token // the same as below, in half the time
+		<-w.token // takes half the time of a select
 		return Acquired
 	}
 	select {
@@ -379,7 +386,7 @@ func (l *Lock) free() bool {
 	}
 }
 
-// wake wakes the first waiter, if there is one and none is awake.
+// wake wakes the first waiter, if there is one and no waiter is awake.
 func (l *Lock) wake() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -390,8 +397,8 @@ func (l *Lock) wake() {
 	l.pop().token <- struct{}{}
 }
 
-// pass hands the caller's lock to the first waiter and reports whether it did:
-// not if the hand-off is off, because all who waited have left.
+// pass hands the caller's lock to the first waiter and reports whether it did.
+// It does not if handoff is no longer set, because all waiters have left.
 func (l *Lock) pass() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -400,28 +407,28 @@ func (l *Lock) pass() bool {
 	}
 	w := l.pop()
 	if l.first != nil && !l.first.old() {
-		l.state.And(^uint32(handoff)) // but held stays, for w now
+		l.state.And(^uint32(handoff)) // held stays set: now w holds the lock
 	}
 	w.granted = true
 	w.token <- struct{}{}
 	return true
 }
 
-// enqueue takes the lock for w if it is free, else queues w, at the front if
-// it has been there before. It reports whether w has the lock.
+// enqueue takes the lock for w if the lock is free. Otherwise it queues w, at
+// the front if w has been there before. It reports whether w has the lock.
 func (l *Lock) enqueue(w *waiter) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.settle(w, true)
 }
 
-// leave ends w's wait, queued or awake, and reports whether w has the lock: it
-// has if the lock was passed to it just before, or was free just now.
+// leave ends w's wait, whether w is queued or awake, and reports whether w has
+// the lock: w has it if it was passed to w just before, or is free just now.
 func (l *Lock) leave(w *waiter) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !w.inQueue {
-		<-w.token // sent under mu, so it is there
+		<-w.token // this does not wait: the token was sent under mu
 		if w.granted {
 			return true
 		}
@@ -430,10 +437,10 @@ func (l *Lock) leave(w *waiter) bool {
 	return l.settle(w, false)
 }
 
-// settle takes the lock for w if it is free and reports whether it was. If
-// not, w is in the queue afterwards if it stays and out of it if not. If w was
-// awake, it has handed on its duty to look after the queue. The caller holds
-// mu.
+// settle takes the lock for w if the lock is free, and reports whether it was.
+// If it was not, w is in the queue afterwards if w stays, and out of the queue
+// if not. If w was awake, it has handed on its duty to look after the queue.
+// The caller holds mu.
 func (l *Lock) settle(w *waiter, stay bool) bool {
 	if w.inQueue {
 		l.remove(w)
@@ -445,13 +452,13 @@ func (l *Lock) settle(w *waiter, stay bool) bool {
 		s := l.state.Load()
 		free := s == 0
 		queues := stay && !free
-		// The lock is held afterwards in any case: by w, or by who had it.
+		// The lock is held afterwards in any case: by w, or by its holder.
 		n := s | held
 		switch {
 		case queues && w.awake && w.old():
 			n |= queued | handoff
 		case !queues && l.first == nil:
-			n = held // there is no queue any more
+			n = held // the queue is empty
 		case !l.awake:
 			n |= queued
 		}
@@ -459,8 +466,8 @@ func (l *Lock) settle(w *waiter, stay bool) bool {
 			continue
 		}
 		if queues {
-			// The holder may release before w is linked in; but then it
-			// waits for mu before it looks for w.
+			// The holder may release before w is in the queue. But then its
+			// release waits for mu before it looks at the queue.
 			l.push(w)
 		}
 		w.awake = false
@@ -468,7 +475,7 @@ func (l *Lock) settle(w *waiter, stay bool) bool {
 	}
 }
 
-// push links w into the queue: at the front if it is awake and so has stood
+// push puts w into the queue: at the front if w is awake, for then w has been
 // there before, else at the back. The caller holds mu.
 func (l *Lock) push(w *waiter) {
 	w.inQueue = true

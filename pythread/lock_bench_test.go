@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// BenchmarkLockPair is one acquire and release that meet nobody. Each loop
-// stands by itself for the calls to be inlined as in real use.
+// BenchmarkLockPair is one acquire and release that meet nobody. Each lock has a
+// loop of its own, so that the compiler inlines the calls as in real use.
 func BenchmarkLockPair(b *testing.B) {
 	b.Run("pythread", func(b *testing.B) {
 		var l Lock
