@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// FuzzCalls makes the calls that its input spells and compares every result
-// with that of a simple model: a thread is a flag, a lock is a flag, a key is
-// a map. Each byte is one call; the calls come one after the other, since what
-// happens between goroutines is not the input's to choose.
+// FuzzCalls makes the calls that its input spells, and compares every result
+// with that of a simple model: a thread is a flag, a lock is a flag, a key is a
+// map. Each byte is one call. The calls come one after the other, because an
+// input cannot choose what happens between goroutines.
 func FuzzCalls(f *testing.F) {
 	f.Add([]byte{})
 	for seed := range uint64(50) {
@@ -67,7 +67,8 @@ func FuzzCalls(f *testing.F) {
 		}()
 
 		for at, call := range calls {
-			// The low bits say on what, the others say what.
+			// The low bits choose the thread and the lock or key, the high bits
+			// choose the call.
 			th, i := threads[call&3], call>>2&3
 			l, isHeld := &locks[i], &held[i]
 			key, value := &keys[i], values[i]

@@ -10,7 +10,55 @@
 //     of Python's thread functions and behind sys.thread_info.
 //
 // The package is pure Go, needs nothing but the standard library, and starts
-// no goroutine but the threads it is asked for. Where a name mirrors a
-// function of CPython its documentation names it, with the version that first
-// had it unless all of Python 3 has.
+// no goroutine but the threads it is asked for.
+//
+// # When to use it
+//
+// Use this package for code that is written against CPython's thread layer: an
+// interpreter or a translation of one, or a Go program that shares its threads
+// with C code, by way of the package capi in this module. It also serves where
+// the standard library has no ready answer:
+//
+//   - a lock that one goroutine acquires and another releases, or whose
+//     acquire has a timeout or a context. A [sync.Mutex] has neither timeout
+//     nor context. A channel of capacity 1 has both, in a select; but a Lock
+//     costs a fraction of that, and prefers whoever has waited long.
+//   - a thread that many others wait for, that reports its panic instead of
+//     ending the process, or that has an identity and values of its own.
+//
+// Otherwise the go statement and package sync are the better choice. Every Go
+// programmer knows them, and they do more in some ways: a [sync.RWMutex] lets
+// readers in together, a [sync.WaitGroup] waits for many goroutines at once, a
+// channel is one case among others of a select, and a panic that nobody
+// expected ends the program instead of waiting for a Join.
+//
+// Start and Join cost about as much as a go statement and a channel, and a Lock
+// as much as a sync.Mutex, or less where many goroutines want it at once.
+//
+// # From CPython's names to Go's
+//
+// A name's documentation says which function of CPython it mirrors, and which
+// version first had that function, unless all of Python 3 has it.
+//
+//	PyThread_init_thread                      Init
+//	PyThread_start_new_thread                 Start, and drop the Handle
+//	PyThread_start_joinable_thread            Start, StartWith
+//	PyThread_join_thread                      Handle.Join, Handle.Done
+//	PyThread_detach_thread                    drop the Handle
+//	PyThread_exit_thread                      runtime.Goexit
+//	PyThread_hang_thread                      select {}
+//	PyThread_get_thread_ident, ..._ident_ex   Handle.Ident
+//	PyThread_get_thread_native_id             none: goroutines change OS threads
+//	PyThread_get_stacksize, ..._set_stacksize GetStacksize, SetStacksize
+//	PyThread_allocate_lock, ..._free_lock     a Lock is a plain value
+//	PyThread_acquire_lock                     Lock.Acquire, Lock.TryAcquire
+//	PyThread_acquire_lock_timed               Lock.AcquireTimed, Lock.AcquireContext
+//	PyThread_acquire_lock_timed_with_retries  Lock.AcquireWithRetries, Interrupt
+//	PyThread_release_lock                     Lock.Release
+//	PyThread_tss_create, ..._tss_delete       a TSS is a plain value; TSS.Clear
+//	PyThread_tss_get, ..._tss_set             TSS.Get, TSS.Set, TSS.Delete
+//	PyThread_create_key and the like          the same
+//	PyThread_ParseTimeoutArg                  ParseTimeout
+//	PyThread_GetInfo                          GetInfo
+//	PyLockStatus, PY_TIMEOUT_MAX              LockStatus, TimeoutMax
 package pythread

@@ -2,21 +2,21 @@ package pythread
 
 import "runtime"
 
-// Info says what threads and locks are made of.
+// Info describes how threads and locks are made.
 //
 // It stands for Python's sys.thread_info (3.3).
 type Info struct {
-	Name    string // the threads
-	Lock    string // the locks
-	Version string // the version of what provides the threads
+	Name    string // what a thread is
+	Lock    string // what a lock is
+	Version string // the version of the system that provides the threads
 }
 
-// GetInfo describes this package's threads: Name is "goroutine", Lock is
-// "semaphore", as a [Lock] is a binary one, and Version is that of the Go
-// runtime, as runtime.Version gives it. It never blocks and is safe for
+// GetInfo describes this package's threads: Name is "goroutine"; Lock is
+// "semaphore", because a [Lock] is a binary semaphore; Version is the Go
+// runtime's, from runtime.Version. GetInfo never blocks and is safe for
 // concurrent use.
 //
-// It mirrors PyThread_GetInfo (3.3), where Name tells the operating system's
+// It mirrors PyThread_GetInfo (3.3), whose Name is that of the system's
 // threads, such as "pthread".
 func GetInfo() Info {
 	return Info{Name: "goroutine", Lock: "semaphore", Version: runtime.Version()}

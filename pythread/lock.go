@@ -2,6 +2,7 @@ package pythread
 
 import (
 	"context"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -16,10 +17,10 @@ type LockStatus int
 const (
 	Failure     LockStatus = 0 // the lock was not free in time
 	Acquired    LockStatus = 1 // the caller has the lock
-	Interrupted LockStatus = 2 // the wait was called off first
+	Interrupted LockStatus = 2 // the wait was interrupted first
 )
 
-// String returns the name in lower case.
+// String returns the status's name in lower case.
 func (s LockStatus) String() string {
 	switch s {
 	case Failure:
@@ -34,9 +35,9 @@ func (s LockStatus) String() string {
 
 // Lock is CPython's lock: a binary semaphore, which starts out free.
 //
-// It belongs to nobody: any goroutine may release it, and one that acquires
-// it twice waits for another's release. The zero Lock is ready to use; it
-// must not be copied once used. All methods are safe for concurrent use, and
+// A lock has no owner: any goroutine may release it, and a goroutine that
+// acquires it twice waits for another's release. The zero Lock is ready to use;
+// it must not be copied once used. All methods are safe for concurrent use, and
 // what happens before a Release happens before the return of the acquire that
 // gets the lock next. Waiters are not served in strict order, but none waits
 // for ever while others come and go: once a waiter is 1 ms old and finds the
@@ -46,84 +47,102 @@ func (s LockStatus) String() string {
 // PyThread_free_lock have no counterpart: a Lock is a plain value.
 type Lock struct {
 	// How it works. An acquire or a release that meets nobody is a single
-	// compare-and-swap of state. Who cannot have the lock queues, and sleeps
-	// on a channel of its own. A release that finds a queue frees the lock
-	// and wakes the first; that one has to compete with whoever is running
-	// already, which keeps the lock busy while the sleeper is scheduled, and
-	// goes back to the front if it loses. It then is the first to be woken
-	// again, but could lose for ever: so if it is old by then it asks for
-	// the hand-off, and releases pass the lock on without freeing it, until
-	// the next in the queue is not old.
+	// compare-and-swap of state. A goroutine that finds the lock held becomes a
+	// waiter: it queues, and sleeps on a channel of its own. A release that
+	// finds a queue frees the lock and wakes the first waiter. That waiter has
+	// to compete with the goroutines that are running already; they keep the
+	// lock busy while the waiter is scheduled. A waiter that loses goes back to
+	// the front of the queue and will be the next to be woken. So that it does
+	// not lose for ever, a waiter that loses when it is old asks for the
+	// hand-off: releases then pass the lock on without freeing it, until the
+	// first in the queue is not old.
 	//
 	// The bits of state:
 	//
 	//	held     somebody has the lock
-	//	queued   the queue is not empty
-	//	woken    a release is about to wake a waiter, or one is awake
-	//	handoff  the next release passes the lock to the first in the queue
+	//	queued   the release of the lock wakes the first waiter
+	//	handoff  the release of the lock passes it to the first waiter
 	//
-	// held and woken are also set without mu, the others change under mu
-	// only. Three rules hold whenever nobody is in the middle of a step, a
-	// step being one change of state by who does not have mu, or all that is
-	// done under mu:
+	// The lock is free exactly if state is 0. So state tells nothing of the
+	// waiters of a free lock; and while a waiter is awake, the state of a held
+	// lock need not tell of the others. In the microseconds that the waiter
+	// takes to get going, other goroutines therefore acquire and release at
+	// full speed.
 	//
-	//  1. handoff means queued and held; queued means held or woken. So there
-	//     always is somebody, the holder or the one who is awake, to look
-	//     after the queue, and no wake-up is lost. For this a release of held
-	//     sets woken if there is a queue and it is not set; and woken is
-	//     cleared only in a step that finds or sets held, or that finds the
-	//     queue empty.
-	//  2. As long as woken is set, one release or one waiter owes it. The
-	//     waiter settles up in every way on: taking the lock, queueing again,
-	//     leaving.
-	//  3. Who is taken off the queue by another gets one token, in the same
-	//     step, and does not go without receiving it. So it knows whether the
-	//     token is the lock, and a lock passed on is not lost.
+	// Three rules hold whenever no goroutine is in the middle of a step. A step
+	// is one change of state by a goroutine that does not hold mu, or all that
+	// a goroutine does while it holds mu.
 	//
-	// Memory order. An atomic that sees the effect of another comes after it,
-	// in Go. Every change of state is a read-modify-write, so the one that
-	// sets held has seen, directly or through others, the one that cleared
-	// it, and what was done under the lock before is visible. A lock that is
-	// passed on goes through a channel, with the same effect.
+	//  1. handoff is set only with queued, queued only with held, and only
+	//     while there is a waiter in the queue.
+	//  2. If there is a queue, then somebody has the duty to look after it, so
+	//     no wake-up is lost. Either queued is set, and the duty is the next
+	//     release's; or a release has cleared queued and has yet to call wake;
+	//     or a waiter is awake. The duty is always handed on. A release takes
+	//     it over in the step that clears queued. wake gives it to the waiter
+	//     that wake wakes, or leaves it to the waiter that is awake already. A
+	//     waiter that is awake calls settle, whether it takes the lock, queues
+	//     again or leaves; and settle sets queued if there is a queue.
+	//  3. A waiter that another goroutine takes off the queue gets one token in
+	//     the same step, and does not go on before it has received the token.
+	//     The token says whether it is the lock, so a lock that is passed on
+	//     is not lost.
+	//
+	// Who changes what. A goroutine that does not hold mu makes two changes: an
+	// acquire sets held if state is 0, and a release sets state to 0. All else
+	// happens under mu; only there are queued and handoff set.
+	//
+	// Memory order. In Go an atomic operation that sees the effect of another
+	// happens after it. Every change of state is a read-modify-write. So the
+	// operation that sets held has seen, directly or through others, the one
+	// that cleared held, and what was done under the lock before is visible. A
+	// lock that is passed on goes through a channel, with the same effect.
 	state atomic.Uint32
 
-	mu          sync.Mutex // guards the queue, for a few instructions at a time
-	first, last *waiter
+	mu          sync.Mutex // guards what follows, for a few instructions at a time
+	awake       bool       // a waiter woken without the lock has not settled yet
+	first, last *waiter    // the queue
 }
 
 const (
 	held = 1 << iota
 	queued
-	woken
 	handoff
 )
 
-// patience is the age at which a waiter is old. Passing the lock on leaves it
-// idle until the waiter runs, microseconds in which it could have changed
-// hands a hundred times: that is for exceptions.
+// patience is the age at which a waiter is old. A lock that is passed on lies
+// idle until the waiter runs: in those microseconds it could have changed hands
+// a hundred times. So passing on is for exceptions.
 const patience = time.Millisecond
 
-// spins is how often a held lock is looked at again before its caller queues:
-// about as long as a short critical section, and well below the cost of sleep.
+// brief is the longest timeout for which a waiter does not sleep. To sleep and
+// to be woken by a timer takes the processor longer than that, and the waiter
+// wakes much too late, by 50 us to 1 ms.
+const brief = 20 * time.Microsecond
+
+// spins is how often an acquire looks at a held lock again before it queues:
+// for about as long as a short critical section takes, and much less than it
+// costs to sleep.
 const spins = 30
 
 // waiter is one goroutine's place in a lock's queue.
 type waiter struct {
-	token chan struct{} // capacity 1, so that sending never blocks
-	since time.Time
+	token chan struct{} // capacity 1, so that a send never blocks
+	since time.Time     // when the wait began
+	timer *time.Timer   // nil, or kept for the next timed wait
 
 	// Guarded by the lock's mu.
 	next, prev *waiter
 	inQueue    bool
 
 	granted bool // the token is the lock; written before it is sent
-	awake   bool // owes the woken bit; the waiting goroutine's own
+	awake   bool // woken, and not settled; the waiting goroutine's own
 }
 
 func (w *waiter) old() bool { return time.Since(w.since) >= patience }
 
-// waiters spares busy locks the garbage. Those in it have no token, and all
-// their other fields are zero.
+// waiters keeps waiters for reuse, so that busy locks make no garbage. A waiter
+// in the pool is in no queue, has no token, and is neither granted nor awake.
 var waiters = sync.Pool{New: func() any {
 	return &waiter{token: make(chan struct{}, 1)}
 }}
@@ -132,9 +151,8 @@ var waiters = sync.Pool{New: func() any {
 //
 // It mirrors PyThread_acquire_lock with WAIT_LOCK.
 func (l *Lock) Acquire() {
-	// A success has seen the 0 of the Release before it and is ordered after
-	// that. What follows is out of line so that this much can be inlined.
-	if !l.state.CompareAndSwap(0, held) {
+	// The compiler inlines this much into the caller.
+	if !l.TryAcquire() {
 		l.acquire(-1, nil)
 	}
 }
@@ -144,7 +162,8 @@ func (l *Lock) Acquire() {
 //
 // It mirrors PyThread_acquire_lock with NOWAIT_LOCK.
 func (l *Lock) TryAcquire() bool {
-	return l.state.CompareAndSwap(0, held) || l.take()
+	// A success has seen the 0 of the release before and is ordered after it.
+	return l.state.CompareAndSwap(0, held)
 }
 
 // AcquireTimed waits for the lock for at least us microseconds of the
@@ -161,8 +180,8 @@ func (l *Lock) AcquireTimed(us int64) LockStatus {
 }
 
 // AcquireContext waits until it has the lock and returns Acquired, or until
-// ctx is done and returns Interrupted. The lock comes first: where it is to
-// be had the outcome is Acquired, even if ctx was done before.
+// ctx is done and returns Interrupted. The lock comes first: if it is free, the
+// outcome is Acquired, even if ctx was done before the call.
 //
 // It mirrors PyThread_acquire_lock_timed (3.2) with an intr_flag of 1, where
 // a signal to the thread does what the end of ctx does here.
@@ -174,10 +193,11 @@ func (l *Lock) AcquireContext(ctx context.Context) LockStatus {
 // Acquired, or Failure if it was not free in that time. A timeout of zero
 // tries without waiting, a negative one waits for ever.
 //
-// Every [Interrupt] during the wait has it call pending, on this goroutine and
-// without the lock, unless pending is nil. If that returns an error, the wait
-// ends with Interrupted and that error; else it goes on for what is left of
-// the timeout. In all other cases the error is nil.
+// At every [Interrupt] during the wait, AcquireWithRetries calls pending, on
+// this goroutine and without the lock, unless pending is nil. If pending
+// returns an error, the wait ends with Interrupted and that error. If not, the
+// wait goes on for what is left of the timeout. In all other cases the error
+// is nil.
 //
 // It mirrors PyThread_acquire_lock_timed_with_retries (3.13), where a signal
 // interrupts the wait, pending runs the interpreter's pending calls, and the
@@ -200,13 +220,13 @@ func (l *Lock) AcquireWithRetries(timeout time.Duration, pending func() error) (
 			}
 		}
 		if timeout > 0 {
-			// At zero the lock gets its last try.
+			// At zero acquire tries the lock one last time.
 			left = max(0, timeout-time.Since(start))
 		}
 	}
 }
 
-// interruption is closed by the next Interrupt.
+// interruption is the channel that the next Interrupt closes.
 var interruption atomic.Pointer[chan struct{}]
 
 func init() { interruption.Store(newInterruption()) }
@@ -216,41 +236,29 @@ func newInterruption() *chan struct{} {
 	return &c
 }
 
-// Interrupt interrupts every [Lock.AcquireWithRetries] that is waiting, on
-// whichever lock, for its pending function to be called. Acquires of other
-// kinds wait on. It does not block and may be called from any goroutine.
+// Interrupt makes every [Lock.AcquireWithRetries] that is waiting, on whichever
+// lock, call its pending function. Other kinds of acquire are not interrupted.
+// Interrupt does not block and may be called from any goroutine.
 //
-// Goroutines receive no signals: this is how a program that has received one,
-// or has other work for its waiting threads, tells them to look. In CPython
-// the signal itself ends the wait of the thread that handles it.
+// A goroutine receives no signals. A program that has received a signal, or has
+// other work for its waiting threads, calls Interrupt to tell them. In CPython
+// the signal itself interrupts the wait of the thread that handles it, so
+// Interrupt has no counterpart there.
 func Interrupt() {
-	// Each channel is swapped out once, so no two calls close the same one.
+	// Each channel is swapped out once, so no two calls close the same channel.
 	close(*interruption.Swap(newInterruption()))
 }
 
-// Release frees the lock, whoever acquired it. It panics if the lock is free
-// already, and then leaves it free. It does not block.
+// Release frees the lock, whichever goroutine acquired it. If the lock is free
+// already, Release panics and leaves it free. Release does not block.
 //
-// It mirrors PyThread_release_lock, which does not tell of a free lock.
+// It mirrors PyThread_release_lock, which does not report that the lock was
+// free.
 func (l *Lock) Release() {
-	// This publishes what was done under the lock to the next that sets held.
+	// This publishes what was done under the lock to the acquire that sets held
+	// next.
 	if !l.state.CompareAndSwap(held, 0) {
 		l.release()
-	}
-}
-
-// take sets held if nobody has and reports whether it did.
-func (l *Lock) take() bool {
-	for {
-		s := l.state.Load()
-		if s&held != 0 {
-			return false
-		}
-		// It fails when another bit has changed too, which says nothing about
-		// held: look again, for a try must not fail on a free lock.
-		if l.state.CompareAndSwap(s, s|held) {
-			return true
-		}
 	}
 }
 
@@ -258,49 +266,99 @@ func (l *Lock) take() bool {
 // if it is negative, never; if zero, at once) or when cancel can be received
 // from (with Interrupted).
 func (l *Lock) acquire(timeout time.Duration, cancel <-chan struct{}) LockStatus {
-	if l.take() {
+	if l.TryAcquire() {
 		return Acquired
 	}
 	if timeout == 0 {
 		return Failure
 	}
 	for range spins {
-		if l.take() {
+		if l.state.Load() == 0 && l.TryAcquire() {
 			return Acquired
 		}
 	}
-
-	// One timer serves however often the wait is resumed. It is set after the
-	// call, so it cannot end the wait too early.
-	var expired <-chan time.Time
-	if timeout > 0 {
-		timer := time.NewTimer(timeout)
-		defer timer.Stop()
-		expired = timer.C
+	if 0 < timeout && timeout <= brief {
+		return l.poll(timeout, cancel)
 	}
+	return l.wait(timeout, cancel)
+}
+
+// poll is acquire for a brief timeout. It lets other goroutines run while it
+// waits.
+func (l *Lock) poll(timeout time.Duration, cancel <-chan struct{}) LockStatus {
+	for start := time.Now(); ; {
+		runtime.Gosched()
+		if l.TryAcquire() {
+			return Acquired
+		}
+		select {
+		case <-cancel:
+			return Interrupted
+		default:
+		}
+		if time.Since(start) >= timeout {
+			return Failure
+		}
+	}
+}
+
+// wait is acquire for a timeout that is not zero, where the lock is not free.
+func (l *Lock) wait(timeout time.Duration, cancel <-chan struct{}) LockStatus {
 	w := waiters.Get().(*waiter)
 	w.since = time.Now()
-	status := Acquired
+	// One timer serves for the whole wait, however often the waiter wakes. The
+	// timer is set after acquire was called, so it cannot end the wait early.
+	var expired <-chan time.Time
+	if timeout > 0 {
+		expired = w.setTimer(timeout)
+	}
+	end, status := Acquired, Acquired
 	for !l.enqueue(w) {
-		select {
-		case <-w.token:
-			if !w.granted {
-				w.awake = true
-				continue
-			}
-		case <-expired:
-			status = Failure
-		case <-cancel:
-			status = Interrupted
+		end = w.sleep(expired, cancel)
+		if end == Acquired && !w.granted {
+			w.awake = true
+			continue
 		}
-		if status != Acquired && l.leave(w) {
-			status = Acquired
+		if end != Acquired && !l.leave(w) {
+			status = end
 		}
 		break
 	}
-	*w = waiter{token: w.token}
+	if timeout > 0 && !w.timer.Stop() && end != Failure {
+		// The timer has fired, and nobody has received from its channel. With
+		// GODEBUG=asynctimerchan=1 that channel would end a later wait early.
+		w.timer = nil
+	}
+	w.granted = false
 	waiters.Put(w)
 	return status
+}
+
+// sleep waits for w's token and returns Acquired, or for expired and returns
+// Failure, or for cancel and returns Interrupted.
+func (w *waiter) sleep(expired <-chan time.Time, cancel <-chan struct{}) LockStatus {
+	if expired == nil && cancel == nil {
+		<-w.token // takes half the time of a select
+		return Acquired
+	}
+	select {
+	case <-w.token:
+		return Acquired
+	case <-expired:
+		return Failure
+	case <-cancel:
+		return Interrupted
+	}
+}
+
+// setTimer returns the channel that can be received from after timeout.
+func (w *waiter) setTimer(timeout time.Duration) <-chan time.Time {
+	if w.timer == nil {
+		w.timer = time.NewTimer(timeout)
+	} else {
+		w.timer.Reset(timeout)
+	}
+	return w.timer.C
 }
 
 // release is Release where state is not simply held.
@@ -310,45 +368,37 @@ func (l *Lock) release() {
 	}
 }
 
-// free clears held, or passes it on, and reports whether the caller has to
-// wake somebody now.
+// free clears state, or passes the lock on, and reports whether the caller has
+// to call wake.
 func (l *Lock) free() bool {
 	for {
 		s := l.state.Load()
 		switch {
-		case s&held == 0:
+		case s == 0:
 			panic("pythread: Release of a Lock that is free")
 		case s&handoff != 0:
 			if l.pass() {
 				return false
 			}
-		case s&(queued|woken) == queued:
-			if l.state.CompareAndSwap(s, s&^held|woken) {
-				return true
-			}
-		default: // no queue, or somebody awake who will see to it
-			if l.state.CompareAndSwap(s, s&^held) {
-				return false
-			}
+		case l.state.CompareAndSwap(s, 0):
+			return s&queued != 0
 		}
 	}
 }
 
-// wake does what free asks for: it takes the first off the queue and wakes it,
-// which owes the woken bit from then on. If the queue has emptied meanwhile,
-// nobody needs waking and the bit goes.
+// wake wakes the first waiter, if there is one and no waiter is awake.
 func (l *Lock) wake() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.first == nil {
-		l.state.And(^uint32(woken))
+	if l.first == nil || l.awake {
 		return
 	}
+	l.awake = true
 	l.pop().token <- struct{}{}
 }
 
-// pass hands the caller's lock to the first in the queue and reports whether
-// it did: not if the hand-off is off, because all who waited have left.
+// pass hands the caller's lock to the first waiter and reports whether it did.
+// It does not if handoff is no longer set, because all waiters have left.
 func (l *Lock) pass() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -356,29 +406,29 @@ func (l *Lock) pass() bool {
 		return false
 	}
 	w := l.pop()
-	if l.first == nil || !l.first.old() {
-		l.state.And(^uint32(handoff)) // but held stays, for w now
+	if l.first != nil && !l.first.old() {
+		l.state.And(^uint32(handoff)) // held stays set: now w holds the lock
 	}
 	w.granted = true
 	w.token <- struct{}{}
 	return true
 }
 
-// enqueue takes the lock for w if it is free, else queues w, at the front if
-// it has been there before. It reports whether w has the lock.
+// enqueue takes the lock for w if the lock is free. Otherwise it queues w, at
+// the front if w has been there before. It reports whether w has the lock.
 func (l *Lock) enqueue(w *waiter) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.settle(w, true)
 }
 
-// leave ends w's wait, queued or awake, and reports whether w has the lock: it
-// has if the lock was passed to it just before, or was free just now.
+// leave ends w's wait, whether w is queued or awake, and reports whether w has
+// the lock: w has it if it was passed to w just before, or is free just now.
 func (l *Lock) leave(w *waiter) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !w.inQueue {
-		<-w.token // sent under mu, so it is there
+		<-w.token // this does not wait: the token was sent under mu
 		if w.granted {
 			return true
 		}
@@ -387,37 +437,37 @@ func (l *Lock) leave(w *waiter) bool {
 	return l.settle(w, false)
 }
 
-// settle takes the lock for w if it is free and reports whether it was. If
-// not, w is in the queue afterwards if it stays and out of it if not. Either
-// way w has given up its woken bit. The caller holds mu.
+// settle takes the lock for w if the lock is free, and reports whether it was.
+// If it was not, w is in the queue afterwards if w stays, and out of the queue
+// if not. If w was awake, it has handed on its duty to look after the queue.
+// The caller holds mu.
 func (l *Lock) settle(w *waiter, stay bool) bool {
 	if w.inQueue {
 		l.remove(w)
 	}
+	if w.awake {
+		l.awake = false
+	}
 	for {
 		s := l.state.Load()
-		free := s&held == 0
-		// It is held afterwards in any case. With that in the same step, w
-		// may give up woken: the holder will look after the queue.
+		free := s == 0
+		queues := stay && !free
+		// The lock is held afterwards in any case: by w, or by its holder.
 		n := s | held
-		if w.awake {
-			n &^= woken
-		}
 		switch {
-		case !free && stay:
+		case queues && w.awake && w.old():
+			n |= queued | handoff
+		case !queues && l.first == nil:
+			n = held // the queue is empty
+		case !l.awake:
 			n |= queued
-			if w.awake && w.old() {
-				n |= handoff
-			}
-		case l.first == nil:
-			n &^= queued | handoff
 		}
 		if !l.state.CompareAndSwap(s, n) {
 			continue
 		}
-		if !free && stay {
-			// The holder may release before w is linked in; but then it
-			// waits for mu before it looks for w.
+		if queues {
+			// The holder may release before w is in the queue. But then its
+			// release waits for mu before it looks at the queue.
 			l.push(w)
 		}
 		w.awake = false
@@ -425,7 +475,7 @@ func (l *Lock) settle(w *waiter, stay bool) bool {
 	}
 }
 
-// push links w into the queue: at the front if it is awake and so has stood
+// push puts w into the queue: at the front if w is awake, for then w has been
 // there before, else at the back. The caller holds mu.
 func (l *Lock) push(w *waiter) {
 	w.inQueue = true
@@ -446,7 +496,7 @@ func (l *Lock) pop() *waiter {
 	w := l.first
 	l.remove(w)
 	if l.first == nil {
-		l.state.And(^uint32(queued))
+		l.state.And(^uint32(queued | handoff))
 	}
 	return w
 }

@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 )
 
-// BenchmarkLockPair is one acquire and release that meet nobody. Each loop
-// stands by itself for the calls to be inlined as in real use.
+// BenchmarkLockPair is one acquire and release that meet nobody. Each lock has a
+// loop of its own, so that the compiler inlines the calls as in real use.
 func BenchmarkLockPair(b *testing.B) {
 	b.Run("pythread", func(b *testing.B) {
 		var l Lock
@@ -61,6 +62,88 @@ func BenchmarkLockContended(b *testing.B) {
 				contend(b, goroutines, func() { l <- struct{}{} }, func() { <-l })
 			})
 		})
+	}
+}
+
+// BenchmarkTimed is one timed acquire, against a channel of one as the lock:
+// of a free lock, with its release; of a lock that another goroutine is about
+// to release; and of a lock that is not released in time.
+func BenchmarkTimed(b *testing.B) {
+	const long = time.Minute
+	b.Run("free", func(b *testing.B) {
+		b.Run("pythread", func(b *testing.B) {
+			var l Lock
+			for range b.N {
+				l.AcquireTimed(long.Microseconds())
+				l.Release()
+			}
+		})
+		b.Run("select", func(b *testing.B) {
+			l := make(chan struct{}, 1)
+			for range b.N {
+				acquireTimed(l, long)
+				<-l
+			}
+		})
+	})
+	b.Run("handed", func(b *testing.B) {
+		b.Run("pythread", func(b *testing.B) {
+			there, back := heldLock(), heldLock()
+			other := Start(func() {
+				for range b.N {
+					there.AcquireTimed(long.Microseconds())
+					back.Release()
+				}
+			})
+			for range b.N {
+				there.Release()
+				back.AcquireTimed(long.Microseconds())
+			}
+			other.Join()
+		})
+		b.Run("select", func(b *testing.B) {
+			there, back := make(chan struct{}, 1), make(chan struct{}, 1)
+			there <- struct{}{}
+			back <- struct{}{}
+			other := Start(func() {
+				for range b.N {
+					acquireTimed(there, long)
+					<-back
+				}
+			})
+			for range b.N {
+				<-there
+				acquireTimed(back, long)
+			}
+			other.Join()
+		})
+	})
+	for _, timeout := range []time.Duration{time.Microsecond, brief, time.Millisecond} {
+		b.Run("late/"+timeout.String(), func(b *testing.B) {
+			b.Run("pythread", func(b *testing.B) {
+				l := heldLock()
+				for range b.N {
+					l.AcquireTimed(timeout.Microseconds())
+				}
+			})
+			b.Run("select", func(b *testing.B) {
+				l := make(chan struct{}, 1)
+				l <- struct{}{}
+				for range b.N {
+					acquireTimed(l, timeout)
+				}
+			})
+		})
+	}
+}
+
+// acquireTimed is what BenchmarkTimed compares with.
+func acquireTimed(l chan struct{}, timeout time.Duration) bool {
+	select {
+	case l <- struct{}{}:
+		return true
+	case <-time.After(timeout):
+		return false
 	}
 }
 

@@ -7,15 +7,15 @@ import (
 )
 
 // The tests in this file drive a Lock's own code through every possible order
-// of its steps. A step is one change of state without mu, or all that is done
-// under mu, so that what happens between goroutines is a sequence of steps;
-// the order is chosen here instead of by chance.
+// of its steps. A step is one change of state by a goroutine that does not hold
+// mu, or all that a goroutine does while it holds mu. So any run of several
+// goroutines is a sequence of steps. Here a search picks the order, not chance.
 
-// actor is one goroutine that acquires the lock some times, cut into steps.
+// actor is a goroutine that acquires and releases the lock, cut into steps.
 type actor struct {
 	rounds int  // acquires to go, the present one included
-	tries  bool // does not wait
-	leaves bool // may give up waiting at any time
+	tries  bool // gives up where it would have to wait
+	leaves bool // may give up its wait at any time
 	w      *waiter
 	phase  phase
 }
@@ -23,7 +23,7 @@ type actor struct {
 type phase byte
 
 const (
-	start    phase = iota // before take
+	start    phase = iota // before TryAcquire
 	queueing              // before enqueue
 	waiting               // for its token
 	holding               // before free
@@ -31,14 +31,14 @@ const (
 	finished
 )
 
-// steps returns the steps that the actor could take now. One of them may be to
-// give up.
+// steps returns the steps that the actor could take now, and whether the last
+// of them is to give up.
 func (a *actor) steps(l *Lock) (steps []func(), mayLeave bool) {
 	switch a.phase {
 	case start:
 		steps = append(steps, func() {
 			switch {
-			case l.take():
+			case l.TryAcquire():
 				a.phase = holding
 			case a.tries:
 				a.next()
@@ -91,7 +91,7 @@ func (a *actor) steps(l *Lock) (steps []func(), mayLeave bool) {
 	return steps, mayLeave
 }
 
-// next ends a round; what was left of the wait goes with it.
+// next ends a round, as the end of wait does.
 func (a *actor) next() {
 	a.w.granted, a.w.awake = false, false
 	a.phase = start
@@ -100,15 +100,18 @@ func (a *actor) next() {
 	}
 }
 
-// world is a lock and those who use it.
+// world is a lock and the actors that use it.
 type world struct {
 	l      Lock
 	actors []*actor
 }
 
-// key tells worlds apart that may go on differently.
+// key is equal for two worlds only if they can go on in the same ways.
 func (w *world) key() string {
-	key := []byte{byte(w.l.state.Load())}
+	key := []byte{byte(w.l.state.Load()), 0}
+	if w.l.awake {
+		key[1] = 1
+	}
 	for queued := w.l.first; queued != nil; queued = queued.next {
 		key = append(key, byte(slices.IndexFunc(w.actors, func(a *actor) bool { return a.w == queued })))
 	}
@@ -125,31 +128,38 @@ func (w *world) key() string {
 	return string(key)
 }
 
-// check returns what is wrong with the world.
+// check returns what is wrong with the world, or "". alive says whether some
+// actor can take a step other than to give up.
 func (w *world) check(alive bool) string {
-	holders, atWork := 0, false
+	holders, awake, wakers, atWork := 0, 0, 0, false
 	for _, a := range w.actors {
-		if a.phase == holding {
+		switch {
+		case a.phase == holding:
 			holders++
-		}
-		// A lock that is being passed on is held by who has its token.
-		if a.phase == waiting && a.w.granted {
-			holders++
+		case a.phase == waiting && a.w.granted:
+			holders++ // a lock that is being passed on
+		case a.phase == waiting && len(a.w.token) > 0, a.w.awake:
+			awake++
+		case a.phase == waking:
+			wakers++
 		}
 		atWork = atWork || a.phase != finished
 	}
 	s := w.l.state.Load()
+	queue := w.l.first != nil
 	switch {
 	case holders > 1:
 		return fmt.Sprint(holders, " have the lock")
 	case holders == 1 != (s&held != 0):
 		return fmt.Sprint(holders, " have the lock, and held says otherwise")
-	case s&handoff != 0 && s&(queued|held) != queued|held:
-		return "handoff without a queue or a holder"
-	case s&queued != 0 && s&(held|woken) == 0:
-		return "nobody to look after the queue"
-	case s&queued != 0 != (w.l.first != nil):
-		return "queued and the queue disagree"
+	case s&handoff != 0 && s&queued == 0:
+		return "handoff without queued"
+	case s&queued != 0 && (s&held == 0 || !queue):
+		return "queued without a holder or a queue"
+	case awake > 1, awake == 1 != w.l.awake:
+		return fmt.Sprint(awake, " are awake, and the lock says otherwise")
+	case queue && s&queued == 0 && wakers+awake == 0:
+		return "nobody has the duty to look after the queue"
 	case atWork && !alive:
 		return "a wake-up is lost"
 	case !atWork && s != 0:
@@ -158,12 +168,13 @@ func (w *world) check(alive bool) string {
 	return ""
 }
 
-// choice is one step that can be next: an actor's number, and which of its
-// steps it is.
+// choice is one step that can be next: an actor's number, and the number of one
+// of its steps.
 type choice struct{ actor, step byte }
 
-// explore takes every path from the world that create makes. Worlds cannot be
-// copied, so each path is walked from the beginning.
+// explore walks every path from the world that create makes, and returns how
+// many worlds it has seen. A world cannot be copied, so it walks each path from
+// the beginning.
 func explore(t *testing.T, create func() *world) (worlds int) {
 	seen := map[string]bool{}
 	paths := [][]choice{nil}
@@ -180,7 +191,7 @@ func explore(t *testing.T, create func() *world) (worlds int) {
 			continue
 		}
 		seen[key] = true
-		alive := false // somebody can do more than give up
+		alive := false
 		for i, a := range w.actors {
 			steps, mayLeave := a.steps(&w.l)
 			alive = alive || len(steps) > 1 || len(steps) == 1 && !mayLeave

@@ -27,12 +27,12 @@ func done() context.Context {
 	return ctx
 }
 
-// acquires are all the ways to acquire a lock, with the status each has for
-// one that is not free, where it does not wait.
+// acquires are all the ways to acquire a lock. busy is the status for a lock
+// that is held, or waits if the acquire waits for it.
 var acquires = []struct {
 	name    string
 	acquire func(l *Lock) LockStatus
-	busy    LockStatus // or waits
+	busy    LockStatus
 }{
 	{"Acquire", func(l *Lock) LockStatus { l.Acquire(); return Acquired }, waits},
 	{"TryAcquire", try, Failure},
@@ -95,8 +95,8 @@ func TestBusyLockIsRefusedOrWaitedFor(t *testing.T) {
 					t.Errorf("acquire of a held lock: %v, want %v", got, a.busy)
 				}
 			} else {
-				// The lock is not recursive: its only acquirer waits, and for
-				// whoever releases it.
+				// The lock is not recursive: its second acquire waits, until
+				// any goroutine releases it.
 				waiter := Start(func() {
 					if got := a.acquire(l); got != Acquired {
 						t.Errorf("acquire after a wait: %v", got)
@@ -135,8 +135,8 @@ func (l *Lock) queueLength() (n int) {
 // checkFree fails the test if the lock is not as good as new.
 func checkFree(t *testing.T, l *Lock) {
 	t.Helper()
-	if s := l.state.Load(); s != 0 || l.first != nil || l.last != nil {
-		t.Errorf("lock is left with state %b, first %p, last %p", s, l.first, l.last)
+	if s := l.state.Load(); s != 0 || l.awake || l.first != nil || l.last != nil {
+		t.Errorf("lock is left with state %b, awake %v, first %p, last %p", s, l.awake, l.first, l.last)
 	}
 }
 
@@ -169,7 +169,7 @@ func TestTimedAcquireNeverReturnsEarly(t *testing.T) {
 		} {
 			t.Run(fmt.Sprint(name, timeout), func(t *testing.T) {
 				l := heldLock()
-				// A neighbour keeps the queue in motion.
+				// A neighbour keeps entering and leaving the queue.
 				stop := make(chan struct{})
 				neighbour := Start(func() {
 					for {
@@ -196,7 +196,7 @@ func TestTimedAcquireNeverReturnsEarly(t *testing.T) {
 }
 
 func TestTimedAcquireThatKeepsLosingNeverReturnsEarly(t *testing.T) {
-	// The waiter is woken and finds the lock taken again, time after time.
+	// Again and again the waiter is woken and finds the lock taken.
 	const timeout = 5 * time.Millisecond
 	var l Lock
 	var stop atomic.Bool
@@ -228,6 +228,32 @@ func TestTimedAcquireThatKeepsLosingNeverReturnsEarly(t *testing.T) {
 	stop.Store(true)
 	others.Wait()
 	checkFree(t, &l)
+}
+
+func TestBriefTimedAcquireTakesALockThatBecomesFree(t *testing.T) {
+	for tries := 1; ; tries++ {
+		l := heldLock()
+		releaser := Start(l.Release)
+		got := l.acquire(brief, nil)
+		releaser.Join()
+		if got == Acquired {
+			break
+		}
+		if tries == 10_000 {
+			t.Fatal("never")
+		}
+	}
+}
+
+func TestBriefTimedAcquireIsInterrupted(t *testing.T) {
+	l := heldLock()
+	if got := l.acquire(brief, done().Done()); got != Interrupted {
+		t.Errorf("acquire() = %v, want %v", got, Interrupted)
+	}
+	l.Release()
+	if got := l.acquire(brief, done().Done()); got != Acquired {
+		t.Errorf("acquire() of a free lock = %v, want %v", got, Acquired)
+	}
 }
 
 func TestCancelledContextInterruptsTheWait(t *testing.T) {
@@ -300,7 +326,7 @@ func TestInterruptWhilePendingRunsIsNotLost(t *testing.T) {
 	waiter := Start(func() {
 		l.AcquireWithRetries(-1, func() error {
 			if n++; n == 1 {
-				Interrupt() // comes when pending has looked already
+				Interrupt() // comes after pending has looked for work
 				return nil
 			}
 			return failure
@@ -418,7 +444,7 @@ func TestOldWaiterThatLosesIsPassedTheLock(t *testing.T) {
 	l.enqueue(young)
 	l.Release() // wakes w
 	<-w.token
-	w.awake = true
+	w.awake = true // as wait does
 	if !l.TryAcquire() {
 		t.Fatal("a lock whose waiter is being woken could not be taken")
 	}
@@ -441,8 +467,27 @@ func TestOldWaiterThatLosesIsPassedTheLock(t *testing.T) {
 	}
 }
 
-// newWaiter returns a waiter that will always, or for as long as any test
-// takes, never be old.
+func TestLockIsNotPassedOnOnceAllWaitersHaveLeft(t *testing.T) {
+	// A release that has seen the hand-off asked for comes to pass too late.
+	l := heldLock()
+	w := newWaiter(true)
+	w.awake, l.awake = true, true // as if w had been woken and lost the lock
+	l.enqueue(w)
+	if l.state.Load()&handoff == 0 {
+		t.Fatal("an old waiter that lost has not asked for the hand-off")
+	}
+	if l.leave(w) {
+		t.Fatal("a waiter that left has the lock of another")
+	}
+	if l.pass() {
+		t.Error("the lock was passed to nobody")
+	}
+	l.Release()
+	checkFree(t, l)
+}
+
+// newWaiter returns a waiter that is old for good, or that does not get old for
+// as long as any test takes.
 func newWaiter(old bool) *waiter {
 	w := &waiter{token: make(chan struct{}, 1)}
 	if !old {
@@ -465,7 +510,7 @@ func TestBusyNeighboursDoNotStarveAWaiter(t *testing.T) {
 			}
 		}()
 	}
-	for range 100 { // or the test would time out
+	for range 100 { // if an Acquire starved, the test would time out
 		l.Acquire()
 		l.Release()
 		runtime.Gosched()
@@ -499,10 +544,10 @@ func TestCounterUnderMixedAcquiresComesOutExact(t *testing.T) {
 						n++
 						counter++
 						if random.IntN(500) == 0 {
-							runtime.Gosched() // let them queue
+							runtime.Gosched() // let others queue
 						}
 						if random.IntN(5000) == 0 {
-							time.Sleep(50 * time.Microsecond) // and time out
+							time.Sleep(50 * time.Microsecond) // let others time out
 						}
 						l.Release()
 					}
@@ -518,7 +563,7 @@ func TestCounterUnderMixedAcquiresComesOutExact(t *testing.T) {
 	}
 }
 
-// acquireSomehow acquires in one of all the ways, mostly in the quick ones.
+// acquireSomehow acquires in a random way, mostly in a quick one.
 func acquireSomehow(l *Lock, random *rand.Rand) LockStatus {
 	switch random.IntN(20) {
 	case 0:

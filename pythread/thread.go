@@ -6,16 +6,15 @@ import (
 )
 
 // Ident names a thread for the life of the process. The first thread gets 1,
-// every later one the next number, and no number is ever given twice; zero is
-// never a thread.
+// every later thread the next number, and no number is given twice; zero names
+// no thread.
 //
-// It stands for CPython's PyThread_ident_t (3.13), whose values, unlike these,
-// may come back once a thread has ended.
+// It stands for CPython's PyThread_ident_t (3.13). In CPython a new thread may
+// get the ident of one that has ended.
 type Ident uint64
 
-// idents counts the threads started so far. It is the process's only source
-// of idents, so an atomic add is all it takes to keep them unique: no other
-// memory is published through it.
+// idents counts the threads started so far. All idents come from here, so an
+// atomic add keeps them unique. No other memory is published through idents.
 var idents atomic.Uint64
 
 // Init does nothing: there is no state to set up before the first thread. It
@@ -31,20 +30,25 @@ func Init() {}
 func GetStacksize() int { return 0 }
 
 // SetStacksize would set the stack size in bytes of threads started later. It
-// changes nothing and returns -2, CPython's answer where the platform cannot
-// do it, whatever the size.
+// changes nothing and returns -2 for every size: that is CPython's answer on a
+// platform where the size cannot be set.
 //
 // It mirrors PyThread_set_stacksize.
 func SetStacksize(int) int { return -2 }
 
-// Handle is one started thread: the means to wait for its end, to learn how
-// it ended, and to keep values with it (see [TSS]).
+// Handle is one started thread. A caller uses it to wait for the thread's end,
+// to learn how the thread ended, and to keep values with the thread (see
+// [TSS]).
 //
 // [Start] and [StartWith] make handles; the zero Handle is not a thread and
 // must not be used. All methods may be called from any goroutine, any number
 // of times, before and after the thread has ended. There is nothing to free
-// and nothing to detach: a handle that nobody keeps is garbage, and the
-// thread runs on without it.
+// and nothing to detach: the garbage collector takes a handle that nobody
+// keeps, and the thread runs on without it.
+//
+// The end of a thread is one event, however a caller learns of it. As soon as
+// Join has returned, or Done is closed, or [TSS.Get] has stopped giving the
+// thread's values, or [TSS.Set] has refused one, all the others hold too.
 //
 // It stands for CPython's PyThread_handle_t (3.13), which may be joined or
 // detached only once.
@@ -54,36 +58,36 @@ type Handle struct {
 	// How a thread ends. Whether a thread has ended is written in one place,
 	// the field done:
 	//
-	//	nil                           the thread runs, and nobody has called Done
-	//	a pointer to an open channel  the thread runs
-	//	a pointer to a closed channel the thread has ended
+	//	nil                            the thread runs, nobody has called Done
+	//	a pointer to an open channel   the thread runs
+	//	a pointer to a closed channel  the thread has ended
 	//
-	// The last line is reached in one step, which finish takes once: it sets
-	// nil to over or, where there is a channel, closes that. Nothing leads
+	// The thread gets to the last line in one step, which finish takes once: it
+	// replaces nil by over, or closes the channel that is there. Nothing leads
 	// back. The invariant: all that a caller can learn about the end follows
 	// from done alone.
 	//
 	//	Done      returns the channel itself, and over where there was none.
-	//	Join      returns at once if done says ended. Else it waits for
-	//	          joiners, which finish releases after the step.
+	//	Join      returns at once if done says ended. Otherwise it sleeps on
+	//	          joiners, which finish wakes after the step.
 	//	TSS.Get   gives no value if done says ended.
 	//	TSS.Set   does nothing if done says ended.
 	//
 	// So the end is visible everywhere at the same instant. Proof: before the
-	// step done says that the thread runs. Then the channel is open, Join
+	// step, done says that the thread runs. Then the channel is open, Join
 	// waits, Set stores, and Get finds what was set, because finish erases
-	// nothing before the step. After the step done says ended for ever, and
-	// each of the four gives the answer of an ended thread. Hence a caller who
+	// nothing before the step. After the step, done says ended for ever, and
+	// each of the four gives the answer of an ended thread. Hence a caller that
 	// has had one such answer comes after the step, and gets the other three.
 	//
-	// What finish does after the step nobody can tell from outside: it wakes
-	// joiners that slept through the step, and erases values that Get has
-	// stopped showing, to free their memory. What it does before the step,
-	// publishing the panic value, nobody reads before the step.
+	// Nobody can tell from outside what finish does after the step: it wakes
+	// joiners that slept through the step, and it erases values that Get no
+	// longer shows, to free their memory. Before the step finish publishes the
+	// panic value, and nobody reads that value before the step.
 	//
 	// Memory order: the step is an atomic operation or the close of a channel,
-	// and ended sees it by an atomic load or by a receive. Either way what the
-	// thread did comes before what the caller does next.
+	// and the method ended sees it by an atomic load or by a receive. Either way
+	// what the thread did happens before what the caller does next.
 	done atomic.Pointer[chan struct{}]
 
 	// joiners is where Join sleeps, with joinLock as its Locker. A channel would
@@ -104,10 +108,11 @@ type record struct {
 	keys map[eraser]struct{} // the TSS keys that hold a value for the thread
 }
 
-// unremarkable is the record of the threads that ended without one.
+// unremarkable is the record of all threads that had no record when they ended.
 var unremarkable = new(record)
 
-// over is the channel of the threads that had none when they ended.
+// over is the closed channel of all threads that had no channel when they
+// ended.
 var over = func() *chan struct{} {
 	done := make(chan struct{})
 	close(done)
@@ -115,15 +120,16 @@ var over = func() *chan struct{} {
 }()
 
 // Start runs fn as a new thread, on a goroutine of its own, and returns the
-// thread's handle without waiting for it; fn may be running, or over, before
-// Start returns. What the caller did before Start, fn sees. A nil fn panics
-// in the caller. Start may be called from any goroutine.
+// thread's handle without waiting for the thread: fn may have begun, or even
+// returned, before Start returns. What the caller did before Start happens
+// before fn begins. Start panics if fn is nil. It never blocks and may be
+// called from any goroutine.
 //
 // A panic in fn ends the thread, not the process, and [Handle.Join] returns
-// its value; runtime.Goexit in fn ends the thread as a return does.
+// the panic's value; runtime.Goexit in fn ends the thread as a return does.
 //
-// It mirrors PyThread_start_joinable_thread (3.13) and, where the handle is
-// dropped, PyThread_start_new_thread. It cannot fail as those can.
+// It mirrors PyThread_start_joinable_thread (3.13) and, if the caller drops the
+// handle, PyThread_start_new_thread. Those can fail; Start cannot.
 func Start(fn func()) *Handle {
 	if fn == nil {
 		panic("pythread: Start of a nil function")
@@ -136,8 +142,11 @@ func Start(fn func()) *Handle {
 	return h
 }
 
-// StartWith is [Start] for a function that wants its own handle, as every
-// user of [TSS] does.
+// StartWith is [Start] for a function that needs its own handle: to use a
+// [TSS], or to know its ident.
+//
+// It mirrors what [Start] mirrors. In CPython a thread asks for its own ident
+// by PyThread_get_thread_ident; a goroutine cannot ask who it is.
 func StartWith(fn func(*Handle)) *Handle {
 	if fn == nil {
 		panic("pythread: StartWith of a nil function")
@@ -157,8 +166,8 @@ func newHandle() *Handle {
 }
 
 // finish ends the thread. The goroutine has to defer finish itself: only a
-// deferred call runs on Goexit, for which recover is nil, and recover sees a
-// panic only if the deferred function calls it directly.
+// deferred call runs when the goroutine calls Goexit, and recover sees a panic
+// only if the deferred function itself calls recover.
 func (h *Handle) finish() {
 	if value := recover(); value != nil {
 		h.publish(value)
@@ -168,17 +177,17 @@ func (h *Handle) finish() {
 	h.erase()
 }
 
-// publish records the panic value, for Join to return after the step.
+// publish records the panic value, which Join returns after the step.
 func (h *Handle) publish(value any) {
 	if !h.record.CompareAndSwap(nil, &record{panicked: value}) {
 		h.record.Load().panicked = value
 	}
 }
 
-// end takes the step: the thread has ended when end returns, and runs until
-// then.
+// end takes the step that ends the thread.
 func (h *Handle) end() {
-	// If this fails, then Done has put a channel there, which stays.
+	// The swap fails if Done has put a channel there. No other channel replaces
+	// that one.
 	if !h.done.CompareAndSwap(nil, over) {
 		close(*h.done.Load())
 	}
@@ -198,12 +207,12 @@ func (h *Handle) ended() bool {
 	}
 }
 
-// joinLock is the Locker of its handle's joiners. It locks nothing. It is there
-// because Cond.Wait calls Unlock at the right moment: when the joiner is sure
-// to be woken by every later Broadcast. No joiner sleeps for ever: if the step
-// comes after Unlock has looked at done, then finish's Broadcast comes later
-// still, and wakes the joiner; and if the step came before, Unlock sees it, and
-// calls Broadcast itself.
+// joinLock is a handle as the Locker of its joiners. It locks nothing. It is
+// there because Cond.Wait calls Unlock at the right moment: from then on every
+// Broadcast wakes the joiner. So no joiner sleeps for ever. If the step comes
+// after Unlock has looked at done, then finish calls Broadcast later still, and
+// wakes the joiner. If the step came before, Unlock sees that, and calls
+// Broadcast itself.
 type joinLock Handle
 
 func (l *joinLock) Lock() {}
@@ -214,8 +223,8 @@ func (l *joinLock) Unlock() {
 	}
 }
 
-// erase frees the values that an ended thread has left. No later Set stores
-// another: see there.
+// erase removes the values that an ended thread has left in its keys. Set
+// explains why none is stored afterwards.
 func (h *Handle) erase() {
 	if h.record.CompareAndSwap(nil, unremarkable) {
 		return
@@ -236,10 +245,11 @@ func (h *Handle) erase() {
 func (h *Handle) Ident() Ident { return h.ident }
 
 // Join waits until the thread has ended, for ever if need be, and returns the
-// value that it panicked with: nil if it returned or called runtime.Goexit, a
-// *runtime.PanicNilError if it called panic(nil). Every Join of a thread, from
-// any goroutine, returns the same value, and everything the thread did happens
-// before Join returns. A thread that joins itself waits for ever.
+// value that the thread panicked with: nil if it returned or called
+// runtime.Goexit, a *runtime.PanicNilError if it called panic(nil). Every Join
+// of a thread, from any goroutine, returns the same value, and everything that
+// the thread did happens before Join returns. A thread that joins itself waits
+// for ever.
 //
 // It mirrors PyThread_join_thread (3.13), which allows one join only.
 func (h *Handle) Join() any {
@@ -249,12 +259,13 @@ func (h *Handle) Join() any {
 	if r := h.record.Load(); r != nil {
 		return r.panicked
 	}
-	return nil // the thread has ended, but erase has not come to the record yet
+	return nil // erase, which runs after the step, has set no record yet
 }
 
 // Done returns a channel that is closed when the thread ends, for use in a
-// select: after a receive from it [Handle.Join] does not block, and once Join
-// has returned it is closed. Every call returns the same channel.
+// select. After a receive from the channel [Handle.Join] does not block, and
+// once Join has returned, the channel is closed. Every call returns the same
+// channel. Done never blocks.
 //
 // CPython has no counterpart.
 func (h *Handle) Done() <-chan struct{} {

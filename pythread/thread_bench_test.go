@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// counted is what the threads do: the least that cannot be left out.
+// counted is what the threads change, so that the compiler keeps their work.
 var counted int
 
 func count() { counted++ }
@@ -20,7 +20,7 @@ func bare(fn func()) chan struct{} {
 	return done
 }
 
-// BenchmarkStartJoin is one thread at a time.
+// BenchmarkStartJoin starts and joins one thread at a time.
 func BenchmarkStartJoin(b *testing.B) {
 	b.Run("pythread", func(b *testing.B) {
 		b.ReportAllocs()
@@ -37,8 +37,8 @@ func BenchmarkStartJoin(b *testing.B) {
 }
 
 // BenchmarkStartJoinBatch starts as many threads as its name says and then
-// joins them; the time is that of one thread. It should not grow with the
-// number by more than the bare goroutines' does.
+// joins them. The time is that of one thread. It should not grow with the
+// number of threads by more than the time of bare goroutines does.
 func BenchmarkStartJoinBatch(b *testing.B) {
 	nothing := func() {}
 	for _, size := range []int{10, 1000, 100_000} {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// mortal is a thread whose end is looked at, with what its signs need.
+// mortal is a thread whose end a test looks at, with what the signs need.
 type mortal struct {
 	h     *Handle
 	die   chan struct{} // closed to let the thread return
@@ -14,11 +14,12 @@ type mortal struct {
 	probe TSS[int]      // Set to find out whether that is refused
 }
 
-// signs are all the ways to learn that a thread has ended.
+// signs are all the ways to learn that a thread has ended. wait returns when the
+// sign shows; show reports whether the sign shows at this moment.
 var signs = []struct {
 	name string
-	wait func(*mortal)      // until the sign shows
-	show func(*mortal) bool // whether the sign shows, where it must
+	wait func(*mortal)
+	show func(*mortal) bool
 }{
 	{"Join returns", func(m *mortal) { m.h.Join() }, func(m *mortal) bool {
 		return soon(func() { m.h.Join() })
@@ -78,7 +79,8 @@ func newMortal() *mortal {
 }
 
 func TestAfterAnySignOfTheEndAllOthersShow(t *testing.T) {
-	// The more there is to wake and to erase, the longer does the end take.
+	// With many joiners to wake and many values to erase, the end takes longer,
+	// and an end that is not one step is caught in the middle.
 	const joiners, receivers, keys = 100, 20, 50
 	rounds := 100
 	if testing.Short() {
@@ -93,7 +95,7 @@ func TestAfterAnySignOfTheEndAllOthersShow(t *testing.T) {
 					for i := range more {
 						more[i].Set(m.h, i)
 					}
-					// Whoever waits first is woken first.
+					// The watch waits first, so it is woken first.
 					watch := Start(func() {
 						first.wait(m)
 						if !second.show(m) {
@@ -139,7 +141,7 @@ func TestEndDoesNotWaitForItsValuesToBeErased(t *testing.T) {
 }
 
 func TestThreadEndsInASingleStep(t *testing.T) {
-	// The test takes the thread's steps itself, and looks in between.
+	// The test itself does what finish does, and looks in between.
 	for _, c := range []struct {
 		channel, value bool // Done was called, TSS values were set
 		panicked       any

@@ -93,8 +93,8 @@ func recovered(f func()) (value any) {
 }
 
 func TestIdentsAreUnique(t *testing.T) {
-	// Few threads live at once, for the race detector allows 8,000; all the
-	// starters start at once for long.
+	// The race detector allows 8,000 goroutines, so few threads live at once.
+	// All the starters start threads at the same time, and for long.
 	const starters, rounds, batch = 50, 40, 50
 	idents := make([][]Ident, starters)
 	var all sync.WaitGroup
@@ -197,7 +197,7 @@ func TestEveryJoinGetsTheSameValue(t *testing.T) {
 }
 
 func TestWhatTheThreadDidHappensBeforeJoinReturns(t *testing.T) {
-	// The race detector looks on.
+	// The race detector reports it if this is not so.
 	for range 1000 {
 		n := 0
 		h := Start(func() { n++ })
@@ -229,7 +229,7 @@ func TestDoneIsClosedWhenTheThreadHasEnded(t *testing.T) {
 	}
 	close(gate)
 	<-h.Done()
-	h.Join() // does not block now, or the test would time out
+	h.Join() // if this blocked, the test would time out
 	<-h.Done()
 }
 
@@ -266,7 +266,7 @@ func TestNoGoroutineOutlivesItsThread(t *testing.T) {
 			h.Join()
 		}
 	}
-	// A thread's goroutine is on its way out when Join returns.
+	// A thread's goroutine may take a moment to go when Join has returned.
 	eventually(t, func() error {
 		if after := runtime.NumGoroutine(); after > before {
 			return fmt.Errorf("%d goroutines, %d before", after, before)
@@ -294,8 +294,8 @@ func TestKeptHandleDoesNotKeepWhatFnCaptured(t *testing.T) {
 	runtime.KeepAlive(h)
 }
 
-// eventually waits until ok returns nil, for a time that is long even on a
-// busy machine.
+// eventually calls ok until it returns nil, for a time that is long even on a
+// busy machine, and fails the test with the last error after that.
 func eventually(t *testing.T, ok func() error) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {

@@ -5,19 +5,22 @@ import (
 	"time"
 )
 
-// TimeoutMax is the longest timeout in microseconds that a timed acquire
-// takes, about 292 years: the most whose nanoseconds still fit an int64, so
-// that TimeoutMax*1000 never overflows.
+// TimeoutMax is the longest timeout of a timed acquire, in microseconds: about
+// 292 years. It is the largest number for which TimeoutMax*1000, the timeout in
+// nanoseconds, does not overflow an int64.
 //
 // It mirrors PY_TIMEOUT_MAX as CPython has it on POSIX systems.
 const TimeoutMax int64 = math.MaxInt64 / 1000
 
-// unsetTimeout is what a blocking call without a timeout gets. Its exact value
-// is CPython's PyThread_UNSET_TIMEOUT; what counts is that it is negative.
+// unsetTimeout is the timeout of a blocking call that was given none. Any
+// negative value would do; this one is CPython's PyThread_UNSET_TIMEOUT.
 const unsetTimeout = -time.Second
 
 // TimeoutError is the reason why [ParseTimeout] refuses a timeout. Its values
-// are the constants below, to be compared directly or with errors.Is.
+// are the constants below; compare with == or with errors.Is.
+//
+// It stands for the ValueError or OverflowError that CPython's
+// PyThread_ParseTimeoutArg (3.13) sets.
 type TimeoutError int
 
 // Why a timeout is refused. In CPython TimeoutTooLarge is an OverflowError,
@@ -27,8 +30,8 @@ const (
 	TimeoutNonBlocking TimeoutError = iota + 1
 	// TimeoutNegative: the timeout is below zero, negative infinity included.
 	TimeoutNegative
-	// TimeoutTooLarge: the timeout's nanoseconds do not fit an int64; so it is
-	// with positive infinity.
+	// TimeoutTooLarge: the timeout in nanoseconds does not fit an int64;
+	// positive infinity is too large as well.
 	TimeoutTooLarge
 	// TimeoutNaN: the timeout is not a number.
 	TimeoutNaN
@@ -49,19 +52,19 @@ func (e TimeoutError) Error() string {
 	return "pythread: invalid timeout"
 }
 
-// ParseTimeout turns the arguments of a Python call that may wait, its
-// timeout in seconds (nil for none) and whether it is to block, into a
+// ParseTimeout reads the two arguments of a Python function that may wait: the
+// timeout in seconds, nil if there is none, and whether to block. It returns a
 // duration for [Lock.AcquireWithRetries]: negative to wait for ever, zero to
-// try once, positive to wait that long. A blocking call without a timeout
-// gives -1 s, a non-blocking one gives 0. Fractions of a nanosecond count as
-// a whole one, so that no wait is shorter than asked for and no tiny timeout
-// turns into a try.
+// try once, positive to wait that long. The result is -1 s for a blocking call
+// without a timeout, and 0 for a non-blocking call. A fraction of a nanosecond
+// counts as a whole one: so no wait is shorter than the caller asked for, and a
+// tiny timeout does not become a try.
 //
-// The error is nil or a [TimeoutError]; the duration is then 0. ParseTimeout
-// never blocks and is safe for concurrent use.
+// The error is nil or a [TimeoutError]. With an error the duration is 0.
+// ParseTimeout never blocks and is safe for concurrent use.
 //
-// It mirrors PyThread_ParseTimeoutArg (3.13), with one difference: CPython
-// calls a negative timeout that is out of range too large, not negative.
+// It mirrors PyThread_ParseTimeoutArg (3.13), with one difference: if a
+// negative timeout is out of range, CPython says that it is too large.
 func ParseTimeout(seconds *float64, blocking bool) (time.Duration, error) {
 	switch {
 	case seconds == nil && blocking:
@@ -75,8 +78,8 @@ func ParseTimeout(seconds *float64, blocking bool) (time.Duration, error) {
 	case *seconds < 0:
 		return 0, TimeoutNegative
 	}
-	// The greatest float64 below 2^63 is 2^63-1024, which TimeoutMax covers:
-	// what fits an int64 here needs no second test against TimeoutMax.
+	// The greatest float64 below 2^63 is 2^63-1024, and TimeoutMax microseconds
+	// are longer. So what fits an int64 needs no second test.
 	ns := math.Ceil(*seconds * float64(time.Second))
 	if ns >= 1<<63 {
 		return 0, TimeoutTooLarge

@@ -2,57 +2,59 @@ package pythread
 
 import "sync"
 
-// TSS is a key for thread-specific storage: it holds one value of type T for
-// each thread, apart from what it holds for every other.
+// TSS is a key for thread-specific storage: it holds a value of type T for each
+// thread, and the values of two threads have nothing to do with each other.
 //
-// The zero TSS is ready to use and must not be copied once used. A method
-// means the thread whose [Handle] it is given, whichever goroutine calls it; a
-// thread gets its own handle from [StartWith]. A nil handle panics. All
-// methods are safe for concurrent use and wait for no more than each other's
-// few instructions.
+// The zero TSS is ready to use and must not be copied once used. A method acts
+// on the thread whose [Handle] it is given, whichever goroutine calls it; a
+// thread gets its own handle from [StartWith]. A nil handle panics. All methods
+// are safe for concurrent use, and wait for each other for a few instructions
+// at most.
 //
 // A value lasts until it is overwritten or deleted, until [TSS.Clear], or
-// until its thread ends: from the instant that [Handle.Done] is closed, and
-// [Handle.Join] returns, no key holds a value for the thread. The memory of
-// those values is free for collection soon afterwards. Nothing is called when
-// a value goes. A running thread keeps alive the keys that it has values for:
-// clear a key that is to go before they do.
+// until its thread ends: from the instant that [Handle.Done] is closed and
+// [Handle.Join] returns, no key has a value for the thread. Soon afterwards the
+// garbage collector can have the values. No function is called when a value
+// goes. A running thread keeps alive the keys that have a value for it: a
+// program that is done with a key before the thread ends should clear the key.
 //
 // It stands for CPython's Py_tss_t (3.7). PyThread_tss_create and
-// PyThread_tss_is_created have no counterpart, as a zero TSS has always been
-// created, nor have PyThread_tss_alloc and PyThread_tss_free. There is no
-// limit to the number of keys, and creating one cannot fail.
+// PyThread_tss_is_created have no counterpart, because a zero TSS counts as
+// created, nor have PyThread_tss_alloc and PyThread_tss_free. The number of
+// keys has no limit, and creating a key cannot fail.
 type TSS[T any] struct {
 	values sync.Map // of *Handle to T
 
-	// What is to be erased when a thread ends is written down with the thread,
-	// in record.keys. Both maps change together, under the thread's record.mu;
-	// only Get, which reads one of them, does without it.
+	// The record of a thread lists the keys that hold a value for the thread, so
+	// that erase finds them. That list and values change together, under the
+	// record's mu. Get reads values alone, and does not need mu.
 }
 
-// eraser is a *TSS[T] of any T.
+// eraser is a *TSS[T], whatever T is.
 type eraser interface{ erase(h *Handle) }
 
-// Set makes v the thread's value. For a thread that has ended it does
-// nothing: the value would never go away.
+// Set makes v the thread's value. It does nothing for a thread that has ended,
+// because nothing would remove that value.
 //
 // It mirrors PyThread_tss_set (3.7), but cannot fail.
 func (t *TSS[T]) Set(h *Handle, v T) {
 	if h.ended() {
-		return // without a record that nobody needs
+		return // an ended thread needs no record
 	}
 	r := h.record.Load()
 	if r == nil {
-		// Of several first Sets one installs its record, and the others must
-		// use that one, or the one that finish has left: hence the second Load.
+		// If several goroutines do this at once, or the thread ends, then one
+		// record wins. All must use that one, hence the second Load.
 		h.record.CompareAndSwap(nil, new(record))
 		r = h.record.Load()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// No value is stored after erase, which would leak it. Either erase is
-	// still to come and will find the value, or finish has been here before,
-	// with mu or by leaving unremarkable, and then ended is true.
+	// A value that is stored after erase would never be removed. That cannot
+	// happen: erase either has locked this mu before us, or has made
+	// unremarkable the record, and in both cases we come after the step and
+	// find that the thread has ended; or erase will lock mu after us and find
+	// the value.
 	if h.ended() {
 		return
 	}
@@ -69,8 +71,9 @@ func (t *TSS[T]) Set(h *Handle, v T) {
 // It mirrors PyThread_tss_get (3.7), which cannot tell NULL from no value.
 func (t *TSS[T]) Get(h *Handle) (T, bool) {
 	v, ok := t.values.Load(h)
-	// A thread that runs now ran at the Load too. One that has ended has no
-	// value, even where erase has not come to it yet.
+	// If the thread has not ended now, it had not ended at the Load, so v is
+	// its value. If it has ended, it has no value, even while erase has yet to
+	// remove v.
 	if !ok || h.ended() {
 		var none T
 		return none, false
@@ -78,9 +81,10 @@ func (t *TSS[T]) Get(h *Handle) (T, bool) {
 	return v.(T), true
 }
 
-// Delete takes the thread's value away, if it has one.
+// Delete removes the thread's value, if it has one.
 //
-// It mirrors PyThread_tss_set with NULL and PyThread_delete_key_value.
+// It mirrors PyThread_tss_set with NULL (3.7) and PyThread_delete_key_value
+// (deprecated since 3.7).
 func (t *TSS[T]) Delete(h *Handle) {
 	r := h.record.Load()
 	if r == nil {
@@ -92,9 +96,8 @@ func (t *TSS[T]) Delete(h *Handle) {
 	t.erase(h)
 }
 
-// Clear takes away the values that the key holds, whichever thread they
-// belong to; the key can be used on. A Set at the same time may or may not
-// be cleared.
+// Clear removes the key's values for all threads. The key can be used again
+// afterwards. A value that is set while Clear runs may be removed or may stay.
 //
 // It mirrors PyThread_tss_delete followed by PyThread_tss_create (3.7).
 func (t *TSS[T]) Clear() {

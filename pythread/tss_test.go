@@ -18,7 +18,7 @@ func runningThread(t *testing.T) (h *Handle, end func()) {
 	return Start(func() { <-gate }), end
 }
 
-// wantValue checks a thread's value; it is that there is none if ok is false.
+// wantValue checks a thread's value. If ok is false, the thread must have none.
 func wantValue[T comparable](t *testing.T, key *TSS[T], h *Handle, want T, ok bool) {
 	t.Helper()
 	if got, has := key.Get(h); got != want || has != ok {
@@ -197,8 +197,8 @@ func TestKeysAreSafeForConcurrentUse(t *testing.T) {
 				}
 			}))
 		}
-		// Meddlers set values, first and later ones, before, while and after
-		// the threads end.
+		// Meddlers set and delete values of threads that run, are about to end
+		// or have ended.
 		for i := range keys {
 			meddlers = append(meddlers, Start(func() {
 				for _, h := range threads {
@@ -220,8 +220,8 @@ func TestKeysAreSafeForConcurrentUse(t *testing.T) {
 	}
 }
 
-// holdsNothing returns an error if the key keeps a value in memory, shown by
-// Get or not.
+// holdsNothing returns an error if the key keeps a value in memory, whether Get
+// shows that value or not.
 func holdsNothing[T any](key *TSS[T]) (err error) {
 	key.values.Range(func(h, _ any) bool {
 		err = fmt.Errorf("the key holds a value for thread %d", h.(*Handle).Ident())
