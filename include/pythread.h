@@ -7,6 +7,12 @@
  * section of their own at the end. The include guard is CPython's, so that
  * this header steps aside where Python.h came first, and the other way round.
  *
+ * The library is Go's, and Go asks of a program that its signal handlers are
+ * installed with SA_ONSTACK: one that is not, and runs while its thread is in a
+ * start or a join, may end the process. It ends the process, too, where the
+ * system has no memory for it. The engine that the library was built with is
+ * "default" or "Linux"; what only one of them does is said where it matters.
+ *
  * Unless a comment says otherwise, every function may be called from any
  * thread at any time, before or without PyThread_init_thread, in a signal
  * handler never, and in the child of a fork. None of them sets errno; a
@@ -105,18 +111,19 @@ typedef unsigned long long PyThread_ident_t;
 typedef uintptr_t PyThread_handle_t;
 
 /*
- * Prepares the library. Idempotent, never blocks, and not needed: every
- * function prepares what it uses. CPython: all versions.
+ * Prepares the library: on the default engine it waits until the Go runtime,
+ * which starts when the library is loaded, is up. Idempotent, and not needed:
+ * the first start waits as well. CPython: all versions.
  */
 PYTHREAD_API void PyThread_init_thread(void);
 
 /*
  * Starts a detached thread that runs func(arg). Does not wait for it to run;
  * it may run, and end, before this returns. It begins with the caller's signal
- * mask and floating-point modes, errno 0, empty thread-specific storage, the
- * global locale, no alternate signal stack and the name of the program, on an
- * OS thread that other threads may have used before
- * (pythread_set_reuse tells what that means).
+ * mask, floating-point modes and name (Linux engine: the program's name), errno
+ * 0, empty thread-specific storage and the global locale, on an OS thread that
+ * other threads may have used before (pythread_set_reuse tells what that
+ * means). A signal stack it has not on the Linux engine, and Go's on the other.
  *
  * func  what to run; it ends by return, or by PyThread_exit_thread
  * arg   handed to func as it is; the library does not look at it
@@ -203,11 +210,12 @@ PYTHREAD_API unsigned long PyThread_get_thread_native_id(void);
 #endif
 
 /*
- * Ends the calling thread, from any depth of calls; joiners are released. On a
- * reused OS thread C frames vanish as with longjmp, and C++ destructors of
- * theirs do not run. In a thread with an OS thread of its own, or not started
- * here, it is pthread_exit(NULL); from main, the process ends with status 0 when
- * its last thread has ended. CPython: all versions, deprecated since 3.14.
+ * Ends the calling thread, from any depth of calls; joiners are released. It is
+ * pthread_exit(NULL): cleanup handlers run, and C++ frames unwind (Linux engine:
+ * not in a thread on a reused OS thread, where C frames vanish as with longjmp).
+ * From main, the process ends with status 0 when its last thread has ended. A
+ * thread that C started in a Go program must not call it below a Go function.
+ * CPython: all versions, deprecated since 3.14.
  */
 PYTHREAD_NORETURN PYTHREAD_API void PyThread_exit_thread(void);
 
@@ -599,7 +607,7 @@ typedef struct pythread_stats {
     size_t threads;    /* threads started here that have not ended */
     size_t handles;    /* handles that are not spent */
     size_t os_threads; /* OS threads that exist for the Go runtime, idle ones included */
-    size_t goroutines; /* goroutines that run threads, or are about to, or were */
+    size_t goroutines; /* goroutines that run threads, or are about to; Linux engine: or were */
 } pythread_stats;
 
 /*
