@@ -195,6 +195,7 @@ TEST(detached_threads_cannot_tell_that_their_os_threads_were_used)
         sleep_ms(1);
     }
     check_destructors_ran(THREADS);
+    check_nothing_is_left();
 }
 
 TEST(a_thread_that_leaves_nothing_leaves_its_os_thread_to_others)

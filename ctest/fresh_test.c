@@ -373,4 +373,5 @@ TEST(handles_of_fresh_threads_follow_the_same_rules)
         join(handle);
         EQ(PyThread_join_thread(handle), EINVAL);
     }
+    check_nothing_is_left();
 }
