@@ -338,6 +338,7 @@ TEST(main_may_exit_before_pthreads_that_start_the_first_thread)
     PyThread_exit_thread();
 }
 
+#ifndef _WIN32
 /* Main ends by pthread_exit, from inside a call, while there is a thread on every kind of OS
    thread. */
 static void *count_and_pthread_exit(void *arg)
@@ -372,6 +373,7 @@ TEST(main_may_end_by_pthread_exit_in_a_callback)
     start(count_and_exit, &counter);
     qsort(values, 2, sizeof *values, exit_in_comparison);
 }
+#endif
 
 /* ------------------------------------------------------------------------ the process ends */
 

@@ -10,6 +10,31 @@
 #include <malloc.h>
 #include <stdbool.h>
 
+#ifdef _WIN32
+
+#include <windows.h>
+
+#include <psapi.h>
+
+static inline long resident_kib(void)
+{
+    PROCESS_MEMORY_COUNTERS counters;
+    CHECK(GetProcessMemoryInfo(GetCurrentProcess(), &counters, sizeof counters));
+    return (long)(counters.WorkingSetSize / 1024);
+}
+
+static inline size_t mallocs_bytes(void)
+{
+    size_t bytes = 0;
+    _HEAPINFO block = {0};
+    while (_heapwalk(&block) == _HEAPOK) {
+        bytes += block._useflag == _USEDENTRY ? block._size : 0;
+    }
+    return bytes;
+}
+
+#else
+
 /* A number in /proc/self/status. */
 static inline long process_status(const char *field)
 {
@@ -47,6 +72,8 @@ static inline size_t mallocs_bytes(void)
     struct mallinfo2 info = mallinfo2();
     return info.uordblks + info.hblkhd;
 }
+
+#endif
 
 /* Go may still be starting: waits until malloc has given its OS threads what they need. */
 static inline void let_go_start(void)

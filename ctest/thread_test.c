@@ -9,7 +9,11 @@
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
+#ifdef _WIN32
+#include <windows.h>
+#else
 #include <sys/syscall.h>
+#endif
 
 static atomic_int counter;
 
@@ -186,6 +190,15 @@ TEST(every_thread_that_joins_a_running_thread_gets_its_end)
 
 /* ------------------------------------------------------------------------ idents */
 
+/* What the system says of the calling thread. */
+#ifdef _WIN32
+#define NATIVE_ID GetCurrentThreadId()
+#define FOREIGN_IDENT (~GetCurrentThreadId())
+#else
+#define NATIVE_ID ((unsigned long)syscall(SYS_gettid))
+#define FOREIGN_IDENT ((unsigned long)pthread_self())
+#endif
+
 static PyThread_ident_t seen_ident, seen_native;
 
 static void see_idents(void *arg)
@@ -195,7 +208,7 @@ static void see_idents(void *arg)
     EQ(PyThread_get_thread_ident(), seen_ident);
     EQ(PyThread_get_thread_ident_ex(), seen_ident);
     seen_native = PyThread_get_thread_native_id();
-    EQ(seen_native, (unsigned long)syscall(SYS_gettid));
+    EQ(seen_native, NATIVE_ID);
     atomic_fetch_add(&counter, 1);
 }
 
@@ -233,8 +246,8 @@ TEST(idents_are_never_used_again)
 
 static void *foreign_idents(void *arg)
 {
-    EQ(PyThread_get_thread_ident(), (unsigned long)pthread_self());
-    EQ(PyThread_get_thread_native_id(), (unsigned long)syscall(SYS_gettid));
+    EQ(PyThread_get_thread_ident(), FOREIGN_IDENT);
+    EQ(PyThread_get_thread_native_id(), NATIVE_ID);
     return arg;
 }
 
@@ -246,7 +259,9 @@ TEST(a_thread_not_started_here_is_its_pthread)
     foreign_idents(NULL);
     EQ(pthread_create(&thread, NULL, foreign_idents, NULL), 0);
     EQ(pthread_join(thread, NULL), 0);
+#ifndef _WIN32
     EQ(pthread_kill((pthread_t)PyThread_get_thread_ident(), 0), 0);
+#endif
 }
 
 /* ------------------------------------------------------------------------ detach */

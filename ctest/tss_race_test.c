@@ -10,14 +10,15 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#ifndef _WIN32
 #include <sys/time.h>
 #include <sys/wait.h>
+#endif
 
 /* The deprecated functions with plain numbers for keys are tested too. */
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
 enum { MANY = 10000, SOME = 100 };
-static Py_tss_t *many;
 static Py_tss_t shared = Py_tss_NEEDS_INIT;
 static pthread_barrier_t barrier;
 
@@ -62,6 +63,9 @@ static void *create_shared_together(void *arg)
     return NULL;
 }
 
+#ifndef _WIN32
+static Py_tss_t *many;
+
 static int free_pthread_keys(void)
 {
     pthread_key_t keys[PTHREAD_KEYS_MAX];
@@ -102,6 +106,7 @@ TEST(the_library_takes_one_pthread_key)
         EQ(status, 0);
     }
 }
+#endif
 
 TEST(threads_that_create_one_key_together_create_it_once)
 {
@@ -200,6 +205,8 @@ TEST(many_threads_create_many_keys_at_once)
         LT(number, 8 * 20000);
     }
 }
+
+#ifndef _WIN32
 
 /* ------------------------------------------------------------------------
  * Forks and signals
@@ -356,3 +363,5 @@ TEST(a_signal_handler_reads_a_value_while_others_are_set)
     }
     EQ(setitimer(ITIMER_REAL, &never, NULL), 0);
 }
+
+#endif

@@ -7,8 +7,11 @@
 #include "process.h"
 #include "threads.h"
 
+#include <pthread.h>
 #include <stdbool.h>
+#ifndef _WIN32
 #include <sys/wait.h>
+#endif
 
 enum { KEYS = 100 };
 static Py_tss_t keys[KEYS];
@@ -170,6 +173,7 @@ TEST(destructors_on_a_fresh_os_thread_use_storage)
     EQ(atomic_load(&ends), 1000 + 1000 / 5);
 }
 
+#ifndef _WIN32
 TEST(threads_in_the_child_of_a_fork_have_values_of_their_own)
 {
     test_skip_under_asan(ASAN_AFTER_FORK);
@@ -190,3 +194,4 @@ TEST(threads_in_the_child_of_a_fork_have_values_of_their_own)
     EQ(waitpid(child, &status, 0), child);
     EQ(status, 0);
 }
+#endif
