@@ -4,14 +4,12 @@ package main
 
 // #cgo CFLAGS: -std=gnu11 -fvisibility=hidden -I${SRCDIR}/../../include
 // #cgo linux LDFLAGS: -Wl,--wrap=pthread_create
-// #include "go_threads.h"
 import "C"
 
 import (
 	"math"
 	"runtime"
 	"runtime/debug"
-	"sync"
 
 	_ "github.com/seed-c0a0ef17/pythread/capi"
 )
@@ -26,16 +24,6 @@ func init() {
 	// Go never ends its first OS thread, so no thread may run there: one that
 	// leaves its OS thread unusable takes it along.
 	runtime.LockOSThread()
-	var workers sync.WaitGroup
-	for range C.GO_WORKERS {
-		workers.Add(1)
-		go func() {
-			defer workers.Done()
-			C.go_threads_meet()
-		}()
-	}
-	workers.Wait()
-	C.go_threads_are_up()
 }
 
 func main() {}

@@ -1,0 +1,23 @@
+//go:build unix
+
+package main
+
+// #include "go_threads.h"
+import "C"
+
+import "sync"
+
+// The last init function: a thread that starts before waits for it (go_state).
+// On Windows none does.
+func init() {
+	var workers sync.WaitGroup
+	for range C.GO_WORKERS {
+		workers.Add(1)
+		go func() {
+			defer workers.Done()
+			C.go_threads_meet()
+		}()
+	}
+	workers.Wait()
+	C.go_threads_are_up()
+}
