@@ -233,6 +233,8 @@ TEST(a_thread_that_waits_gets_the_lock_of_one_that_ended)
     check_nothing_is_left();
 }
 
+#ifndef _WIN32
+
 /* ------------------------------------------------------------------------ main ends first */
 
 static int expected;
@@ -338,7 +340,6 @@ TEST(main_may_exit_before_pthreads_that_start_the_first_thread)
     PyThread_exit_thread();
 }
 
-#ifndef _WIN32
 /* Main ends by pthread_exit, from inside a call, while there is a thread on every kind of OS
    thread. */
 static void *count_and_pthread_exit(void *arg)

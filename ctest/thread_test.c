@@ -386,6 +386,7 @@ TEST(exit_from_a_callback_ends_the_thread)
     check_nothing_is_left();
 }
 
+#ifndef _WIN32
 static void *exit_foreign(void *arg)
 {
     count(arg);
@@ -402,6 +403,7 @@ TEST(exit_from_a_pthread_is_pthread_exit)
     EQ_PTR(result, NULL);
     EQ(atomic_load(&counter), 1);
 }
+#endif
 
 static void hang(void *arg)
 {
@@ -422,6 +424,7 @@ TEST(hang_parks_the_thread_and_no_other)
     EQ(PyThread_detach_thread(handle), 0);
 }
 
+#ifndef _WIN32
 static void call_pthread_exit(void *arg)
 {
     count(arg);
@@ -437,6 +440,7 @@ TEST(pthread_exit_in_a_thread_releases_its_joiners)
     EQ(atomic_load(&counter), 40);
     check_nothing_is_left();
 }
+#endif
 
 /* ------------------------------------------------------------------------ misuse */
 

@@ -142,6 +142,7 @@ TEST(ended_threads_leave_nothing_on_fresh_os_threads)
     check_memory_is_flat(1000, set_all);
 }
 
+#ifndef _WIN32
 static pthread_key_t key_of_program;
 static atomic_int ends;
 
@@ -173,7 +174,6 @@ TEST(destructors_on_a_fresh_os_thread_use_storage)
     EQ(atomic_load(&ends), 1000 + 1000 / 5);
 }
 
-#ifndef _WIN32
 TEST(threads_in_the_child_of_a_fork_have_values_of_their_own)
 {
     test_skip_under_asan(ASAN_AFTER_FORK);

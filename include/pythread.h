@@ -213,7 +213,9 @@ PYTHREAD_API unsigned long PyThread_get_thread_native_id(void);
  * Ends the calling thread, from any depth of calls; joiners are released. It is
  * pthread_exit(NULL): cleanup handlers run, and C++ frames unwind (Linux engine:
  * not in a thread on a reused OS thread, where C frames vanish as with longjmp).
- * From main, the process ends with status 0 when its last thread has ended. A
+ * On Windows they vanish too, and a thread must not end in another way.
+ * From main, the process ends with status 0 when its last thread has ended, but
+ * on Windows, where the Go runtime stays. A
  * thread that C started in a Go program must not call it below a Go function.
  * CPython: all versions, deprecated since 3.14.
  */
