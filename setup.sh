@@ -4,6 +4,8 @@
 #   ./setup.sh                 what builds the library, the demo and the tests
 #   ./setup.sh --with-python   and what the tests with a live Python interpreter are built with
 #   ./setup.sh --with-tools    and the checkers: valgrind, spin, gnuplot, clang, clang-format, ninja
+#   ./setup.sh --with-cross    and what the presets arm64 and windows build and run with, and the C
+#                              compilers for the other processors that Go makes shared libraries for
 #
 # Go is not among them: distributions have it too old.
 set -eu
@@ -31,12 +33,13 @@ no_cmake() {
     older "$(cmake_version)" "$cmake_wanted"
 }
 
-python=false tools=false
+python=false tools=false cross=false
 for option; do
     case $option in
     --with-python) python=true ;;
     --with-tools) tools=true ;;
-    *) die "unknown option $option: it knows --with-python and --with-tools" ;;
+    --with-cross) cross=true ;;
+    *) die "unknown option $option: it knows --with-python, --with-tools and --with-cross" ;;
     esac
 done
 
@@ -62,6 +65,19 @@ if $tools; then
     done
     has gnuplot || missing="$missing gnuplot-nox"
     has ninja || missing="$missing ninja-build"
+fi
+if $cross; then
+    has x86_64-w64-mingw32-gcc || missing="$missing gcc-mingw-w64-x86-64"
+    has wine && [ -d /usr/lib/wine ] || missing="$missing wine wine64"
+    has qemu-aarch64 || missing="$missing qemu-user"
+    for processor in i686:i386 arm:armhf aarch64:arm64 powerpc64le:ppc64el riscv64:riscv64 \
+        s390x:s390x; do
+        compiler=${processor%:*}-linux-gnu
+        [ $compiler != arm-linux-gnu ] || compiler=arm-linux-gnueabihf
+        [ "$(uname -m)" != "${processor%:*}" ] || continue
+        has $compiler-gcc && [ -d /usr/$compiler/include ] ||
+            missing="$missing gcc-$compiler libc6-dev-${processor#*:}-cross"
+    done
 fi
 
 if [ -z "$missing" ]; then

@@ -1,8 +1,16 @@
-# libpythread.so, built by the go command.
+# The library, built by the go command: libpythread.so; on Windows libpythread.dll, and
+# libpythread.dll.a to link with.
 
-set(soname libpythread.so.${PROJECT_VERSION_MAJOR})
-set(PYTHREAD_LIBRARY ${PROJECT_BINARY_DIR}/libpythread.so.${PROJECT_VERSION})
-set(PYTHREAD_LINKS ${PROJECT_BINARY_DIR}/${soname} ${PROJECT_BINARY_DIR}/libpythread.so)
+if(WIN32)
+    set(library libpythread.dll)
+    set(PYTHREAD_IMPORT_LIBRARY ${PROJECT_BINARY_DIR}/libpythread.dll.a)
+    set(PYTHREAD_LINKS "")
+else()
+    set(soname libpythread.so.${PROJECT_VERSION_MAJOR})
+    set(library libpythread.so.${PROJECT_VERSION})
+    set(PYTHREAD_LINKS ${PROJECT_BINARY_DIR}/${soname} ${PROJECT_BINARY_DIR}/libpythread.so)
+endif()
+set(PYTHREAD_LIBRARY ${PROJECT_BINARY_DIR}/${library})
 
 # The version script: the names that the header declares, and no others.
 file(READ ${PYTHREAD_HEADER} declarations)
@@ -13,8 +21,13 @@ list(TRANSFORM names REPLACE ".*[ *]" "")
 list(JOIN names "; " names)
 file(CONFIGURE OUTPUT pythread.map CONTENT "{ global: @names@; local: *; };\n" @ONLY)
 
-set(ldflags "$<$<CONFIG:Release,MinSizeRel>:-s -w> \
--extldflags \"-Wl,-soname,${soname} '-Wl,--version-script=${PROJECT_BINARY_DIR}/pythread.map'\"")
+if(WIN32) # where a DLL has the names that the header says it has, and those of Go's exports
+    set(extldflags "'-Wl,--out-implib,${PYTHREAD_IMPORT_LIBRARY}'")
+else()
+    set(extldflags
+        "-Wl,-soname,${soname} '-Wl,--version-script=${PROJECT_BINARY_DIR}/pythread.map'")
+endif()
+set(ldflags "$<$<CONFIG:Release,MinSizeRel>:-s -w> -extldflags \"${extldflags}\"")
 if(PYTHREAD_ENGINE STREQUAL "linux")
     set(go_package ./capi/linux)
     include(cmake/linux_engine.cmake)
@@ -26,22 +39,22 @@ endif()
 # with -v it names the packages that it compiles. Its result is taken over only when it differs, so
 # that nothing is linked again for nothing.
 if(CMAKE_GENERATOR MATCHES Ninja) # which shows the commands for want of a comment, and make neither
-    set(comment COMMENT "go build libpythread.so")
+    set(comment COMMENT "go build ${library}")
 endif()
 add_custom_target(
     pythread_go ALL
     COMMAND ${PYTHREAD_GO} build -v -buildmode=c-shared -trimpath -buildvcs=false
             ${engine_flags}
             $<$<STREQUAL:${PYTHREAD_SANITIZE},address>:-asan> -ldflags ${ldflags}
-            -o ${PROJECT_BINARY_DIR}/go/libpythread.so ${go_package}
-    COMMAND ${CMAKE_COMMAND} -E copy_if_different ${PROJECT_BINARY_DIR}/go/libpythread.so
+            -o ${PROJECT_BINARY_DIR}/go/${library} ${go_package}
+    COMMAND ${CMAKE_COMMAND} -E copy_if_different ${PROJECT_BINARY_DIR}/go/${library}
             ${PYTHREAD_LIBRARY}
-    BYPRODUCTS ${PYTHREAD_LIBRARY}
+    BYPRODUCTS ${PYTHREAD_LIBRARY} ${PYTHREAD_IMPORT_LIBRARY}
     WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
     ${comment}
     COMMAND_EXPAND_LISTS VERBATIM)
 foreach(link IN LISTS PYTHREAD_LINKS)
-    file(CREATE_LINK libpythread.so.${PROJECT_VERSION} ${link} SYMBOLIC)
+    file(CREATE_LINK ${library} ${link} SYMBOLIC)
 endforeach()
 
 # Builds a Go program, always, as the library above.

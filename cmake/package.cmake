@@ -5,30 +5,35 @@ include(GNUInstallDirs)
 
 # Writes directory/pythread-config.cmake: a package which has its library and header at these paths
 # and will stand in destination, all of them below prefix.
-function(pythread_write_package directory prefix destination library_dir include_dir)
+function(pythread_write_package directory prefix destination runtime_dir library_dir include_dir)
     configure_package_config_file(
         cmake/pythread-config.cmake.in ${directory}/pythread-config.cmake
         INSTALL_PREFIX ${prefix} INSTALL_DESTINATION ${destination}
-        PATH_VARS library_dir include_dir
+        PATH_VARS runtime_dir library_dir include_dir
         NO_SET_AND_CHECK_MACRO NO_CHECK_REQUIRED_COMPONENTS_MACRO)
 endfunction()
 
+set(runtime_dir ${CMAKE_INSTALL_LIBDIR})
+if(WIN32)
+    set(runtime_dir ${CMAKE_INSTALL_BINDIR})
+endif()
 pythread_write_package(${PROJECT_BINARY_DIR} ${PROJECT_BINARY_DIR} . ${PROJECT_BINARY_DIR}
-                       ${PROJECT_SOURCE_DIR}/include)
+                       ${PROJECT_BINARY_DIR} ${PROJECT_SOURCE_DIR}/include)
 include(${PROJECT_BINARY_DIR}/pythread-config.cmake)
 add_dependencies(pythread::pythread pythread_go)
 
 set(package ${PROJECT_BINARY_DIR}/package)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/pythread)
-pythread_write_package(${package} ${CMAKE_INSTALL_PREFIX} ${package_dir} ${CMAKE_INSTALL_LIBDIR}
-                       ${CMAKE_INSTALL_INCLUDEDIR})
+pythread_write_package(${package} ${CMAKE_INSTALL_PREFIX} ${package_dir} ${runtime_dir}
+                       ${CMAKE_INSTALL_LIBDIR} ${CMAKE_INSTALL_INCLUDEDIR})
 write_basic_package_version_file(${package}/pythread-config-version.cmake
                                  COMPATIBILITY SameMajorVersion)
 # The way from pythread.pc to the prefix, so that the installed tree may be moved.
 file(RELATIVE_PATH up /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(cmake/pythread.pc.in ${package}/pythread.pc @ONLY)
 
-install(FILES ${PYTHREAD_LIBRARY} ${PYTHREAD_LINKS} DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(FILES ${PYTHREAD_LIBRARY} ${PYTHREAD_LINKS} DESTINATION ${runtime_dir})
+install(FILES ${PYTHREAD_IMPORT_LIBRARY} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES ${PYTHREAD_HEADER} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES ${package}/pythread-config.cmake ${package}/pythread-config-version.cmake
         DESTINATION ${package_dir})

@@ -1,18 +1,29 @@
-# What the C side needs: Linux with glibc on amd64 or arm64, and the go command.
+# What the C side needs: a system that the Go runtime loads on as a shared library, and the go command.
 # Sets PYTHREAD_GO, the go command with this build's compiler and flags, and with nothing of what the
 # caller's environment has for Go.
 include(CheckSymbolExists)
 
-if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64)$")
-    set(goarch amd64)
-elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
-    set(goarch arm64)
+string(TOLOWER ${CMAKE_SYSTEM_NAME} goos)
+set(goarch "")
+foreach(known IN ITEMS "amd64=x86_64|amd64|AMD64" "arm64=aarch64|arm64|ARM64" "386=i[3-6]86" "arm=arm.*"
+                       "ppc64le=ppc64le" "riscv64=riscv64" "s390x=s390x" "loong64=loongarch64")
+    string(REGEX MATCH "^([^=]*)=(.*)$" known "${known}")
+    if(NOT goarch AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(${CMAKE_MATCH_2})$")
+        string(REGEX REPLACE "=.*" "" goarch "${known}")
+    endif()
+endforeach()
+if(goos STREQUAL "linux")
+    check_symbol_exists(__GLIBC__ features.h PYTHREAD_HAVE_GLIBC)
 endif()
-check_symbol_exists(__GLIBC__ features.h PYTHREAD_HAVE_GLIBC)
-if(NOT CMAKE_SYSTEM_NAME STREQUAL "Linux" OR NOT PYTHREAD_HAVE_GLIBC OR NOT goarch)
+if(NOT goarch OR NOT goos MATCHES "^(linux|windows|freebsd)$" OR
+   (goos STREQUAL "linux" AND NOT PYTHREAD_HAVE_GLIBC))
     message(FATAL_ERROR
-            "libpythread.so is for Linux with glibc on amd64 or arm64: with another C library the "
-            "Go runtime does not load as a shared library. The Go package pythread builds anywhere.")
+            "This builds libpythread for Linux with glibc, Windows and FreeBSD; elsewhere the Go runtime "
+            "does not load as a shared library, or only as go build makes it. The Go package pythread "
+            "builds anywhere.")
+endif()
+if(PYTHREAD_ENGINE STREQUAL "linux" AND NOT "${goos}/${goarch}" MATCHES "^linux/(amd64|arm64)$")
+    message(FATAL_ERROR "The Linux engine is for Linux on amd64 or arm64.")
 endif()
 
 # The go command does not see what a package includes from outside of its folder: the header, and
@@ -46,6 +57,6 @@ add_link_options(${sanitize})
 
 find_program(GO_EXECUTABLE go HINTS /usr/local/go/bin REQUIRED)
 set(PYTHREAD_GO
-    ${CMAKE_COMMAND} -E env GOFLAGS= GOWORK=off GOOS=linux GOARCH=${goarch} CGO_ENABLED=1
+    ${CMAKE_COMMAND} -E env GOFLAGS= GOWORK=off GOOS=${goos} GOARCH=${goarch} CGO_ENABLED=1
     CC=${CMAKE_C_COMPILER} CGO_CPPFLAGS= CGO_CFLAGS=${cflags} CGO_LDFLAGS=${ldflags}
     ${GO_EXECUTABLE})

@@ -9,8 +9,14 @@ set(environment
     PYTHREAD_ENGINE=${PYTHREAD_ENGINE}
     PYTHREAD_STRESS_SECONDS=${PYTHREAD_STRESS_SECONDS})
 
-set(run "")
+set(run ${CMAKE_CROSSCOMPILING_EMULATOR})
 set(slower 1)
+if(CMAKE_CROSSCOMPILING_EMULATOR)
+    set(slower 10)
+    # Where Wine keeps its files, and where it finds the library.
+    list(APPEND environment WINEDEBUG=-all WINEPREFIX=${PROJECT_BINARY_DIR}/wine
+         WINEPATH=Z:${PROJECT_BINARY_DIR})
+endif()
 if(PYTHREAD_SANITIZE STREQUAL "valgrind")
     find_program(VALGRIND_EXECUTABLE valgrind REQUIRED)
     # Leaks are AddressSanitizer's to find: it takes no thread that a fork left behind for one.
@@ -34,7 +40,7 @@ set(expectations ${PROJECT_SOURCE_DIR}/ctest/expected_failures.txt)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${expectations})
 file(STRINGS ${expectations} lines REGEX "^[^#]")
 foreach(line IN LISTS lines)
-    if(NOT line MATCHES "^(go|linux|host) +([a-z_]+)\\.([A-Za-z0-9_]+|\\*) +(.+)$")
+    if(NOT line MATCHES "^(go|linux|host|qemu|wine) +([a-z_]+)\\.([A-Za-z0-9_]+|\\*) +(.+)$")
         message(FATAL_ERROR "${expectations}: not ENGINE CASE REASON: ${line}")
     endif()
     set(engine ${CMAKE_MATCH_1})
@@ -51,7 +57,7 @@ foreach(line IN LISTS lines)
     if(engine STREQUAL "host")
         list(APPEND expected_tests "^host_${concept}\\.${case}$")
         list(APPEND expected_reasons "${reason}")
-    elseif(engine STREQUAL PYTHREAD_ENGINE)
+    elseif(engine STREQUAL PYTHREAD_ENGINE OR run MATCHES "${engine}")
         list(APPEND expected_tests "^${concept}\\.${case}$")
         list(APPEND expected_reasons "${reason}")
     endif()
@@ -113,6 +119,10 @@ function(pythread_add_tests concept)
 
     add_executable(${program} ${source})
     target_link_libraries(${program} PRIVATE pythread::pythread Threads::Threads ${arg_LIBRARIES})
+    if(WIN32) # the tests' own pthreads, and what process.h asks
+        target_link_options(${program} PRIVATE -static)
+        target_link_libraries(${program} PRIVATE psapi)
+    endif()
     pythread_add_cases(${concept} CASES ${cases} COMMAND ${run} $<TARGET_FILE:${program}>
                        TIMEOUT ${arg_TIMEOUT} LABELS ${arg_LABELS})
 endfunction()
