@@ -2,10 +2,12 @@
 # libpythread.dll.a to link with.
 
 if(WIN32)
+    set(go_output libpythread.dll)
     set(library libpythread.dll)
     set(PYTHREAD_IMPORT_LIBRARY ${PROJECT_BINARY_DIR}/libpythread.dll.a)
     set(PYTHREAD_LINKS "")
 else()
+    set(go_output libpythread.so)
     set(soname libpythread.so.${PROJECT_VERSION_MAJOR})
     set(library libpythread.so.${PROJECT_VERSION})
     set(PYTHREAD_LINKS ${PROJECT_BINARY_DIR}/${soname} ${PROJECT_BINARY_DIR}/libpythread.so)
@@ -39,15 +41,15 @@ endif()
 # with -v it names the packages that it compiles. Its result is taken over only when it differs, so
 # that nothing is linked again for nothing.
 if(CMAKE_GENERATOR MATCHES Ninja) # which shows the commands for want of a comment, and make neither
-    set(comment COMMENT "go build ${library}")
+    set(comment COMMENT "go build ${go_output}")
 endif()
 add_custom_target(
     pythread_go ALL
     COMMAND ${PYTHREAD_GO} build -v -buildmode=c-shared -trimpath -buildvcs=false
             ${engine_flags}
             $<$<STREQUAL:${PYTHREAD_SANITIZE},address>:-asan> -ldflags ${ldflags}
-            -o ${PROJECT_BINARY_DIR}/go/${library} ${go_package}
-    COMMAND ${CMAKE_COMMAND} -E copy_if_different ${PROJECT_BINARY_DIR}/go/${library}
+            -o ${PROJECT_BINARY_DIR}/go/${go_output} ${go_package}
+    COMMAND ${CMAKE_COMMAND} -E copy_if_different ${PROJECT_BINARY_DIR}/go/${go_output}
             ${PYTHREAD_LIBRARY}
     BYPRODUCTS ${PYTHREAD_LIBRARY} ${PYTHREAD_IMPORT_LIBRARY}
     WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
