@@ -26,15 +26,17 @@
 /* Where the library is linked so that Go's pthread_create is not the system's: that one. */
 __attribute__((weak)) int __real_pthread_create(pthread_t *, const pthread_attr_t *,
                                                 void *(*)(void *), void *);
-#else
-#define __real_pthread_create pthread_create
 #endif
 
 int own_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(*func)(void *),
                        void *arg)
 {
-    return (__real_pthread_create != NULL ? __real_pthread_create : pthread_create)(os_thread, attr,
-                                                                                    func, arg);
+#ifdef __linux__
+    if (__real_pthread_create != NULL) {
+        return __real_pthread_create(os_thread, attr, func, arg);
+    }
+#endif
+    return pthread_create(os_thread, attr, func, arg);
 }
 
 static bool create_detached(pthread_t *os_thread, void *(*func)(void *), void *arg)

@@ -1,0 +1,48 @@
+# cross_test.sh - the C files of capi compile without a warning for each processor that Go makes
+# shared libraries for, and for Windows. What a cross compiler is wanted for is skipped without it.
+. "$(dirname "$0")/test.sh"
+
+# compiles COMPILER GOOS GOARCH
+compiles() {
+    need "$1" --with-cross
+    cd "$source_dir/capi"
+    files=$(GOOS=$2 GOARCH=$3 CGO_ENABLED=1 CC=$1 "$go" list -f '{{join .CFiles " "}}' .)
+    flags=$(GOOS=$2 GOARCH=$3 CGO_ENABLED=1 CC=$1 "$go" list -f '{{join .CgoCFLAGS " "}}' .)
+    [ -n "$files" ] || fail "no C files for $2/$3"
+    GOOS=$2 GOARCH=$3 CC=$1 "$go" tool cgo -objdir "$scratch/cgo" -- $flags \
+        $(GOOS=$2 GOARCH=$3 CGO_ENABLED=1 "$go" list -f '{{join .CgoFiles " "}}' .)
+    for file in $files; do
+        "$1" $flags -O2 -Wall -Wextra -Wpedantic -Werror -I. -isystem "$scratch/cgo" \
+            -c "$file" -o /dev/null
+    done
+}
+
+test_linux_386() {
+    compiles i686-linux-gnu-gcc linux 386
+}
+
+test_linux_arm() {
+    compiles arm-linux-gnueabihf-gcc linux arm
+}
+
+test_linux_arm64() {
+    compiles aarch64-linux-gnu-gcc linux arm64
+}
+
+test_linux_ppc64le() {
+    compiles powerpc64le-linux-gnu-gcc linux ppc64le
+}
+
+test_linux_riscv64() {
+    compiles riscv64-linux-gnu-gcc linux riscv64
+}
+
+test_linux_s390x() {
+    compiles s390x-linux-gnu-gcc linux s390x
+}
+
+test_windows_amd64() {
+    compiles x86_64-w64-mingw32-gcc windows amd64
+}
+
+main "$@"
