@@ -17,6 +17,9 @@ if(CMAKE_CROSSCOMPILING_EMULATOR)
     list(APPEND environment WINEDEBUG=-all WINEPREFIX=${PROJECT_BINARY_DIR}/wine
          WINEPATH=Z:${PROJECT_BINARY_DIR})
 endif()
+if(WIN32 AND run)
+    set(run sh ${PROJECT_SOURCE_DIR}/ctest/wine.sh ${run})
+endif()
 if(PYTHREAD_SANITIZE STREQUAL "valgrind")
     find_program(VALGRIND_EXECUTABLE valgrind REQUIRED)
     # Leaks are AddressSanitizer's to find: it takes no thread that a fork left behind for one.
