@@ -356,7 +356,5 @@ TEST(threads_that_leave_something_leave_no_os_thread_and_no_memory)
     }
     check_destructors_ran(THREADS);
     LE(os_threads(), MANY);
-    if (!UNDER_ASAN) { /* which keeps freed memory for a while */
-        LE(resident_kib() - before, RESIDENT_SLACK_KIB);
-    }
+    LE(resident_kib() - before, RESIDENT_SLACK_KIB);
 }

@@ -4,6 +4,7 @@
  * hangs, and its parent checks how it ended.
  */
 #define _GNU_SOURCE
+#include "process.h"
 #include "threads.h"
 
 #include <fcntl.h>
@@ -509,14 +510,14 @@ static void *first_start(void *go)
     return go;
 }
 
-/* Runs in a process of its own: forks while another thread starts the first thread. */
-static void fork_during_first_start(unsigned delay)
+/* Forks a little later than another thread starts the first thread. */
+static void fork_during_first_start(long delay)
 {
     atomic_bool go = false;
     pthread_t pthread;
     EQ(pthread_create(&pthread, NULL, first_start, &go), 0);
     atomic_store(&go, true);
-    for (volatile unsigned i = 0; i < delay; i++) {
+    for (volatile long i = 0; i < delay; i++) {
     }
     pid_t child = fork_mortal();
     if (child == 0) {
@@ -530,13 +531,8 @@ static void fork_during_first_start(unsigned delay)
 
 TEST(fork_during_the_first_start_leaves_both_a_library)
 {
-    for (unsigned i = 0; i < 60; i++) {
-        pid_t process = fork_mortal();
-        if (process == 0) {
-            fork_during_first_start(i * 997 % 60 * 1000);
-            exit(0);
-        }
-        reap(process, 0);
+    for (long i = 0; i < 60; i++) {
+        run_in_process(__func__, fork_during_first_start, i * 997 % 60 * 1000);
     }
 }
 

@@ -4,6 +4,7 @@
  * its error value; when there is room again, starts work again. Each case sets its own limit.
  */
 #define _GNU_SOURCE
+#include "process.h"
 #include "threads.h"
 
 #include <fcntl.h>
@@ -46,61 +47,6 @@ static void limit(int resource, rlim_t soft)
     EQ(getrlimit((__rlimit_resource_t)resource, &limit), 0);
     limit.rlim_cur = soft;
     EQ(setrlimit((__rlimit_resource_t)resource, &limit), 0);
-}
-
-int main(int argc, char **argv);
-
-/* The variables of the environment that tell a program that in_child has executed what to run: how
-   far the function is from main, and its argument. */
-static const char body_variable[] = "LIMITS_TEST_BODY", arg_variable[] = "LIMITS_TEST_ARG";
-
-/* Not main's own constructor: after those of the library. */
-__attribute__((constructor)) static void run_body(void)
-{
-    const char *offset = getenv(body_variable), *arg = getenv(arg_variable);
-    void (*body)(long);
-    if (offset == NULL || arg == NULL) {
-        return;
-    }
-    uintptr_t address = (uintptr_t)main + (uintptr_t)strtoull(offset, NULL, 10);
-    memcpy(&body, &address, sizeof body);
-    alarm(50);
-    body(atol(arg));
-    fflush(NULL);
-    _exit(0);
-}
-
-static void set_number(const char *variable, unsigned long long number)
-{
-    char text[32];
-    snprintf(text, sizeof text, "%llu", number);
-    EQ(setenv(variable, text, 1), 0);
-}
-
-/* Runs body(arg) in a program of its own, which no limit held when it was loaded, and checks that
-   it ended well. */
-static void in_child(void (*body)(long), long arg)
-{
-    int status;
-    uintptr_t address;
-    memcpy(&address, &body, sizeof body);
-    set_number(body_variable, address - (uintptr_t)main);
-    set_number(arg_variable, (unsigned long long)arg);
-    fflush(NULL);
-    pid_t child = fork();
-    NE(child, -1);
-    if (child == 0) {
-        execl("/proc/self/exe", "limits_test", NULL);
-        _exit(127);
-    }
-    EQ(waitpid(child, &status, 0), child);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
-        _exit(77);
-    }
-    if (status != 0) {
-        fprintf(stderr, "with %ld:\n", arg);
-    }
-    EQ(status, 0);
 }
 
 /* ------------------------------------------------------------------------ threads that block */
@@ -227,11 +173,37 @@ static void check_process_limit(long processes)
     check_limit((int)processes);
 }
 
+/* Starts threads one at a time, each when the one before it runs, until none can be started. */
+static void check_single_starts(long processes)
+{
+    become_nobody();
+    limit(RLIMIT_NPROC, (rlim_t)processes);
+    for (int round = 0; round < 3; round++) {
+        int threads = 0;
+        while (start_at(threads) == 0) {
+            threads++;
+            LT(threads, processes);
+            wait_until_inside(threads);
+        }
+        GE(threads, 1);
+        join_range(0, threads);
+        check_nothing_is_left();
+    }
+}
+
+TEST(a_start_fails_at_the_limit_of_processes_and_works_again)
+{
+    const long limits[] = {60, 100, 300};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        run_in_process(__func__, check_single_starts, limits[i]);
+    }
+}
+
 TEST(starts_fail_at_the_limit_of_processes_and_work_again)
 {
     const long limits[] = {40, 60, 100, 300, 400, 1000};
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-        in_child(check_process_limit, limits[i]);
+        run_in_process(__func__, check_process_limit, limits[i]);
     }
 }
 
@@ -239,7 +211,7 @@ TEST(starts_fail_at_a_limit_of_few_processes_and_work_again)
 {
     const long limits[] = {2, 3, 10, 33, 34, 35};
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-        in_child(check_process_limit, limits[i]);
+        run_in_process(__func__, check_process_limit, limits[i]);
     }
 }
 
@@ -251,7 +223,7 @@ static void check_fresh_process_limit(long processes)
 
 TEST(starts_of_fresh_os_threads_fail_at_the_limit_of_processes_and_work_again)
 {
-    in_child(check_fresh_process_limit, 50);
+    run_in_process(__func__, check_fresh_process_limit, 50);
 }
 
 static void write_file(const char *folder, const char *name, const char *text)
@@ -260,7 +232,9 @@ static void write_file(const char *folder, const char *name, const char *text)
     snprintf(path, sizeof path, "%s/%s", folder, name);
     int file = open(path, O_WRONLY);
     if (file < 0 || write(file, text, strlen(text)) < 0) {
-        test_skip("%s: %s", path, strerror(errno));
+        int error = errno;
+        rmdir(folder);
+        test_skip("%s: %s", path, strerror(error));
     }
     close(file);
 }
@@ -289,48 +263,37 @@ static void find_cgroup(char folder[512])
 
 static char cgroup[560];
 
+/* The cgroup that a process has for the processes that it executes. */
+static void name_cgroup(pid_t process)
+{
+    char own[512];
+    find_cgroup(own);
+    snprintf(cgroup, sizeof cgroup, "%s/pythread-%ld", own, (long)process);
+}
+
 static void check_cgroup_limit(long processes)
 {
     char text[32];
+    name_cgroup(getppid());
+    if (mkdir(cgroup, 0755) != 0) {
+        test_skip("%s: %s", cgroup, strerror(errno));
+    }
     snprintf(text, sizeof text, "%ld", processes);
     write_file(cgroup, "pids.max", text);
     write_file(cgroup, "cgroup.procs", "0");
     check_limit((int)processes);
 }
 
-static void remove_cgroup(void)
-{
-    /* The system may need a moment to free what ended there. */
-    for (int i = 0; i < 1000 && rmdir(cgroup) != 0; i++) {
-        sleep_ms(1);
-    }
-}
-
 TEST(starts_fail_in_a_full_cgroup_and_work_again)
 {
-    char own[512];
     const long limits[] = {10, 60, 200};
-    find_cgroup(own);
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-        snprintf(cgroup, sizeof cgroup, "%s/pythread-%ld", own, (long)getpid());
-        if (mkdir(cgroup, 0755) != 0) {
-            test_skip("%s: %s", cgroup, strerror(errno));
+        run_in_process(__func__, check_cgroup_limit, limits[i]);
+        name_cgroup(getpid());
+        /* The system may need a moment to free what ended there. */
+        for (int tries = 0; tries < 1000 && rmdir(cgroup) != 0; tries++) {
+            sleep_ms(1);
         }
-        pid_t child = fork();
-        NE(child, -1);
-        if (child == 0) {
-            alarm(50);
-            check_cgroup_limit(limits[i]);
-            fflush(NULL);
-            _exit(0);
-        }
-        int status;
-        EQ(waitpid(child, &status, 0), child);
-        remove_cgroup();
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
-            _exit(77);
-        }
-        EQ(status, 0);
     }
 }
 
@@ -479,13 +442,14 @@ TEST(bursts_at_the_limit_of_processes_neither_hang_nor_lose_a_thread)
 {
     const long limits[] = {60, 100, 300, 1000};
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-        in_child(check_burst, limits[i]);
+        run_in_process(__func__, check_burst, limits[i]);
     }
 }
 
 TEST(bursts_at_a_limit_of_few_processes_neither_hang_nor_lose_a_thread)
 {
-    in_child(check_burst, 45);
+    run_in_process(__func__, check_burst, 20);
+    run_in_process(__func__, check_burst, 45);
 }
 
 /* ------------------------------------------------------------------------ memory */
@@ -515,7 +479,7 @@ TEST(starts_fail_without_address_space_and_work_again)
                           2500, 3000, 3100, 3150, 3200, 3300, 3500, 4000, 6000};
     test_skip_under_asan("it takes more address space");
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        in_child(check_address_space, sizes[i]);
+        run_in_process(__func__, check_address_space, sizes[i]);
     }
 }
 
@@ -540,7 +504,7 @@ TEST(threads_live_on_when_the_program_takes_all_address_space)
     const long sizes[] = {1000, 1900, 2500, 5000};
     test_skip_under_asan("it takes more address space");
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        in_child(live_without_address_space, sizes[i]);
+        run_in_process(__func__, live_without_address_space, sizes[i]);
     }
 }
 
@@ -600,8 +564,8 @@ TEST(starts_fail_without_mappings_and_work_again)
     const long left[] = {0, 10, 70, 130, 140, 200};
     test_skip_under_asan("it takes mappings too");
     for (size_t i = 0; i < sizeof left / sizeof *left; i++) {
-        in_child(check_mappings, left[i]);
-        in_child(check_mappings, -left[i] - 1);
+        run_in_process(__func__, check_mappings, left[i]);
+        run_in_process(__func__, check_mappings, -left[i] - 1);
     }
 }
 

@@ -1,5 +1,6 @@
 /*
- * process.h - what a test asks about the process it is: its OS threads and its memory.
+ * process.h - what a test asks about its own process, which is how many OS threads and how much
+ * memory it has, and processes of their own for parts of a test.
  */
 #ifndef PROCESS_H
 #define PROCESS_H
@@ -9,6 +10,43 @@
 
 #include <malloc.h>
 #include <stdbool.h>
+#include <sys/wait.h>
+
+/*
+ * Runs func(argument) in a process of its own, checks that it ended well, and skips the case if it
+ * was skipped there. The process executes the case anew, up to this call: the child of a fork alone
+ * would not do, since it never enters Go.
+ */
+static inline void run_in_process(const char *test_name, void (*func)(long), long argument)
+{
+    static const char variable[] = "TEST_ARGUMENT";
+    const char *own_argument = getenv(variable);
+    char text[32];
+    int status;
+    if (own_argument != NULL) {
+        alarm(50);
+        func(atol(own_argument));
+        fflush(NULL);
+        _exit(0);
+    }
+    snprintf(text, sizeof text, "%ld", argument);
+    fflush(NULL);
+    pid_t child = fork();
+    NE(child, -1);
+    if (child == 0) {
+        setenv(variable, text, 1);
+        execl("/proc/self/exe", program_invocation_short_name, test_name, (char *)NULL);
+        _exit(127);
+    }
+    EQ(waitpid(child, &status, 0), child);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+        _exit(77);
+    }
+    if (status != 0) {
+        fprintf(stderr, "with %ld:\n", argument);
+    }
+    EQ(status, 0);
+}
 
 /* Where nothing leaks, allocators still move resident memory by so much. AddressSanitizer keeps
    what is freed, up to 256 MiB; on Windows other systems stand in for it, such as Wine. */
