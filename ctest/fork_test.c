@@ -532,7 +532,7 @@ static void fork_during_first_start(long delay)
 TEST(fork_during_the_first_start_leaves_both_a_library)
 {
     for (long i = 0; i < 60; i++) {
-        run_in_process(__func__, fork_during_first_start, i * 997 % 60 * 1000);
+        run_in_process(fork_during_first_start, i * 997 % 60 * 1000);
     }
 }
 

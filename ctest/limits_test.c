@@ -195,7 +195,7 @@ TEST(a_start_fails_at_the_limit_of_processes_and_works_again)
 {
     const long limits[] = {60, 100, 300};
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-        run_in_process(__func__, check_single_starts, limits[i]);
+        run_in_process(check_single_starts, limits[i]);
     }
 }
 
@@ -203,7 +203,7 @@ TEST(starts_fail_at_the_limit_of_processes_and_work_again)
 {
     const long limits[] = {40, 60, 100, 300, 400, 1000};
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-        run_in_process(__func__, check_process_limit, limits[i]);
+        run_in_process(check_process_limit, limits[i]);
     }
 }
 
@@ -211,7 +211,7 @@ TEST(starts_fail_at_a_limit_of_few_processes_and_work_again)
 {
     const long limits[] = {2, 3, 10, 33, 34, 35};
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-        run_in_process(__func__, check_process_limit, limits[i]);
+        run_in_process(check_process_limit, limits[i]);
     }
 }
 
@@ -223,7 +223,7 @@ static void check_fresh_process_limit(long processes)
 
 TEST(starts_of_fresh_os_threads_fail_at_the_limit_of_processes_and_work_again)
 {
-    run_in_process(__func__, check_fresh_process_limit, 50);
+    run_in_process(check_fresh_process_limit, 50);
 }
 
 static void write_file(const char *folder, const char *name, const char *text)
@@ -288,7 +288,7 @@ TEST(starts_fail_in_a_full_cgroup_and_work_again)
 {
     const long limits[] = {10, 60, 200};
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-        run_in_process(__func__, check_cgroup_limit, limits[i]);
+        run_in_process(check_cgroup_limit, limits[i]);
         name_cgroup(getpid());
         /* The system may need a moment to free what ended there. */
         for (int tries = 0; tries < 1000 && rmdir(cgroup) != 0; tries++) {
@@ -442,14 +442,14 @@ TEST(bursts_at_the_limit_of_processes_neither_hang_nor_lose_a_thread)
 {
     const long limits[] = {60, 100, 300, 1000};
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-        run_in_process(__func__, check_burst, limits[i]);
+        run_in_process(check_burst, limits[i]);
     }
 }
 
 TEST(bursts_at_a_limit_of_few_processes_neither_hang_nor_lose_a_thread)
 {
-    run_in_process(__func__, check_burst, 20);
-    run_in_process(__func__, check_burst, 45);
+    run_in_process(check_burst, 20);
+    run_in_process(check_burst, 45);
 }
 
 /* ------------------------------------------------------------------------ memory */
@@ -479,7 +479,7 @@ TEST(starts_fail_without_address_space_and_work_again)
                           2500, 3000, 3100, 3150, 3200, 3300, 3500, 4000, 6000};
     test_skip_under_asan("it takes more address space");
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        run_in_process(__func__, check_address_space, sizes[i]);
+        run_in_process(check_address_space, sizes[i]);
     }
 }
 
@@ -504,7 +504,7 @@ TEST(threads_live_on_when_the_program_takes_all_address_space)
     const long sizes[] = {1000, 1900, 2500, 5000};
     test_skip_under_asan("it takes more address space");
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        run_in_process(__func__, live_without_address_space, sizes[i]);
+        run_in_process(live_without_address_space, sizes[i]);
     }
 }
 
@@ -564,8 +564,8 @@ TEST(starts_fail_without_mappings_and_work_again)
     const long left[] = {0, 10, 70, 130, 140, 200};
     test_skip_under_asan("it takes mappings too");
     for (size_t i = 0; i < sizeof left / sizeof *left; i++) {
-        run_in_process(__func__, check_mappings, left[i]);
-        run_in_process(__func__, check_mappings, -left[i] - 1);
+        run_in_process(check_mappings, left[i]);
+        run_in_process(check_mappings, -left[i] - 1);
     }
 }
 

@@ -4,6 +4,7 @@
  * count, and a lost wake-up as a case that does not end.
  */
 #define _GNU_SOURCE
+#include "process.h"
 #include "pthreads.h"
 #include "pythread.h"
 
@@ -695,6 +696,7 @@ TEST(a_child_goes_on_with_a_lock_that_others_wait_for)
 {
     enum { THREADS = 6, FORKS = 50 / SLOWER };
     pthread_t threads[THREADS];
+    let_go_start();
     shared_lock = new_lock();
     for (intptr_t i = 0; i < THREADS; i++) {
         EQ(pthread_create(&threads[i], NULL, contend_until_stopped, (void *)i), 0);

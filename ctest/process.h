@@ -10,43 +10,6 @@
 
 #include <malloc.h>
 #include <stdbool.h>
-#include <sys/wait.h>
-
-/*
- * Runs func(argument) in a process of its own, checks that it ended well, and skips the case if it
- * was skipped there. The process executes the case anew, up to this call: the child of a fork alone
- * would not do, since it never enters Go.
- */
-static inline void run_in_process(const char *test_name, void (*func)(long), long argument)
-{
-    static const char variable[] = "TEST_ARGUMENT";
-    const char *own_argument = getenv(variable);
-    char text[32];
-    int status;
-    if (own_argument != NULL) {
-        alarm(50);
-        func(atol(own_argument));
-        fflush(NULL);
-        _exit(0);
-    }
-    snprintf(text, sizeof text, "%ld", argument);
-    fflush(NULL);
-    pid_t child = fork();
-    NE(child, -1);
-    if (child == 0) {
-        setenv(variable, text, 1);
-        execl("/proc/self/exe", program_invocation_short_name, test_name, (char *)NULL);
-        _exit(127);
-    }
-    EQ(waitpid(child, &status, 0), child);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
-        _exit(77);
-    }
-    if (status != 0) {
-        fprintf(stderr, "with %ld:\n", argument);
-    }
-    EQ(status, 0);
-}
 
 /* Where nothing leaks, allocators still move resident memory by so much. AddressSanitizer keeps
    what is freed, up to 256 MiB; on Windows other systems stand in for it, such as Wine. */
@@ -80,6 +43,61 @@ static inline size_t mallocs_bytes(void)
 }
 
 #else
+
+#include <sys/wait.h>
+
+/* The arguments that this process was executed with, and NULL. */
+static inline void find_arguments(char *arguments[], size_t room)
+{
+    static char line[4096];
+    size_t count = 0;
+    FILE *file = fopen("/proc/self/cmdline", "r");
+    CHECK(file != NULL);
+    size_t length = fread(line, 1, sizeof line - 1, file);
+    fclose(file);
+    for (char *next = line; next < line + length; next += strlen(next) + 1) {
+        LT(count, room - 1);
+        arguments[count++] = next;
+    }
+    arguments[count] = NULL;
+}
+
+/*
+ * Runs func(argument) in a process of its own, checks that it ended well, and skips the case if it
+ * was skipped there. The process executes the case anew, up to this call: the child of a fork alone
+ * would not do, since it never enters Go.
+ */
+static inline void run_in_process(void (*func)(long), long argument)
+{
+    static const char variable[] = "TEST_ARGUMENT";
+    const char *own_argument = getenv(variable);
+    char *arguments[16], text[32];
+    int status;
+    if (own_argument != NULL) {
+        alarm(50);
+        func(atol(own_argument));
+        fflush(NULL);
+        _exit(0);
+    }
+    find_arguments(arguments, sizeof arguments / sizeof *arguments);
+    snprintf(text, sizeof text, "%ld", argument);
+    fflush(NULL);
+    pid_t child = fork();
+    NE(child, -1);
+    if (child == 0) {
+        setenv(variable, text, 1);
+        execv("/proc/self/exe", arguments);
+        _exit(127);
+    }
+    EQ(waitpid(child, &status, 0), child);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+        _exit(77);
+    }
+    if (status != 0) {
+        fprintf(stderr, "with %ld:\n", argument);
+    }
+    EQ(status, 0);
+}
 
 /* A number in /proc/self/status. */
 static inline long process_status(const char *field)
@@ -117,6 +135,14 @@ static inline size_t mallocs_bytes(void)
 
 #endif
 
+/* Returns when Go is there, if the library has it. */
+static inline void wait_for_go(void)
+{
+#if !UNDER_TSAN /* under which the library is built without Go */
+    PyThread_init_thread();
+#endif
+}
+
 /* Go may still be starting: waits until malloc has given its OS threads what they need. */
 static inline void let_go_start(void)
 {
@@ -126,9 +152,7 @@ static inline void let_go_start(void)
         return;
     }
     has_started = true;
-#if !UNDER_TSAN /* under which the library is built without Go */
-    PyThread_init_thread();
-#endif
+    wait_for_go();
     do {
         before = mallocs_bytes();
         sleep_ms(50);

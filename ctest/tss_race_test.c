@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include "keys.h"
+#include "process.h"
 #include "pthreads.h"
 
 #include <limits.h>
@@ -88,22 +89,21 @@ static void *set_many_values_together(void *arg)
     return arg;
 }
 
+static void count_pthread_keys(long round)
+{
+    (void)round;
+    wait_for_go();
+    many = new_keys(SOME);
+    int before = free_pthread_keys();
+    run_threads(CREATORS, set_many_values_together);
+    EQ(free_pthread_keys(), before - 1);
+}
+
+/* In a process of its own each time, since the first values of a process take the key. */
 TEST(the_library_takes_one_pthread_key)
 {
-    many = new_keys(SOME);
-    for (int i = 0; i < 100 / SLOWER; i++) {
-        /* A process of its own, so that these are its first values. */
-        pid_t child = fork();
-        GE(child, 0);
-        if (child == 0) {
-            int before = free_pthread_keys();
-            run_threads(CREATORS, set_many_values_together);
-            EQ(free_pthread_keys(), before - 1);
-            _exit(0);
-        }
-        int status;
-        EQ(waitpid(child, &status, 0), child);
-        EQ(status, 0);
+    for (int round = 0; round < 100 / SLOWER; round++) {
+        run_in_process(count_pthread_keys, round);
     }
 }
 #endif
@@ -299,6 +299,7 @@ static void use_storage_in_child(Py_tss_t *keys, int count)
 TEST(a_child_forked_at_any_moment_has_working_storage)
 {
     enum { OWN = 10, FORKS = 300 / SLOWER };
+    let_go_start();
     Py_tss_t *keys = new_keys(OWN);
     for (int i = 0; i < OWN; i++) {
         EQ(PyThread_tss_set(&keys[i], value(i)), 0);
