@@ -390,8 +390,12 @@ static void start_on(void *arg)
     join_all(now);
 }
 
+/* Once the limit is set. */
+static sem_t begin;
+
 static void *start_on_from_pthread(void *arg)
 {
+    wait_at_door(&begin);
     start_on(arg);
     return NULL;
 }
@@ -402,9 +406,13 @@ static void check_burst(long processes)
     PyThread_ident_t ident;
     pthread_t pthreads[STARTERS / 2];
     become_nobody();
-    limit(RLIMIT_NPROC, (rlim_t)processes);
+    EQ(sem_init(&begin, 0, 0), 0);
     for (int i = 0; i < STARTERS / 2; i++) {
         EQ(pthread_create(&pthreads[i], NULL, start_on_from_pthread, starts[2 * i]), 0);
+    }
+    limit(RLIMIT_NPROC, (rlim_t)processes);
+    for (int i = 0; i < STARTERS / 2; i++) {
+        EQ(sem_post(&begin), 0);
     }
     for (int i = 0; i < STARTERS / 2; i++) {
         int result = -1;
