@@ -108,9 +108,6 @@ type record struct {
 	keys map[eraser]struct{} // the TSS keys that hold a value for the thread
 }
 
-// unremarkable is the record of all threads that had no record when they ended.
-var unremarkable = new(record)
-
 // over is the closed channel of all threads that had no channel when they
 // ended.
 var over = func() *chan struct{} {
@@ -189,15 +186,22 @@ func (h *Handle) end() {
 	// The swap fails if Done has put a channel there. No other channel replaces
 	// that one.
 	if !h.done.CompareAndSwap(nil, over) {
-		close(*h.done.Load())
+		done := h.done.Load()
+		close(*done)
+		// This changes nothing. But it puts the step in one order with all other
+		// atomic operations in this case too. Set and joinLock rely on that.
+		h.done.Store(done)
 	}
 }
 
 // ended reports whether the thread has ended.
 func (h *Handle) ended() bool {
 	done := h.done.Load()
-	if done == nil {
+	switch done {
+	case nil:
 		return false
+	case over:
+		return true
 	}
 	select {
 	case <-*done:
@@ -226,16 +230,18 @@ func (l *joinLock) Unlock() {
 // erase removes the values that an ended thread has left in its keys. Set
 // explains why none is stored afterwards.
 func (h *Handle) erase() {
-	if h.record.CompareAndSwap(nil, unremarkable) {
-		return
+	if r := h.record.Load(); r != nil {
+		r.erase(h)
 	}
-	r := h.record.Load()
+}
+
+func (r *record) erase(h *Handle) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	for t := range r.keys {
 		t.erase(h)
 	}
 	r.keys = nil
-	r.mu.Unlock()
 }
 
 // Ident returns the thread's ident. It never blocks.
@@ -259,7 +265,7 @@ func (h *Handle) Join() any {
 	if r := h.record.Load(); r != nil {
 		return r.panicked
 	}
-	return nil // erase, which runs after the step, has set no record yet
+	return nil
 }
 
 // Done returns a channel that is closed when the thread ends, for use in a

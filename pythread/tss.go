@@ -43,18 +43,19 @@ func (t *TSS[T]) Set(h *Handle, v T) {
 	}
 	r := h.record.Load()
 	if r == nil {
-		// If several goroutines do this at once, or the thread ends, then one
-		// record wins. All must use that one, hence the second Load.
+		// If several goroutines do this at once, one record wins. All must use
+		// that one, hence the second Load.
 		h.record.CompareAndSwap(nil, new(record))
 		r = h.record.Load()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	// A value that is stored after erase would never be removed. That cannot
-	// happen: erase either has locked this mu before us, or has made
-	// unremarkable the record, and in both cases we come after the step and
-	// find that the thread has ended; or erase will lock mu after us and find
-	// the value.
+	// happen. Either erase found no record, or it has held mu before us: then
+	// erase came before us, the step came before erase, and we find that the
+	// thread has ended. Or erase will get mu after us and find the value. (All
+	// three are atomic operations, which every goroutine sees in one order:
+	// the step, erase's look at the record, and our making of it.)
 	if h.ended() {
 		return
 	}
