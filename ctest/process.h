@@ -138,7 +138,7 @@ static inline size_t mallocs_bytes(void)
 /* Returns when Go is there, if the library has it. */
 static inline void wait_for_go(void)
 {
-#if !UNDER_TSAN /* under which the library is built without Go */
+#ifndef PYTHREAD_WITHOUT_GO
     PyThread_init_thread();
 #endif
 }
