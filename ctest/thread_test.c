@@ -229,6 +229,30 @@ TEST(ident_is_the_same_inside_and_outside)
     }
 }
 
+/* A function of the Go program that runs this test, where it is one: ctest/host/goroutine.go. */
+__attribute__((weak)) uint64_t host_running_handle(uint64_t ident);
+
+static void see_handle(void *ident_of_handle)
+{
+    *(uint64_t *)ident_of_handle = host_running_handle(PyThread_get_thread_ident_ex());
+}
+
+TEST(a_thread_runs_on_the_goroutine_whose_handle_has_its_ident)
+{
+    PyThread_ident_t ident;
+    PyThread_handle_t handle;
+    uint64_t inside;
+    if (host_running_handle == NULL) {
+        test_skip("only a Go program can look at goroutines; the same case of host_thread does");
+    }
+    for (int i = 0; i < 100; i++) {
+        EQ(PyThread_start_joinable_thread(see_handle, &inside, &ident, &handle), 0);
+        join(handle);
+        EQ(inside, ident);
+        EQ(host_running_handle(ident), 0);
+    }
+}
+
 TEST(idents_are_never_used_again)
 {
     enum { THREADS = 20000 };

@@ -1,0 +1,34 @@
+//go:build unix
+
+package main
+
+import "C"
+
+import (
+	"bytes"
+	"runtime"
+
+	"github.com/seed-c0a0ef17/pythread/capi"
+	"github.com/seed-c0a0ef17/pythread/pythread"
+)
+
+// host_running_handle returns the ident of the *pythread.Handle of a thread
+// that runs and is known by this ident, if the caller is on a goroutine that
+// pythread.StartWith has made; and else 0. A test calls it from inside a
+// thread.
+//
+//export host_running_handle
+func host_running_handle(ident uint64) uint64 {
+	stack := make([]byte, 64<<10)
+	stack = stack[:runtime.Stack(stack, false)]
+	h, ok := capi.FromIdent(pythread.Ident(ident))
+	if !ok || !bytes.Contains(stack, []byte("created by github.com/seed-c0a0ef17/pythread/pythread.StartWith")) {
+		return 0
+	}
+	select {
+	case <-h.Done():
+		return 0
+	default:
+		return uint64(h.Ident())
+	}
+}
