@@ -3,149 +3,10 @@
  * what runs when a pthread ends has run when its join returns.
  */
 #define _GNU_SOURCE
-#include "process.h"
-#include "threads.h"
+#include "clean.h"
 
 #include <dlfcn.h>
-#include <limits.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdbool.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-
-/* fresh_object.cpp: a thread_local object of C++. */
-void touch_object(void);
-bool object_was_touched(void);
-int constructed(void);
-int destroyed(void);
-
-/* What a thread leaves on its OS thread. */
-enum habit { NOTHING, VARIABLE, KEY, LATE_KEY, OBJECT, NAME, PROCESSORS, NICE, HABITS };
-/* How it ends. */
-enum end { BY_RETURN, BY_EXIT_THREAD, BY_PTHREAD_EXIT, BY_CANCEL, ENDS };
-
-struct visit {
-    enum habit habit;
-    enum end end;
-    unsigned long os_thread;
-};
-
-static __thread int variable = 3;
-static __thread char zeros[100];
-static pthread_key_t key, late_key;
-static cpu_set_t processors;
-static atomic_int key_destructions, keys_set, ended;
-
-static void destroy_key(void *value)
-{
-    atomic_fetch_add((atomic_int *)value, 1);
-}
-
-static void begin(void)
-{
-    pthread_key_t others[40];
-    CHECK(pythread_set_reuse(PYTHREAD_REUSE_CLEAN) != -1);
-    EQ(pthread_key_create(&key, destroy_key), 0);
-    for (int i = 0; i < 40; i++) {
-        EQ(pthread_key_create(&others[i], NULL), 0);
-    }
-    EQ(pthread_key_create(&late_key, destroy_key), 0);
-    EQ(sched_getaffinity(0, sizeof processors, &processors), 0);
-    EQ(prctl(PR_SET_NAME, "creator"), 0);
-}
-
-/* The calling thread, whose creator is main, is as pthread_create would have made it. */
-static void find_all_new(void)
-{
-    char name[16];
-    cpu_set_t now;
-    EQ(variable, 3);
-    for (size_t i = 0; i < sizeof zeros; i++) {
-        EQ(zeros[i], 0);
-    }
-    EQ_PTR(pthread_getspecific(key), NULL);
-    EQ_PTR(pthread_getspecific(late_key), NULL);
-    EQ(prctl(PR_GET_NAME, name), 0);
-    EQ_STR(name, "creator");
-    EQ(sched_getaffinity(0, sizeof now, &now), 0);
-    CHECK(CPU_EQUAL(&now, &processors));
-    EQ(getpriority(PRIO_PROCESS, 0), 0);
-}
-
-static void leave(enum habit habit)
-{
-    cpu_set_t one;
-    switch (habit) {
-    case VARIABLE:
-        variable = 4;
-        zeros[99] = 1;
-        break;
-    case KEY:
-        EQ(pthread_setspecific(key, &key_destructions), 0);
-        atomic_fetch_add(&keys_set, 1);
-        break;
-    case LATE_KEY:
-        EQ(pthread_setspecific(late_key, &key_destructions), 0);
-        atomic_fetch_add(&keys_set, 1);
-        break;
-    case OBJECT:
-        CHECK(!object_was_touched());
-        touch_object();
-        break;
-    case NAME:
-        EQ(prctl(PR_SET_NAME, "soiled"), 0);
-        break;
-    case PROCESSORS:
-        CPU_ZERO(&one);
-        CPU_SET(sched_getcpu(), &one);
-        EQ(sched_setaffinity(0, sizeof one, &one), 0);
-        break;
-    case NICE:
-        EQ(setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 7), 0);
-        break;
-    default:
-        break;
-    }
-}
-
-static void end(enum end how)
-{
-    if (how == BY_EXIT_THREAD) {
-        PyThread_exit_thread();
-    } else if (how == BY_PTHREAD_EXIT) {
-        pthread_exit(NULL);
-    } else if (how == BY_CANCEL) {
-        pthread_cancel(pthread_self());
-        pthread_testcancel();
-    }
-}
-
-static void count_end(void *unused)
-{
-    (void)unused;
-    atomic_fetch_add(&ended, 1);
-}
-
-static void visit_os_thread(void *arg)
-{
-    struct visit *visit = arg;
-    visit->os_thread = PyThread_get_thread_native_id();
-    find_all_new();
-    leave(visit->habit);
-    pthread_cleanup_push(count_end, NULL);
-    end(visit->end);
-    pthread_cleanup_pop(1);
-}
-
-static void check_destructors_ran(int threads)
-{
-    EQ(atomic_load(&ended), threads);
-    EQ(atomic_load(&key_destructions), atomic_load(&keys_set));
-    EQ(destroyed(), constructed());
-}
 
 TEST(a_thread_cannot_tell_that_its_os_thread_was_used)
 {
@@ -159,22 +20,8 @@ TEST(a_thread_cannot_tell_that_its_os_thread_was_used)
 
 TEST(many_threads_at_once_cannot_tell_that_their_os_threads_were_used)
 {
-    enum { THREADS = 64, ROUNDS = 60 };
-    static struct visit visits[THREADS];
-    PyThread_handle_t handles[THREADS];
-    uint32_t state = 1;
     begin();
-    for (int round = 0; round < ROUNDS; round++) {
-        for (int i = 0; i < THREADS; i++) {
-            visits[i] = (struct visit){.habit = next_random(&state) % HABITS,
-                                       .end = next_random(&state) % ENDS};
-            handles[i] = start(visit_os_thread, &visits[i]);
-        }
-        for (int i = 0; i < THREADS; i++) {
-            join(handles[i]);
-        }
-        check_destructors_ran((round + 1) * THREADS);
-    }
+    run_mixed_threads(60 * 64);
 }
 
 TEST(detached_threads_cannot_tell_that_their_os_threads_were_used)
@@ -344,17 +191,6 @@ TEST(variables_of_modules_that_come_and_go_are_new_in_each_thread)
 
 TEST(threads_that_leave_something_leave_no_os_thread_and_no_memory)
 {
-    enum { THREADS = 8000, MANY = 40 };
-    long before = 0;
     begin();
-    for (int i = 0; i < THREADS; i++) {
-        struct visit visit = {.habit = i % HABITS, .end = i / HABITS % ENDS};
-        join(start(visit_os_thread, &visit));
-        if (i == THREADS / 4) {
-            before = resident_kib();
-        }
-    }
-    check_destructors_ran(THREADS);
-    LE(os_threads(), MANY);
-    LE(resident_kib() - before, RESIDENT_SLACK_KIB);
+    run_threads_in_turn(8000, 0, HABITS, 0, ENDS);
 }
