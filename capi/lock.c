@@ -1,18 +1,31 @@
 /*
  * lock.c - locks: binary semaphores in one word, and the waits for them.
  *
- * The word is FREE, HELD, CONTENDED (held, and someone may sleep) or RESERVED
- * (not held, but only for one who sleeps). Nobody sleeps but on CONTENDED or
- * RESERVED, who takes the lock on the way of sleeping takes it as CONTENDED,
- * and who ends CONTENDED wakes one. Invariant: while a thread sleeps, the word
- * is CONTENDED or RESERVED, or a thread that is awake is about to make it so,
- * to take the lock or to wake one: no wake-up is lost. lock_model.pml in ctest
- * is the same in Promela, checked in every interleaving.
+ * It is C because a C caller expects a free lock to cost one exchange, because a signal handler
+ * must be able to end a wait, and because locks work in the child of a fork. All of thread.c's
+ * floor and below may call it; it calls os.h alone.
  *
- * All else in a lock is advice, when to spin and when to hand over. Any value
- * of it is right, so a child of a fork may find it as the threads that it does
- * not have left it; only the word counts, and it says CONTENDED too often
- * rather than too seldom.
+ * The word of a lock has one of four values:
+ *
+ *   FREE       nobody holds the lock, and anybody may take it
+ *   HELD       somebody holds it, and nobody sleeps
+ *   CONTENDED  somebody holds it, and a waiter may sleep
+ *   RESERVED   nobody holds it, but only a waiter that has slept may take it
+ *
+ * and these rules:
+ *
+ *   - A waiter sleeps only while the word is CONTENDED or RESERVED.
+ *   - A waiter that has been on its way to sleep takes the lock as CONTENDED, since others may
+ *     sleep too.
+ *   - The release of a CONTENDED lock wakes one waiter.
+ *
+ * Invariant: while a waiter sleeps, the word is CONTENDED or RESERVED, or a thread that is awake is
+ * about to make it so, to take the lock, or to wake a waiter. So no wake-up is lost. lock_model.pml
+ * in ctest is the same algorithm in Promela, checked in every interleaving.
+ *
+ * The other fields of a lock are advice: when to spin and when to hand over. The lock is right with
+ * any value of them. So the child of a fork may go on with what threads that it does not have left
+ * there. Its word may say CONTENDED although nobody sleeps, which costs one wake-up in vain.
  */
 #include "lock.h"
 
@@ -27,34 +40,31 @@ const long long PY_TIMEOUT_MAX = LLONG_MAX / 1000;
 
 struct lock {
     atomic_uint word;
-    atomic_uint sleepers; /* threads in wait_asleep */
-    atomic_int releaser;  /* the processor of the last release that woke one; -1: none yet */
-    atomic_uint handed;   /* when a release last made the word RESERVED, on coarse_now's clock */
+    atomic_uint sleepers;      /* threads in wait_asleep */
+    atomic_int last_waker;     /* the processor of the last release that woke a waiter, or -1 */
+    atomic_uint last_handover; /* when a release last made the word RESERVED, by coarse_now */
 };
 
 /* lock.go changes the word from FREE to HELD and back by itself, as lock.h allows. */
 _Static_assert(offsetof(struct lock, word) == 0 && sizeof(atomic_uint) == 4,
                "a lock begins with its word, of 32 bits");
 
-/* With malloc's own word a cache line: no two locks share one, and it costs no more memory. */
-enum { LOCK_SIZE = 64 - sizeof(size_t) };
-_Static_assert(sizeof(struct lock) <= LOCK_SIZE, "a lock fits its cache line");
-
 /* How long to spin before sleeping: shorter than waking a thread on another processor takes. */
 enum { SPIN_NS = 5000 };
 
-/* How often a lock is handed over, and how long it waits for whom it was handed to. */
+/* A lock is handed over to a sleeper at most once in this time, and a sleeper that does not come
+   for the lock loses it after this time. */
 enum { HAND_OVER_NS = 200000 };
 
 PyThread_type_lock PyThread_allocate_lock(void)
 {
     int saved = errno;
-    struct lock *lock = malloc(LOCK_SIZE);
+    struct lock *lock = malloc(sizeof *lock);
     if (lock != NULL) {
         atomic_init(&lock->word, FREE);
         atomic_init(&lock->sleepers, 0);
-        atomic_init(&lock->releaser, -1);
-        atomic_init(&lock->handed, 0);
+        atomic_init(&lock->last_waker, -1);
+        atomic_init(&lock->last_handover, 0);
     }
     errno = saved;
     return lock;
@@ -67,8 +77,8 @@ void PyThread_free_lock(PyThread_type_lock lock)
     errno = saved;
 }
 
-/* Makes the word `to` if it is *from, else sets *from to what it is. Acquire: what the one who
-   released the lock did happens before what we do with it. */
+/* Makes the word `to` if it is *from, else sets *from to what it is. Acquire: what the last holder
+   did before its release happens before what the caller does next. */
 static bool take(struct lock *lock, unsigned *from, unsigned to)
 {
     return atomic_compare_exchange_strong_explicit(&lock->word, from, to, memory_order_acquire,
@@ -76,15 +86,17 @@ static bool take(struct lock *lock, unsigned *from, unsigned to)
 }
 
 /*
- * Spins until the lock is ours, in vain or not. Not where the one who released
- * it last ran on this processor: it is likely to be the one who releases it
- * next, and does not run while we do. Nor while someone sleeps for the lock:
- * what spinning wins is the two context switches of a thread that waits alone.
+ * Spins for the lock, and reports whether it got the lock. It does not spin in two cases:
+ *
+ *   - The last thread that woke a waiter ran on the caller's processor. Most likely the same thread
+ *     holds the lock again, and it cannot run while the caller spins there.
+ *   - Another waiter sleeps. Spinning saves the two context switches of a waiter that is alone; one
+ *     that spins beside sleepers only takes the lock from them.
  */
 static bool spin(struct lock *lock)
 {
     struct os_spin spin = os_spin_begin(SPIN_NS);
-    if (atomic_load_explicit(&lock->releaser, memory_order_relaxed) == os_processor()) {
+    if (atomic_load_explicit(&lock->last_waker, memory_order_relaxed) == os_processor()) {
         return false;
     }
     while (atomic_load_explicit(&lock->sleepers, memory_order_relaxed) == 0 && os_spin(&spin)) {
@@ -96,7 +108,7 @@ static bool spin(struct lock *lock)
     return false;
 }
 
-/* Sleeps on a word that is RESERVED until it is not, or the one whom it is for does not come. */
+/* Sleeps while the word is RESERVED, but not longer than a sleeper has to come for the lock. */
 static int stand_aside(struct lock *lock, int64_t deadline)
 {
     int64_t lapse = os_deadline_in(HAND_OVER_NS);
@@ -109,8 +121,9 @@ static int stand_aside(struct lock *lock, int64_t deadline)
 
 static PyLockStatus wait_asleep(struct lock *lock, int64_t deadline, int intr_flag)
 {
-    /* Whom a RESERVED lock is for: who has slept. So is, without having slept, a wait that only a
-       handler without SA_RESTART may end, since there is no such sleep until the lock lapses. */
+    /* True where the waiter may take a RESERVED lock: it has slept. An endless interruptible wait
+       may do so without having slept: stand_aside's sleep ends at a deadline, and the kernel does
+       not restart such a sleep after a handler with SA_RESTART, as it does an endless one. */
     bool entitled = deadline == OS_NO_DEADLINE && intr_flag != 0;
     int ended = 0;
     /* Relaxed, as is all advice. */
@@ -119,8 +132,9 @@ static PyLockStatus wait_asleep(struct lock *lock, int64_t deadline, int intr_fl
     PyLockStatus status;
     for (;;) {
         if (word == FREE || (word == RESERVED && entitled)) {
-            /* CONTENDED: others may sleep still, and it is we who know. Before the end of the
-               wait is looked at: success beats a signal, and who was woken has no other end. */
+            /* As CONTENDED: others may still sleep. This comes before the look at how the sleep
+               ended: an acquired lock beats a signal and a deadline, and a waiter that a release
+               woke must not leave without the lock or a new wake-up. */
             if (take(lock, &word, CONTENDED)) {
                 status = PY_LOCK_ACQUIRED;
                 break;
@@ -132,13 +146,13 @@ static PyLockStatus wait_asleep(struct lock *lock, int64_t deadline, int intr_fl
             status = PY_LOCK_INTR;
             break;
         } else if (word == HELD) {
-            /* Relaxed: it tells the holder to wake us, no more. On failure the word is read. */
+            /* Relaxed: this only tells the holder to wake a waiter, and publishes nothing. */
             if (atomic_compare_exchange_strong_explicit(
                     &lock->word, &word, CONTENDED, memory_order_relaxed, memory_order_relaxed)) {
                 word = CONTENDED;
             }
         } else {
-            /* A word that changed meanwhile ends the sleep before it begins. */
+            /* If the word has changed by now, the kernel does not begin the sleep. */
             ended = word == RESERVED ? stand_aside(lock, deadline)
                                      : os_wait(&lock->word, CONTENDED, deadline);
             entitled = true;
@@ -149,7 +163,7 @@ static PyLockStatus wait_asleep(struct lock *lock, int64_t deadline, int intr_fl
     return status;
 }
 
-/* Out of line, so that the way of a free lock has no frame on the stack. */
+/* Out of line, so that the path of a free lock needs no stack frame. */
 __attribute__((noinline)) static PyLockStatus wait_for(struct lock *lock, long long microseconds,
                                                        int intr_flag)
 {
@@ -173,7 +187,7 @@ static inline PyLockStatus acquire(struct lock *lock, long long microseconds, in
     if (microseconds != 0) {
         return wait_for(lock, microseconds, intr_flag);
     }
-    /* Nobody holds a RESERVED lock, and who may not wait cannot wait for it to lapse. */
+    /* Nobody holds a RESERVED lock, so an attempt that must not wait takes it. */
     return word == RESERVED && take(lock, &word, CONTENDED) ? PY_LOCK_ACQUIRED : PY_LOCK_FAILURE;
 }
 
@@ -188,8 +202,8 @@ int PyThread_acquire_lock(PyThread_type_lock lock, int wait)
     return acquire(lock, wait != NOWAIT_LOCK ? -1 : 0, 0) == PY_LOCK_ACQUIRED;
 }
 
-/* The time in a word that every processor reads and writes in one step. It comes back after 73
-   minutes: a lock that was handed over that long ago is handed over 0.2 ms later than it could. */
+/* The time in 32 bits, which every processor reads and writes in one step. It starts anew every 73
+   minutes; a lock that was handed over just so long ago is handed over 0.2 ms too late. */
 enum { TICK_NS = 1024 };
 
 static unsigned coarse_now(void)
@@ -197,33 +211,34 @@ static unsigned coarse_now(void)
     return (unsigned)(os_now_ns() / TICK_NS);
 }
 
-/* Whether the release of a CONTENDED lock hands it over. */
+/* True where the release of a CONTENDED lock hands the lock over to a sleeper. */
 static bool hands_over(struct lock *lock)
 {
     if (atomic_load_explicit(&lock->sleepers, memory_order_relaxed) == 0) {
         return false;
     }
     unsigned now = coarse_now();
-    if (now - atomic_load_explicit(&lock->handed, memory_order_relaxed) < HAND_OVER_NS / TICK_NS) {
+    if (now - atomic_load_explicit(&lock->last_handover, memory_order_relaxed) <
+        HAND_OVER_NS / TICK_NS) {
         return false;
     }
-    atomic_store_explicit(&lock->handed, now, memory_order_relaxed);
+    atomic_store_explicit(&lock->last_handover, now, memory_order_relaxed);
     return true;
 }
 
-/* Of a lock that is not HELD. False where it is not held at all. */
+/* Releases a lock that is not HELD. False where it is not held at all. */
 __attribute__((noinline)) static bool release_contended(struct lock *lock)
 {
-    /* The last looks at the lock but for the word: once that is changed, the next holder may free
-       it. Waking then is right still, since it reads nothing. */
+    /* Everything but the word is read and written before the word changes: after that, the next
+       holder may free the lock. The wake-up that follows reads no memory, only the address. */
     unsigned word = atomic_load_explicit(&lock->word, memory_order_relaxed);
     unsigned next = word == CONTENDED && hands_over(lock) ? RESERVED : FREE;
-    atomic_store_explicit(&lock->releaser, os_processor(), memory_order_relaxed);
+    atomic_store_explicit(&lock->last_waker, os_processor(), memory_order_relaxed);
     do {
         if (word == FREE || word == RESERVED) {
             return false;
         }
-        /* It changes between only where others release or acquire at the same time. */
+        /* The word changes in between only where other threads acquire or release just now. */
     } while (!atomic_compare_exchange_weak_explicit(&lock->word, &word,
                                                     word == CONTENDED ? next : FREE,
                                                     memory_order_release, memory_order_relaxed));
@@ -236,7 +251,7 @@ __attribute__((noinline)) static bool release_contended(struct lock *lock)
 static inline bool release(struct lock *lock)
 {
     unsigned word = HELD;
-    /* Release: what we did happens before what the next holder does. */
+    /* Release: what the caller did happens before what the next holder does. */
     return lock != NULL &&
            (atomic_compare_exchange_strong_explicit(&lock->word, &word, FREE, memory_order_release,
                                                     memory_order_relaxed) ||
