@@ -1,17 +1,20 @@
 /*
- * tss.c - thread-specific storage: the keys of the process, and what each
- * thread keeps under them.
+ * tss.c - thread-specific storage: the keys of the process, and the values that each thread keeps
+ * under them.
  *
- * A key is an id, given out again once the key is deleted, and a generation,
- * which makes every use of the id another key. A thread's values stand in a
- * table of its own that nobody else touches, each with the key that it was set
- * under; a deleted key needs no clearing anywhere, since what other threads
- * still hold under its id is of an older generation and counts as nothing.
+ * It is C because a C caller expects a value to cost a nanosecond, because a signal handler may
+ * read one, and because storage works in the child of a fork. thread.c's floor, run.c and plain.c
+ * call it.
  *
- * Invariant: a pair of id and odd generation is one key, for ever. There is no
- * lock, and after every single step what is in memory is valid: the child of a
- * fork goes on from wherever the threads it lost were, and loses at most the
- * id that each of them had in its hands.
+ * A key is an id and a generation. An id is given out again after its key is deleted, with a higher
+ * generation, so that each use of the id is another key. The values of a thread stand in a table of
+ * the thread's own, which no other thread touches, each with the key that it was set under. So the
+ * deletion of a key has nothing to clear in any thread: what threads still hold under its id has an
+ * older generation, and counts as nothing.
+ *
+ * Invariant: a pair of id and odd generation is one key, for ever. There is no lock, and memory is
+ * valid after every single step: the child of a fork goes on from wherever the threads were that it
+ * does not have, and loses at most the one id that each of them was just taking or giving back.
  */
 #include "tss.h"
 #include "pythread.h"
@@ -25,8 +28,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Zeroed memory, or NULL with errno as it was. A compiler that knows calloc, as clang does, takes
-   it to leave errno alone and would drop the restoring: hence the call of it does not know what. */
+/* Zeroed memory, or NULL with errno as it was. The call goes through a volatile pointer because
+   clang believes that calloc never changes errno, and would leave out the line that restores it. */
 static void *allocate(size_t count, size_t size)
 {
     static void *(*const volatile opaque)(size_t, size_t) = calloc;
@@ -41,29 +44,29 @@ static void *allocate(size_t count, size_t size)
  * --------------------------------------------------------------------- */
 
 /*
- * What the process knows of an id. The generation is even while the id is free
- * and odd while a key has it: it only ever grows, by one for each create and
- * each delete, and an id that comes back to 0 is used up.
+ * What the process knows of an id. The generation is odd while a key has the id, and even while the
+ * id is free. It grows by one with each create and each delete. An id whose generation has come
+ * round to 0 is used up and is never given out again.
  */
 struct slot {
     atomic_uint generation;
-    atomic_uint below; /* while free: the id under this one in the free stack, 0 at its end */
+    atomic_uint below; /* while free: the next id in the stack of free ids, 0 at its end */
 };
 
-/* Blocks of slots, each twice as large as the one before: they never move, so a slot is reached
-   without a lock. The first is there from the start, so a usual program allocates none. */
+/* Slots stand in blocks, each twice as large as the one before. A block never moves, so a slot is
+   reached without a lock. The first block is static: few programs need another. */
 enum { FIRST_BITS = 10, BLOCKS = 32 - FIRST_BITS };
 static struct slot first_block[1u << FIRST_BITS];
 static _Atomic(struct slot *) blocks[BLOCKS] = {first_block};
 
-/* Ids 1 to handed_out have been used; they go no further than an int does. */
-static atomic_uint handed_out;
+/* The ids from 1 to newest_id have been given out at least once. The largest is INT_MAX. */
+static atomic_uint newest_id;
 
 /*
- * The free stack: its top id, and above it, in the upper half, that id's
- * generation. An id is pushed once in each generation, so a top that a thread
- * finds unchanged is the same push still in place, with the same ids below it:
- * the exchange that pops cannot mistake a later push for it.
+ * The stack of free ids: the lower half is the id on its top, the upper half is the generation of
+ * that id. An id is pushed once in each generation. So a top that a thread finds unchanged is the
+ * same push, still in place, with the same ids below it: the exchange that pops an id cannot take a
+ * later push of the same id for the one that it read.
  */
 static _Atomic uint64_t free_top;
 
@@ -72,7 +75,7 @@ static uint64_t stack_top(unsigned id, unsigned generation)
     return (uint64_t)generation << 32 | id;
 }
 
-/* Where the block is that the slot of an id, 1 to INT_MAX, stands in, and at which index. */
+/* The place of the block that has the slot of an id (1 to INT_MAX); the slot's index in it. */
 static inline _Atomic(struct slot *) *find_block(unsigned id, unsigned *index)
 {
     unsigned position = id - 1 + (1u << FIRST_BITS);
@@ -81,7 +84,7 @@ static inline _Atomic(struct slot *) *find_block(unsigned id, unsigned *index)
     return &blocks[bits - FIRST_BITS];
 }
 
-/* The slot of an id; NULL where none so large was ever handed out. */
+/* The slot of an id; NULL for an id that has no slot yet. */
 static inline struct slot *find_slot(unsigned id)
 {
     unsigned index;
@@ -93,7 +96,8 @@ static inline struct slot *find_slot(unsigned id)
     return block == NULL ? NULL : &block[index];
 }
 
-/* The slot of an id, its block allocated if need be. NULL: no memory, or the id is too large. */
+/* The slot of an id, whose block is allocated if need be. NULL: no memory, or the id is too large.
+ */
 static struct slot *make_slot(unsigned id)
 {
     struct slot *slot = find_slot(id);
@@ -115,20 +119,20 @@ static struct slot *make_slot(unsigned id)
     return &block[index];
 }
 
-/* The generation that an id is in: odd while a key has it, 0 where it never had one. Relaxed:
-   nothing else is read on the strength of it. */
+/* The generation of an id: odd while a key has the id, 0 for an id that no key ever had. Relaxed:
+   callers compare the number and read nothing else because of it. */
 static inline unsigned current_generation(unsigned id)
 {
     struct slot *slot = find_slot(id);
     return slot == NULL ? 0 : atomic_load_explicit(&slot->generation, memory_order_relaxed);
 }
 
-/* Takes an id and enters its next generation, which is a new key. 0: no memory, or no id left. */
+/* Takes a free id and begins its next generation, which makes a new key. 0: no memory or no id. */
 static unsigned take_id(void)
 {
-    /* Acquire, here and where the exchange fails: the top is read together with all that was
-       written before its push, and, since the stack changes by exchanges alone, before every
-       earlier push: the slots of the ids below it are as they were pushed. */
+    /* Acquire, here and where the exchange fails: it pairs with the release of the push. The stack
+       changes by exchanges alone, so everything written before any earlier push is seen too: the
+       slots of all ids in the stack are as their pushes left them. */
     uint64_t top = atomic_load_explicit(&free_top, memory_order_acquire);
     while (top != 0) {
         unsigned id = (unsigned)top;
@@ -137,31 +141,31 @@ static unsigned take_id(void)
         if (atomic_compare_exchange_weak_explicit(&free_top, &top,
                                                   stack_top(below, current_generation(below)),
                                                   memory_order_acquire, memory_order_acquire)) {
-            /* Relaxed: the id is the caller's alone, who publishes it together with this. */
+            /* Relaxed: nobody else has the id, and the caller publishes both together. */
             atomic_store_explicit(&slot->generation, (unsigned)(top >> 32) + 1,
                                   memory_order_relaxed);
             return id;
         }
     }
-    unsigned last = atomic_load_explicit(&handed_out, memory_order_relaxed);
+    unsigned last = atomic_load_explicit(&newest_id, memory_order_relaxed);
     struct slot *slot;
     do {
-        /* The slot first: an id that was taken without one could not be given back. */
+        /* The slot comes first: an id that was taken without a slot could not be given back. */
         slot = make_slot(last + 1);
         if (slot == NULL) {
             return 0;
         }
-    } while (!atomic_compare_exchange_weak_explicit(&handed_out, &last, last + 1,
+    } while (!atomic_compare_exchange_weak_explicit(&newest_id, &last, last + 1,
                                                     memory_order_relaxed, memory_order_relaxed));
     atomic_store_explicit(&slot->generation, 1, memory_order_relaxed);
     return last + 1;
 }
 
-/* Ends a key, and gives its id back. Does nothing where there is no such key, or no longer. */
+/* Ends a key and gives its id back. Does nothing if there is no such key any more. */
 static void give_id(unsigned id, unsigned generation)
 {
     struct slot *slot = find_slot(id);
-    /* The exchange decides between threads that delete one key at once: the id is pushed once. */
+    /* Of several threads that delete one key at once, the exchange lets one push the id. */
     if (slot == NULL || generation % 2 == 0 ||
         !atomic_compare_exchange_strong_explicit(&slot->generation, &generation, generation + 1,
                                                  memory_order_relaxed, memory_order_relaxed)) {
@@ -169,7 +173,7 @@ static void give_id(unsigned id, unsigned generation)
     }
     generation++;
     if (generation == 0) {
-        return; /* Used up: in another round its keys would be taken for older ones. */
+        return; /* The id is used up: its next keys would be the same as its first ones. */
     }
     uint64_t top = atomic_load_explicit(&free_top, memory_order_relaxed);
     do {
@@ -183,20 +187,20 @@ static void give_id(unsigned id, unsigned generation)
  * Values
  * --------------------------------------------------------------------- */
 
-/* A value and the key it was set under; all zero where there is none. */
+/* A value and the key that it was set under; all zero in a free entry. */
 struct entry {
     unsigned id, generation;
     void *value;
 };
 
-/* A thread's values: a hash table by id, always with a free entry, so that a search ends. */
+/* A thread's values: a hash table by id. There is always a free entry, so that a search ends. */
 struct table {
     size_t mask; /* the number of entries, a power of two, less one */
-    size_t used; /* how many are taken, by values in use or not */
+    size_t used; /* how many entries are not free, also those of deleted keys */
     struct entry entries[];
 };
 
-/* A table that is not allocated. */
+/* A table without an allocation. */
 enum { FEW = 4 };
 union small_table {
     struct table table;
@@ -204,18 +208,18 @@ union small_table {
 };
 
 /*
- * A thread begins with the table that all share, which is full with no value
- * at all; goes on to the few entries that it has anyway, which cost no
- * allocation and no destructor; and from there to the heap. A signal handler
- * may read values, as crash reporters do: one pointer leads to the whole table,
- * which changes when the new one is ready and before the old one is freed.
+ * A thread begins with the table `nothing`, which all threads share and which has no room for a
+ * value. Its first value moves it to `few`, which costs neither an allocation nor a destructor;
+ * more values move it to the heap. A signal handler may read values, as crash reporters do. So one
+ * pointer leads to the whole table, and the pointer changes after the new table is ready and before
+ * the old one is freed.
  */
 static union small_table nothing;
 THREAD_LOCAL union small_table few;
 THREAD_LOCAL struct table *_Atomic own = &nothing.table;
 
-/* Relaxed and release: a thread and its own signal handlers, which only the compiler could put in
-   disorder. */
+/* Relaxed here, and release below: only the thread and its own signal handlers use the pointer, so
+   it is enough to keep the compiler from changing the order. */
 static inline struct table *own_table(void)
 {
     return atomic_load_explicit(&own, memory_order_relaxed);
@@ -228,11 +232,10 @@ static void set_own_table(struct table *table)
 }
 
 /*
- * The entry of an id, or the free one where it belongs. Ids are dense, so the
- * id itself is the first place to look: a thread that uses them all has its
- * values side by side and never looks twice. Where ids are apart the upper bits
- * are drawn in step by step; when they are all in, the probe runs through every
- * entry.
+ * The entry of an id, or the free entry where it belongs. Ids are dense, so the first place to look
+ * is the id itself: a thread that uses all keys has its values side by side and never looks twice.
+ * Ids that collide get their upper bits mixed in, five with each step; after the last of these bits
+ * the probe visits every entry.
  */
 static inline struct entry *find_entry(struct table *table, unsigned id)
 {
@@ -247,7 +250,7 @@ static inline struct entry *find_entry(struct table *table, unsigned id)
     }
 }
 
-/* An even generation finds the NULL of a free entry at most. */
+/* With an even generation, which no key has, the result is NULL: at most a free entry matches. */
 static inline void *get_value(unsigned id, unsigned generation)
 {
     const struct entry *entry = find_entry(own_table(), id);
@@ -291,7 +294,7 @@ void tss_swap(struct tss_values *values)
 {
     struct table *table = own_table();
     union small_table small = few;
-    /* Which is all zero where the table is not in it. Meanwhile a signal handler finds no value. */
+    /* In between, a signal handler finds no value. */
     set_own_table(&nothing.table);
     memcpy(&few, values->few, sizeof few);
     set_own_table(values->table != NULL ? values->table
@@ -307,13 +310,13 @@ void tss_drop(struct tss_values *values)
     *values = (struct tss_values){0};
 }
 
-/* How often that destructor has run on this thread. */
+/* How often end_os_thread has run on this OS thread. */
 THREAD_LOCAL int exit_rounds;
 
 /*
- * Runs when an OS thread with a table on the heap ends. Destructors of the
- * program that run after it may set values: then it runs again in the next
- * round. Behind the last round nobody would free a table, so none is given.
+ * Runs when an OS thread with a table on the heap ends. Destructors of the program may set values
+ * after it has run: then it runs again in the next round. After the last round nobody would free a
+ * table, so make_room makes none.
  */
 static void OS_KEY_DESTROY end_os_thread(void *unused)
 {
@@ -322,10 +325,10 @@ static void OS_KEY_DESTROY end_os_thread(void *unused)
     tss_thread_end();
 }
 
-/* Sees to it that the calling OS thread runs end_os_thread. False if the system cannot. */
+/* Has the calling OS thread run end_os_thread when it ends. False if the system cannot. */
 static bool watch_os_thread(void)
 {
-    /* Relaxed, here and below: the number is all there is to know, the system orders the rest. */
+    /* Relaxed, here and below: only the number matters, and the system's calls order the rest. */
     os_key key = atomic_load_explicit(&exit_key, memory_order_relaxed), made;
     if (key == 0) {
         if (!os_key_create(&made, end_os_thread)) {
@@ -341,14 +344,14 @@ static bool watch_os_thread(void)
     return os_key_set(key - 1, &few);
 }
 
-/* Whether an entry has a value that can still be read: not one of a key deleted since. */
+/* True for an entry whose value can still be read: its key has not been deleted. */
 static bool is_in_use(const struct entry *entry)
 {
     return entry->value != NULL && entry->generation == current_generation(entry->id);
 }
 
-/* Gives the thread a table with room for what is in use, and as much again. False, and nothing has
-   changed, if there is no memory. */
+/* Gives the thread a table with room for twice the values in use. False if there is no memory; then
+   nothing has changed. */
 static bool make_room(void)
 {
     struct table *old = own_table();
@@ -374,7 +377,7 @@ static bool make_room(void)
     }
     table->mask = size - 1;
     for (size_t i = 0; i <= old->mask; i++) {
-        /* Asked again, it is never more, since no key comes to life again. */
+        /* A second look finds no more than the first: a deleted key stays deleted. */
         if (is_in_use(&old->entries[i])) {
             *find_entry(table, old->entries[i].id) = old->entries[i];
             table->used++;
@@ -392,7 +395,7 @@ static int set_value(unsigned id, unsigned generation, void *value)
     struct entry *entry = find_entry(table, id);
     if (entry->id == 0) {
         if (value == NULL) {
-            return 0; /* It is. */
+            return 0; /* There is no value, which reads as NULL. */
         }
         /* At most three quarters full, so that searches stay short. */
         if (table->used >= table->mask - table->mask / 4) {
@@ -405,7 +408,7 @@ static int set_value(unsigned id, unsigned generation, void *value)
         table->used++;
     }
     entry->value = value;
-    /* The key last: a signal handler finds nothing under it, or the value. */
+    /* The key comes last: under it a signal handler finds either nothing or the value. */
     atomic_signal_fence(memory_order_release);
     entry->generation = generation;
     entry->id = id;
@@ -415,22 +418,21 @@ static int set_value(unsigned id, unsigned generation, void *value)
 /* ------------------------------------------------------------------------
  * Py_tss_t: _is_initialized is the id, _key the generation
  *
- * The id alone says whether there is a key: the exchange that puts one in place
- * of 0 decides which of several threads creates it. The generation follows from
- * the id; 0 stands for one that has yet to be copied from the slot, which any
- * thread can do, should the one that created the key be late or, in the child
- * of a fork, gone. The fields are plain in the header, hence the builtins, which
- * make the accesses atomic.
+ * The id alone says whether the key is created. Of several threads that create it at once, the
+ * exchange that replaces 0 by an id decides. The generation follows from the id. A generation of 0
+ * has not been copied from the slot yet: any thread may copy it, since the creator of the key may
+ * be late or, in the child of a fork, gone. The header declares plain fields, so builtins make the
+ * accesses atomic.
  * --------------------------------------------------------------------- */
 
-/* Acquire: pairs with the exchange in PyThread_tss_create, so that whoever sees an id finds its
-   slot, with the generation in it. */
+/* Acquire: pairs with the exchange in PyThread_tss_create. A thread that sees the id also sees the
+   slot and the generation in it. */
 static inline unsigned key_id(const Py_tss_t *key)
 {
     return (unsigned)__atomic_load_n(&key->_is_initialized, __ATOMIC_ACQUIRE);
 }
 
-/* Copies the generation into the key. Relaxed: all who write it write the same. */
+/* Copies the generation into the key. Relaxed: every thread that writes it writes the same. */
 static unsigned copy_generation(Py_tss_t *key, unsigned id)
 {
     unsigned generation = current_generation(id);
@@ -497,16 +499,16 @@ void PyThread_tss_delete(Py_tss_t *key)
         return;
     }
     unsigned generation = key_generation(key, id);
-    /* The id becomes free when the key no longer names it: in a child that is forked in between the
-       key is created still, or is not, and shares its id with no other. */
+    /* The id becomes free only after the key has stopped naming it. In a child forked in between,
+       the key is still created or is not, and in either case no other key has its id. */
     __atomic_store_n(&key->_key, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&key->_is_initialized, 0, __ATOMIC_RELEASE);
     give_id(id, generation);
 }
 
-/* Where find_entry looks first, and nearly always no further: at the entry of the id, or at a free
-   one, which says that there is none. The rest is in functions apart, so that this needs no stack.
- */
+/* Where find_entry looks first, nearly always with success: the entry is the id's, or is free, and
+   then the id has no value. All other cases are in functions of their own, so that the usual one
+   needs no stack frame. */
 static inline struct entry *first_entry(unsigned id)
 {
     struct table *table = own_table();
@@ -516,8 +518,7 @@ static inline struct entry *first_entry(unsigned id)
 static __attribute__((cold, noinline)) int set_unusual(Py_tss_t *key, void *value)
 {
     unsigned id = key_id(key), generation = key_generation(key, id);
-    /* Here a key that was deleted, or never was one, comes to light: it may not take the entry of
-       the key that has the id now. */
+    /* A key that was deleted, or never was one, is refused: the id may have another key by now. */
     if (generation % 2 == 0 || generation != current_generation(id)) {
         return -1;
     }
@@ -531,7 +532,7 @@ int PyThread_tss_set(Py_tss_t *key, void *value)
     }
     unsigned id = key_id(key);
     struct entry *entry = first_entry(id);
-    /* A key that is not created looks like a free entry. */
+    /* The id of a key that is not created is 0, as in a free entry. */
     if (entry->id != id || entry->generation != raw_generation(key) || id == 0) {
         return set_unusual(key, value);
     }
@@ -559,8 +560,8 @@ void *PyThread_tss_get(Py_tss_t *key)
 }
 
 /* ------------------------------------------------------------------------
- * Numbers for keys: the id less one, so that the first is 0. A number that is
- * no key has an even generation, with which nothing is found or set.
+ * Keys as numbers: the id less one, so that the first key is 0. A number that is not a key has an
+ * even generation, under which nothing is found or set.
  * --------------------------------------------------------------------- */
 
 int PyThread_create_key(void)
