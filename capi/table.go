@@ -15,7 +15,7 @@ type table [64]struct {
 	_       [48]byte // a cache line each
 }
 
-// add enters t, unless it is there.
+// add enters t. It changes nothing if t is there.
 func (ts *table) add(ident pythread.Ident, t *thread) {
 	s := &ts[ident%pythread.Ident(len(ts))]
 	s.mu.Lock()

@@ -25,6 +25,9 @@ type thread struct {
 	arg     unsafe.Pointer
 	creator C.struct_inheritance
 
+	// listed tells that the table has the thread, and that handle is stored.
+	listed atomic.Bool
+
 	// given is the C handle that ToHandle made; 0 where C started the thread,
 	// whose C handle is its ident.
 	given pythread.Ident
@@ -73,8 +76,11 @@ func (t *thread) start(main func(*pythread.Handle)) C.PyThread_ident_t {
 // thread and its start may come first: the thread may join or detach by its own
 // ident at once, the starter when the start has returned.
 func (t *thread) list(h *pythread.Handle) {
-	t.handle.Store(h)
-	threads.add(h.Ident(), t)
+	if !t.listed.Load() {
+		t.handle.Store(h)
+		threads.add(h.Ident(), t)
+		t.listed.Store(true)
+	}
 }
 
 func (t *thread) ident() pythread.Ident { return t.handle.Load().Ident() }
