@@ -35,7 +35,9 @@ struct visit {
 static __thread int variable = 3;
 static __thread char zeros[100];
 static pthread_key_t key, late_key;
+/* What the creator has, and each thread with it. */
 static cpu_set_t processors;
+static int nice_value;
 static atomic_int key_destructions, keys_set, ended;
 
 static inline void destroy_key(void *value)
@@ -53,6 +55,7 @@ static inline void begin(void)
     }
     EQ(pthread_key_create(&late_key, destroy_key), 0);
     EQ(sched_getaffinity(0, sizeof processors, &processors), 0);
+    nice_value = getpriority(PRIO_PROCESS, 0);
     EQ(prctl(PR_SET_NAME, "creator"), 0);
 }
 
@@ -71,7 +74,7 @@ static inline void find_all_new(void)
     EQ_STR(name, "creator");
     EQ(sched_getaffinity(0, sizeof now, &now), 0);
     CHECK(CPU_EQUAL(&now, &processors));
-    EQ(getpriority(PRIO_PROCESS, 0), 0);
+    EQ(getpriority(PRIO_PROCESS, 0), nice_value);
 }
 
 static inline void leave(enum habit habit)
@@ -103,7 +106,7 @@ static inline void leave(enum habit habit)
         EQ(sched_setaffinity(0, sizeof one, &one), 0);
         break;
     case NICE:
-        EQ(setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 7), 0);
+        EQ(setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), nice_value + 1), 0);
         break;
     default:
         break;
