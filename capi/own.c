@@ -14,6 +14,7 @@
 #include "os.h"
 #include "plain.h"
 #include "reuse.h"
+#include "stack.h"
 #include "tss.h"
 
 #include <limits.h>
@@ -44,6 +45,7 @@ static bool create_detached(pthread_t *os_thread, void *(*func)(void *), void *a
     pthread_attr_t detached;
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    stack_set_size(&detached);
     int error = own_pthread_create(os_thread, &detached, func, arg);
     pthread_attr_destroy(&detached);
     return error == 0;

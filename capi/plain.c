@@ -12,6 +12,7 @@
 #include "fork.h"
 #include "os.h"
 #include "own.h"
+#include "stack.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -124,6 +125,7 @@ PyThread_ident_t plain_start(thread_func func, void *arg, bool joinable)
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr,
                                 joinable ? PTHREAD_CREATE_JOINABLE : PTHREAD_CREATE_DETACHED);
+    stack_set_size(&attr);
     pthread_mutex_lock(&mutex);
     struct plain *plain =
         add(atomic_fetch_add_explicit(&last_ident, 1, memory_order_relaxed) + 1, joinable);

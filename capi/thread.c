@@ -19,6 +19,7 @@
 #include "own.h"
 #include "plain.h"
 #include "reuse.h"
+#include "stack.h"
 
 #include <errno.h>
 #ifndef _WIN32
@@ -186,7 +187,7 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
         int mode = reuse_mode();
         if (thread_may_start != NULL && !thread_may_start()) {
             ident = 0;
-        } else if (reuse_wants_own_pthread(mode)) {
+        } else if (reuse_wants_own_pthread(mode) || stack_size() != 0) {
             ident = start_own(func, arg, joinable);
         } else {
             ident = start_goroutine(func, arg, mode, joinable);

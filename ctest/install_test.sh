@@ -47,9 +47,11 @@ test_lays_down_these_files_alone() {
     lib=${libdir#"$scratch/moved/"}
     version=$(sed -n 's/^Version: //p' "$config")
     sort >expected <<END
+bin/pythread-run
 include/pythread.h
 $lib/cmake/pythread/pythread-config-version.cmake
 $lib/cmake/pythread/pythread-config.cmake
+$lib/libpythread-preload.so
 $lib/libpythread.so
 $lib/libpythread.so.${version%%.*}
 $lib/libpythread.so.$version

@@ -1,5 +1,5 @@
-# python_preload_test.sh - a real CPython runs modules of its own test suite with libpythread.so in
-# the place of its thread layer. A module passes when the tests that fail are those that
+# python_preload_test.sh - a real CPython runs modules of its own test suite under pythread-run, with
+# libpythread.so in the place of its thread layer. A module passes when the tests that fail are those that
 # python_expected.txt lists; a test that fails without the library too says nothing about it. The
 # interpreter is PYTHREAD_PYTHON, or the newest on PATH or under pyenv that is suitable: 3.11 or
 # newer, with its test suite, and a shared libpython that calls PyThread_* through the PLT. (Those
@@ -40,7 +40,7 @@ find_python() {
 }
 
 preloaded() {
-    LD_PRELOAD=$PYTHREAD_LIBRARY "$python" "$@"
+    "$binary_dir/pythread-run" "$python" "$@"
 }
 
 # Checks that the interpreter runs on the library: only there are idents small numbers.
@@ -107,6 +107,46 @@ test_threading_local() {
 
 test_queue() {
     module test_queue
+}
+
+test_threadsignals() {
+    module test_threadsignals
+}
+
+test_signal() {
+    module test_signal
+}
+
+test_time() {
+    module test_time
+}
+
+test_faulthandler() {
+    module test_faulthandler
+}
+
+test_sched() {
+    module test_sched
+}
+
+test_fork1() {
+    module test_fork1
+}
+
+test_thread_pool() {
+    find_python
+    case $version in
+    3.11 | 3.12) module test_concurrent_futures -m '*ThreadPool*' ;; # which was one module
+    *) module test_concurrent_futures.test_thread_pool ;;
+    esac
+}
+
+test_threaded_import() {
+    find_python
+    case $version in
+    3.11 | 3.12) module test_threaded_import ;; # where the module's name was another
+    *) module test_importlib.test_threaded_import ;;
+    esac
 }
 
 test_sys() {

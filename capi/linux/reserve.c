@@ -88,11 +88,14 @@ static bool exist(long carrier_threads)
            carrier_threads + atomic_load_explicit(&go_quota, memory_order_relaxed);
 }
 
-int reserve_create(pthread_t *os_thread, os_thread_func *func, void *arg)
+int reserve_create(pthread_t *os_thread, os_thread_func *func, void *arg, size_t stack_size)
 {
     pthread_attr_t detached;
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    if (stack_size != 0) {
+        pthread_attr_setstacksize(&detached, stack_size);
+    }
     int error = __real_pthread_create(os_thread, &detached, func, arg);
     pthread_attr_destroy(&detached);
     return error;
@@ -175,7 +178,7 @@ static bool add_spare(void)
         return false;
     }
     atomic_store_explicit(&spare->called, 0, memory_order_relaxed);
-    if (reserve_create(&spare->os_thread, wait_in_reserve, spare) != 0) {
+    if (reserve_create(&spare->os_thread, wait_in_reserve, spare, 0) != 0) {
         keep_record(spare);
         return false;
     }

@@ -79,7 +79,8 @@ void reserve_after_fork(void);
 /* The OS thread under a carrier ends in the middle of a thread: neither comes back. */
 void reserve_thread_exited(void);
 
-/* Makes a detached pthread that runs func(arg), with the caller's signal mask. 0 or an errno. */
-int reserve_create(pthread_t *os_thread, void *(*func)(void *), void *arg);
+/* Makes a detached pthread that runs func(arg), with the caller's signal mask and a stack of so
+   many bytes, or of the usual size where stack_size is 0. 0 or an errno. */
+int reserve_create(pthread_t *os_thread, void *(*func)(void *), void *arg, size_t stack_size);
 
 #endif

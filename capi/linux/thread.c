@@ -10,6 +10,8 @@
 #define _GNU_SOURCE
 #include "handle.h"
 
+#include "../stack.h"
+
 #include "carrier.h"
 #include "fork.h"
 #include "os.h"
@@ -266,7 +268,8 @@ static PyThread_ident_t start(void (*func)(void *), void *arg, PyThread_handle_t
     thread->func = func;
     thread->arg = arg;
     thread->own_pthread =
-        atomic_load_explicit(&reuse, memory_order_relaxed) == PYTHREAD_REUSE_NEVER;
+        atomic_load_explicit(&reuse, memory_order_relaxed) == PYTHREAD_REUSE_NEVER ||
+        stack_size() != 0;
     thread->float_mode = os_float_mode();
     thread->mask = os_signal_mask();
     thread->work.run = run_on_carrier;
@@ -274,7 +277,7 @@ static PyThread_ident_t start(void (*func)(void *), void *arg, PyThread_handle_t
     if (!started) {
         /* A new pthread has its creator's mask and modes of arithmetic without our help. */
         thread->own_pthread = true;
-        started = reserve_create(&os_thread, run_own, thread) == 0;
+        started = reserve_create(&os_thread, run_own, thread, stack_size()) == 0;
     }
     if (!started) {
         if (handle != NULL) {

@@ -1,0 +1,516 @@
+/*
+ * preload.c - libpythread-preload.so, the companion of libpythread.so under a real Python, which
+ * pythread-run preloads before it.
+ *
+ * Under a real Python a thread's ident goes into functions of the C library that take a pthread_t,
+ * as in signal.pthread_kill(thread.ident, ...), and threading.stack_size(n) is honoured. Neither
+ * makes sense for a library whose threads share OS threads, so libpythread.so itself has neither.
+ * Here those functions understand an ident of the library: it stands for the OS thread that the
+ * thread runs on. Of a thread that has ended the result is ESRCH, and any other pthread_t goes to
+ * the C library as it is. The idents are small numbers and a pthread_t is an address, so the two
+ * cannot be confused.
+ *
+ * Invariant: a thread that is in the table as RUNNING does not end while another thread holds the
+ * mutex, since it has to take the mutex to leave the table. So its pthread_t is good for as long.
+ * All signals are blocked meanwhile, so that a handler may call these functions as well.
+ *
+ * It calls libpythread.so by the public functions alone, and nothing calls it by other names than
+ * those that it takes the place of and pythread_preload_stacksize (../stack.h).
+ */
+#define _GNU_SOURCE
+#include "pythread.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <link.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ------------------------------------------------------------------------ what comes next */
+
+/* The functions that have these names without this library. */
+static struct {
+    unsigned long (*start_new)(void (*)(void *), void *);
+    int (*start_joinable)(void (*)(void *), void *, PyThread_ident_t *, PyThread_handle_t *);
+    void (*exit)(void);
+    int (*kill)(pthread_t, int);
+    int (*sigqueue)(pthread_t, int, const union sigval);
+    int (*getcpuclockid)(pthread_t, clockid_t *);
+    int (*getname)(pthread_t, char *, size_t);
+    int (*setname)(pthread_t, const char *);
+    int (*getaffinity)(pthread_t, size_t, cpu_set_t *);
+    int (*setaffinity)(pthread_t, size_t, const cpu_set_t *);
+    int (*getschedparam)(pthread_t, int *, struct sched_param *);
+    int (*setschedparam)(pthread_t, int, const struct sched_param *);
+    int (*getattr)(pthread_t, pthread_attr_t *);
+} next;
+
+static void find_next(const char *name, void *function)
+{
+    void *address = dlsym(RTLD_NEXT, name);
+    memcpy(function, &address, sizeof address);
+}
+
+/* The first constructor of the process (-z initfirst): Go calls some of these while it starts. */
+__attribute__((constructor)) static void find_all(void)
+{
+    find_next("PyThread_start_new_thread", &next.start_new);
+    find_next("PyThread_start_joinable_thread", &next.start_joinable);
+    find_next("PyThread_exit_thread", &next.exit);
+    find_next("pthread_kill", &next.kill);
+    find_next("pthread_sigqueue", &next.sigqueue);
+    find_next("pthread_getcpuclockid", &next.getcpuclockid);
+    find_next("pthread_getname_np", &next.getname);
+    find_next("pthread_setname_np", &next.setname);
+    find_next("pthread_getaffinity_np", &next.getaffinity);
+    find_next("pthread_setaffinity_np", &next.setaffinity);
+    find_next("pthread_getschedparam", &next.getschedparam);
+    find_next("pthread_setschedparam", &next.setschedparam);
+    find_next("pthread_getattr_np", &next.getattr);
+}
+
+/* ------------------------------------------------------------------------ the table of threads */
+
+/* A thread from its start to its end. */
+struct thread {
+    void (*func)(void *);
+    void *arg;
+    enum { UNKNOWN, STARTING, RUNNING, ENDED } state;
+    /* Known from STARTING on. */
+    PyThread_ident_t ident;
+    /* Known while RUNNING. */
+    pthread_t os_thread;
+    /* The start and the thread use it; the last one frees it. */
+    int users;
+    struct thread *next;
+};
+
+enum { BUCKETS = 1024 };
+static struct thread *threads[BUCKETS];
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+/* The newest ident so far. Relaxed: it only tells idents from addresses. */
+static _Atomic PyThread_ident_t newest;
+
+static void lock(sigset_t *signals)
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, signals);
+    pthread_mutex_lock(&mutex);
+}
+
+static void unlock(const sigset_t *signals)
+{
+    pthread_mutex_unlock(&mutex);
+    pthread_sigmask(SIG_SETMASK, signals, NULL);
+}
+
+/* Where the thread of an ident stands, or would stand, in its bucket. With the mutex. */
+static struct thread **find(PyThread_ident_t ident)
+{
+    struct thread **place = &threads[ident % BUCKETS];
+    while (*place != NULL && (*place)->ident != ident) {
+        place = &(*place)->next;
+    }
+    return place;
+}
+
+/* Enters the thread if it is not there. The start and the thread both do, either may come first.
+   With the mutex. */
+static void enter(struct thread *thread, PyThread_ident_t ident)
+{
+    if (thread->state == UNKNOWN) {
+        thread->state = STARTING;
+        thread->ident = ident;
+        thread->next = threads[ident % BUCKETS];
+        threads[ident % BUCKETS] = thread;
+        if (ident > atomic_load_explicit(&newest, memory_order_relaxed)) {
+            atomic_store_explicit(&newest, ident, memory_order_relaxed);
+        }
+    }
+}
+
+/* With the mutex. */
+static void leave(struct thread *thread)
+{
+    if (--thread->users == 0) {
+        free(thread);
+    }
+}
+
+/* Ends the calling thread, unless it has ended or is none of the library's. */
+static void end(void *unused)
+{
+    sigset_t signals;
+    (void)unused;
+    lock(&signals);
+    struct thread **place = find(PyThread_get_thread_ident_ex()), *thread = *place;
+    if (thread != NULL) {
+        *place = thread->next;
+        thread->state = ENDED;
+        leave(thread);
+    }
+    unlock(&signals);
+}
+
+static void run(void *arg)
+{
+    struct thread *thread = arg;
+    sigset_t signals;
+    lock(&signals);
+    enter(thread, PyThread_get_thread_ident_ex());
+    thread->os_thread = pthread_self();
+    thread->state = RUNNING;
+    void (*func)(void *) = thread->func;
+    void *func_arg = thread->arg;
+    unlock(&signals);
+    pthread_cleanup_push(end, NULL);
+    func(func_arg);
+    pthread_cleanup_pop(1);
+}
+
+/* On the Linux engine an exit jumps past the cleanup handler. */
+void PyThread_exit_thread(void)
+{
+    end(NULL);
+    next.exit();
+    abort();
+}
+
+static struct thread *new_thread(void (*func)(void *), void *arg)
+{
+    int saved = errno;
+    struct thread *thread = func == NULL ? NULL : calloc(1, sizeof *thread);
+    if (thread != NULL) {
+        thread->func = func;
+        thread->arg = arg;
+        thread->users = 2;
+    }
+    errno = saved;
+    return thread;
+}
+
+/* What is to be done when the start has returned: the thread has this ident. */
+static void has_started(struct thread *thread, PyThread_ident_t ident)
+{
+    sigset_t signals;
+    lock(&signals);
+    enter(thread, ident);
+    leave(thread);
+    unlock(&signals);
+}
+
+unsigned long PyThread_start_new_thread(void (*func)(void *), void *arg)
+{
+    struct thread *thread = new_thread(func, arg);
+    if (thread == NULL) {
+        return PYTHREAD_INVALID_THREAD_ID;
+    }
+    unsigned long ident = next.start_new(run, thread);
+    if (ident == PYTHREAD_INVALID_THREAD_ID) {
+        free(thread);
+    } else {
+        has_started(thread, ident);
+    }
+    return ident;
+}
+
+int PyThread_start_joinable_thread(void (*func)(void *), void *arg, PyThread_ident_t *ident,
+                                   PyThread_handle_t *handle)
+{
+    struct thread *thread = new_thread(func, arg);
+    if (thread == NULL) {
+        return -1;
+    }
+    int error = next.start_joinable(run, thread, ident, handle);
+    if (error != 0) {
+        free(thread);
+    } else {
+        has_started(thread, *ident);
+    }
+    return error;
+}
+
+/* ------------------------------------------------------------------------ fork */
+
+static sigset_t signals_before_fork;
+
+static void before_fork(void)
+{
+    lock(&signals_before_fork);
+}
+
+static void after_fork_in_parent(void)
+{
+    sigset_t signals = signals_before_fork;
+    unlock(&signals);
+}
+
+/* Of all threads the child has the one that forked. The records of the others stay behind, as the
+   threads' own memory does. */
+static void after_fork_in_child(void)
+{
+    struct thread *self = *find(PyThread_get_thread_ident_ex());
+    memset(threads, 0, sizeof threads);
+    if (self != NULL) {
+        self->next = NULL;
+        *find(self->ident) = self;
+    }
+    after_fork_in_parent();
+}
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+/* ------------------------------------------------------------------------ pthread_t and idents */
+
+/* What a pthread_t stands for: an OS thread, which cannot end while it is held; or an error. */
+struct target {
+    pthread_t os_thread;
+    int error;
+    bool is_held;
+    sigset_t signals;
+};
+
+static struct target hold(pthread_t thread)
+{
+    struct target target = {.os_thread = thread};
+    if (thread == 0 || thread > atomic_load_explicit(&newest, memory_order_relaxed)) {
+        return target;
+    }
+    lock(&target.signals);
+    struct thread *found;
+    while ((found = *find(thread)) != NULL && found->state == STARTING) {
+        unlock(&target.signals);
+        sched_yield();
+        lock(&target.signals);
+    }
+    if (found != NULL) {
+        target.os_thread = found->os_thread;
+        target.is_held = true;
+    } else {
+        target.error = ESRCH;
+        unlock(&target.signals);
+    }
+    return target;
+}
+
+static int let_go(const struct target *target, int result)
+{
+    if (target->is_held) {
+        unlock(&target->signals);
+    }
+    return result;
+}
+
+int pthread_kill(pthread_t thread, int signal)
+{
+    struct target target = hold(thread);
+    return let_go(&target, target.error != 0 ? target.error : next.kill(target.os_thread, signal));
+}
+
+int pthread_sigqueue(pthread_t thread, int signal, const union sigval value)
+{
+    struct target target = hold(thread);
+    return let_go(&target, target.error != 0 ? target.error
+                                             : next.sigqueue(target.os_thread, signal, value));
+}
+
+int pthread_getcpuclockid(pthread_t thread, clockid_t *clock)
+{
+    struct target target = hold(thread);
+    return let_go(&target,
+                  target.error != 0 ? target.error : next.getcpuclockid(target.os_thread, clock));
+}
+
+int pthread_getname_np(pthread_t thread, char *name, size_t size)
+{
+    struct target target = hold(thread);
+    return let_go(&target,
+                  target.error != 0 ? target.error : next.getname(target.os_thread, name, size));
+}
+
+int pthread_setname_np(pthread_t thread, const char *name)
+{
+    struct target target = hold(thread);
+    return let_go(&target, target.error != 0 ? target.error : next.setname(target.os_thread, name));
+}
+
+int pthread_getaffinity_np(pthread_t thread, size_t size, cpu_set_t *set)
+{
+    struct target target = hold(thread);
+    return let_go(&target,
+                  target.error != 0 ? target.error : next.getaffinity(target.os_thread, size, set));
+}
+
+int pthread_setaffinity_np(pthread_t thread, size_t size, const cpu_set_t *set)
+{
+    struct target target = hold(thread);
+    return let_go(&target,
+                  target.error != 0 ? target.error : next.setaffinity(target.os_thread, size, set));
+}
+
+int pthread_getschedparam(pthread_t thread, int *policy, struct sched_param *param)
+{
+    struct target target = hold(thread);
+    return let_go(&target, target.error != 0 ? target.error
+                                             : next.getschedparam(target.os_thread, policy, param));
+}
+
+int pthread_setschedparam(pthread_t thread, int policy, const struct sched_param *param)
+{
+    struct target target = hold(thread);
+    return let_go(&target, target.error != 0 ? target.error
+                                             : next.setschedparam(target.os_thread, policy, param));
+}
+
+int pthread_getattr_np(pthread_t thread, pthread_attr_t *attr)
+{
+    struct target target = hold(thread);
+    return let_go(&target, target.error != 0 ? target.error : next.getattr(target.os_thread, attr));
+}
+
+/* ------------------------------------------------------------------------ stack sizes */
+
+/* Relaxed: it publishes nothing. */
+static atomic_size_t stack_size;
+
+size_t pythread_preload_stacksize(void);
+
+size_t pythread_preload_stacksize(void)
+{
+    return atomic_load_explicit(&stack_size, memory_order_relaxed);
+}
+
+size_t PyThread_get_stacksize(void)
+{
+    return pythread_preload_stacksize();
+}
+
+int PyThread_set_stacksize(size_t size)
+{
+    enum { LEAST = 32768 };
+    int saved = errno;
+    bool is_good = size == 0;
+    if (size >= LEAST && size >= (size_t)sysconf(_SC_THREAD_STACK_MIN)) {
+        pthread_attr_t attr;
+        pthread_attr_init(&attr);
+        is_good = pthread_attr_setstacksize(&attr, size) == 0;
+        pthread_attr_destroy(&attr);
+    }
+    if (is_good) {
+        atomic_store_explicit(&stack_size, size, memory_order_relaxed);
+    }
+    errno = saved;
+    return is_good ? 0 : -1;
+}
+
+/* ------------------------------------------------------------------------ who calls it */
+
+/* An address in the dynamic section, which most systems relocate there. */
+static const void *address_of(const struct dl_phdr_info *info, const ElfW(Dyn) * entry)
+{
+    ElfW(Addr) address = entry->d_un.d_ptr;
+    return (const void *)(address < info->dlpi_addr ? address + info->dlpi_addr : address);
+}
+
+/* What an object asks the dynamic linker for. */
+struct requests {
+    const char *strings;
+    const ElfW(Sym) * symbols;
+    /* Of functions that it calls; of all else. */
+    const ElfW(Rela) * calls, *others;
+    size_t calls_size, others_size;
+};
+
+static struct requests requests_of(const struct dl_phdr_info *info)
+{
+    struct requests requests = {0};
+    const ElfW(Dyn) *entry = NULL;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        if (info->dlpi_phdr[i].p_type == PT_DYNAMIC) {
+            entry = (const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
+        }
+    }
+    for (; entry != NULL && entry->d_tag != DT_NULL; entry++) {
+        if (entry->d_tag == DT_STRTAB) {
+            requests.strings = address_of(info, entry);
+        } else if (entry->d_tag == DT_SYMTAB) {
+            requests.symbols = address_of(info, entry);
+        } else if (entry->d_tag == DT_JMPREL) {
+            requests.calls = address_of(info, entry);
+        } else if (entry->d_tag == DT_PLTRELSZ) {
+            requests.calls_size = entry->d_un.d_val;
+        } else if (entry->d_tag == DT_RELA) {
+            requests.others = address_of(info, entry);
+        } else if (entry->d_tag == DT_RELASZ) {
+            requests.others_size = entry->d_un.d_val;
+        }
+    }
+    return requests;
+}
+
+static bool has_name(const struct requests *requests, const ElfW(Rela) * table, size_t size,
+                     const char *name)
+{
+    for (size_t i = 0; table != NULL && i < size / sizeof *table; i++) {
+        /* On 64-bit systems the upper half of r_info is the symbol. */
+        const ElfW(Sym) *symbol = &requests->symbols[table[i].r_info >> 32];
+        if (strcmp(requests->strings + symbol->st_name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* dl_iterate_phdr calls this for each object: 1, which ends that, where the object starts threads
+   through the dynamic linker. */
+static int starts_threads(struct dl_phdr_info *info, size_t size, void *unused)
+{
+    static const char name[] = "PyThread_start_new_thread";
+    struct requests requests = requests_of(info);
+    (void)size;
+    (void)unused;
+    return has_name(&requests, requests.calls, requests.calls_size, name) ||
+           has_name(&requests, requests.others, requests.others_size, name);
+}
+
+/* Takes the variable that pythread-run sets out of the environment, and reports whether it was
+   there. The C library's getenv does not work yet: no constructor has run before ours. */
+static bool take_request(char **environment)
+{
+    static const char variable[] = "PYTHREAD_RUN=";
+    while (*environment != NULL && strncmp(*environment, variable, sizeof variable - 1) != 0) {
+        environment++;
+    }
+    bool found = *environment != NULL;
+    for (; *environment != NULL; environment++) {
+        environment[0] = environment[1];
+    }
+    return found;
+}
+
+/* Says so where the program that pythread-run has been asked to run is a Python, and does not call
+   this library. Programs that it runs by way of others, as a shell does, are looked at as well. */
+__attribute__((constructor)) static void look_for_callers(int argc, char **argv, char **environment)
+{
+    static const char message[] =
+        "pythread-run: this Python does not call its thread layer through "
+        "the dynamic linker, so it runs on its own\n";
+    (void)argc;
+    (void)argv;
+    if (dlsym(RTLD_DEFAULT, "Py_IsInitialized") != NULL && take_request(environment) &&
+        dl_iterate_phdr(starts_threads, NULL) == 0 && write(2, message, sizeof message - 1) < 0) {
+        return;
+    }
+}

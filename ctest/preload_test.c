@@ -1,0 +1,322 @@
+/*
+ * preload_test.c - what only makes sense under a real Python, and works under pythread-run alone:
+ * idents where the C library wants a pthread_t, and stack sizes. ctest runs it by pythread-run.
+ */
+#define _GNU_SOURCE
+#include "pthreads.h"
+#include "threads.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+
+static atomic_int handled;
+static PyThread_ident_t handled_by;
+
+static void handle(int signal)
+{
+    (void)signal;
+    handled_by = PyThread_get_thread_ident_ex();
+    atomic_fetch_add(&handled, 1);
+}
+
+static void install(void (*handler)(int))
+{
+    struct sigaction action = {.sa_handler = handler, .sa_flags = SA_ONSTACK | SA_RESTART};
+    EQ(sigaction(SIGUSR1, &action, NULL), 0);
+}
+
+static PyThread_handle_t start_known(void (*func)(void *), void *arg, pthread_t *ident)
+{
+    PyThread_ident_t started;
+    PyThread_handle_t handle;
+    EQ(PyThread_start_joinable_thread(func, arg, &started, &handle), 0);
+    *ident = started;
+    return handle;
+}
+
+/* What the functions say of a thread; all the same. */
+static int ask_of(pthread_t thread)
+{
+    char name[16];
+    clockid_t clock;
+    cpu_set_t processors;
+    struct sched_param param;
+    pthread_attr_t attr;
+    int policy, error = pthread_kill(thread, 0);
+    EQ(pthread_getname_np(thread, name, sizeof name), error);
+    EQ(pthread_getaffinity_np(thread, sizeof processors, &processors), error);
+    EQ(pthread_getschedparam(thread, &policy, &param), error);
+    EQ(pthread_getcpuclockid(thread, &clock), error);
+    EQ(pthread_getattr_np(thread, &attr), error);
+    if (error == 0) {
+        struct timespec used;
+        pthread_attr_destroy(&attr);
+        EQ(clock_gettime(clock, &used), 0);
+        EQ(pthread_setname_np(thread, name), 0);
+        EQ(pthread_setaffinity_np(thread, sizeof processors, &processors), 0);
+        EQ(pthread_setschedparam(thread, policy, &param), 0);
+    } else {
+        EQ(pthread_setname_np(thread, "nobody"), error);
+        EQ(pthread_sigqueue(thread, SIGUSR1, (union sigval){0}), error);
+    }
+    return error;
+}
+
+TEST(an_ident_stands_for_the_os_thread_of_a_thread_that_runs)
+{
+    pthread_t ident;
+    sem_t door;
+    sem_init(&door, 0, 0);
+    install(handle);
+    for (int i = 0; i < 500; i++) {
+        PyThread_handle_t thread = start_known(wait_at_door, &door, &ident);
+        EQ(ask_of(ident), 0);
+        EQ(pthread_kill(ident, SIGUSR1), 0);
+        wait_for_count(&handled, 2 * i + 1);
+        EQ(handled_by, ident);
+        EQ(pthread_sigqueue(ident, SIGUSR1, (union sigval){0}), 0);
+        wait_for_count(&handled, 2 * i + 2);
+        EQ(handled_by, ident);
+        sem_post(&door);
+        join(thread);
+        EQ(ask_of(ident), ESRCH);
+    }
+}
+
+static void use_own_ident(void *arg)
+{
+    pthread_t ident = PyThread_get_thread_ident_ex();
+    (void)arg;
+    EQ(ask_of(ident), 0);
+    EQ(ask_of(pthread_self()), 0);
+    EQ(pthread_kill(ident, SIGUSR1), 0);
+    EQ(handled_by, ident);
+    EQ(pthread_setname_np(ident, "own"), 0);
+    char name[16];
+    EQ(pthread_getname_np(pthread_self(), name, sizeof name), 0);
+    EQ_STR(name, "own");
+}
+
+TEST(a_thread_may_use_its_own_ident)
+{
+    install(handle);
+    join(start(use_own_ident, NULL));
+}
+
+static void exit_thread(void *arg)
+{
+    (void)arg;
+    PyThread_exit_thread();
+}
+
+static void exit_pthread(void *arg)
+{
+    (void)arg;
+    pthread_exit(NULL);
+}
+
+static void cancel(void *arg)
+{
+    (void)arg;
+    pthread_cancel(pthread_self());
+    pthread_testcancel();
+}
+
+TEST(an_ident_of_a_thread_that_has_ended_is_esrch)
+{
+    void (*const ends[])(void *) = {nothing, exit_thread, exit_pthread, cancel};
+    for (int i = 0; i < 400; i++) {
+        pthread_t ident;
+        join(start_known(ends[i % 4], NULL, &ident));
+        EQ(ask_of(ident), ESRCH);
+        atomic_int counter = 0;
+        ident = PyThread_start_new_thread(count, &counter);
+        wait_for_count(&counter, 1);
+        while (pthread_kill(ident, 0) == 0) {
+            sched_yield();
+        }
+        EQ(ask_of(ident), ESRCH);
+    }
+}
+
+static void *wait_as_pthread(void *door)
+{
+    wait_at_door(door);
+    return NULL;
+}
+
+TEST(a_pthread_t_is_what_it_was)
+{
+    pthread_t pthread;
+    sem_t door;
+    sem_init(&door, 0, 0);
+    join(start(nothing, NULL));
+    EQ(pthread_create(&pthread, NULL, wait_as_pthread, &door), 0);
+    EQ(ask_of(pthread), 0);
+    EQ(ask_of(pthread_self()), 0);
+    EQ(ask_of(PyThread_get_thread_ident_ex()), 0);
+    sem_post(&door);
+    EQ(pthread_join(pthread, NULL), 0);
+}
+
+static atomic_int killers_stop;
+static _Atomic pthread_t victims[64];
+
+static void *kill_on(void *arg)
+{
+    uint32_t state = (uint32_t)(uintptr_t)arg;
+    while (!atomic_load(&killers_stop)) {
+        pthread_t victim = atomic_load(&victims[next_random(&state) % 64]);
+        union sigval value = {.sival_ptr = (void *)victim};
+        int error = victim == 0 ? 0 : pthread_sigqueue(victim, SIGUSR1, value);
+        /* EAGAIN: the user's queue of signals is full. */
+        CHECK(error == 0 || error == ESRCH || error == EAGAIN);
+    }
+    return NULL;
+}
+
+static void check_victim(int signal, siginfo_t *info, void *context)
+{
+    (void)signal;
+    (void)context;
+    pthread_t self = PyThread_get_thread_ident_ex();
+    EQ((pthread_t)info->si_value.sival_ptr, self);
+    int error = pthread_kill(self, 0);
+    CHECK(error == 0 || error == ESRCH);
+    atomic_fetch_add(&handled, 1);
+}
+
+TEST(signals_to_threads_that_end_meanwhile_hit_nobody_else)
+{
+    enum { KILLERS = 3, ROUNDS = 60, THREADS = 64 };
+    pthread_t killers[KILLERS];
+    PyThread_handle_t handles[THREADS];
+    sem_t door;
+    sem_init(&door, 0, 0);
+    struct sigaction action = {.sa_sigaction = check_victim, .sa_flags = SA_ONSTACK | SA_SIGINFO};
+    EQ(sigaction(SIGUSR1, &action, NULL), 0);
+    for (int i = 0; i < KILLERS; i++) {
+        EQ(pthread_create(&killers[i], NULL, kill_on, (void *)(uintptr_t)(i + 1)), 0);
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < THREADS; i++) {
+            pthread_t ident;
+            handles[i] = start_known(i % 2 == 0 ? nothing : wait_at_door, &door, &ident);
+            atomic_store(&victims[i], ident);
+        }
+        for (int i = 0; i < THREADS / 2; i++) {
+            sem_post(&door);
+        }
+        for (int i = 0; i < THREADS; i++) {
+            join(handles[i]);
+        }
+    }
+    atomic_store(&killers_stop, 1);
+    for (int i = 0; i < KILLERS; i++) {
+        EQ(pthread_join(killers[i], NULL), 0);
+    }
+}
+
+static pthread_t waiting;
+
+static void fork_and_look(void *arg)
+{
+    (void)arg;
+    pthread_t own = PyThread_get_thread_ident_ex();
+    pid_t child = fork();
+    if (child == 0) {
+        pthread_t ident;
+        sem_t door;
+        sem_init(&door, 0, 0);
+        EQ(ask_of(own), 0);
+        EQ(ask_of(waiting), ESRCH);
+        PyThread_handle_t thread = start_known(wait_at_door, &door, &ident);
+        EQ(ask_of(ident), 0);
+        sem_post(&door);
+        join(thread);
+        EQ(ask_of(ident), ESRCH);
+        _exit(0);
+    }
+    int status;
+    EQ(waitpid(child, &status, 0), child);
+    EQ(status, 0);
+    EQ(ask_of(own), 0);
+    EQ(ask_of(waiting), 0);
+}
+
+TEST(the_child_of_a_fork_knows_the_thread_that_it_has)
+{
+    sem_t door;
+    sem_init(&door, 0, 0);
+    PyThread_handle_t thread = start_known(wait_at_door, &door, &waiting);
+    for (int i = 0; i < 20; i++) {
+        join(start(fork_and_look, NULL));
+    }
+    sem_post(&door);
+    join(thread);
+}
+
+/* ------------------------------------------------------------------------ stack sizes */
+
+static void measure_stack(void *arg)
+{
+    pthread_attr_t attr;
+    EQ(pthread_getattr_np(pthread_self(), &attr), 0);
+    EQ(pthread_attr_getstacksize(&attr, arg), 0);
+    pthread_attr_destroy(&attr);
+}
+
+static size_t stack_of_a_thread(void)
+{
+    size_t size = 0;
+    join(start(measure_stack, &size));
+    return size;
+}
+
+TEST(stack_sizes_are_honoured)
+{
+    enum { SMALL = 128 << 10, LARGE = 24 << 20 };
+    EQ(PyThread_get_stacksize(), 0);
+    EQ(PyThread_set_stacksize(SMALL), 0);
+    EQ(PyThread_get_stacksize(), SMALL);
+    for (int i = 0; i < 50; i++) {
+        EQ(stack_of_a_thread(), SMALL);
+    }
+    EQ(PyThread_set_stacksize(LARGE), 0);
+    EQ(stack_of_a_thread(), LARGE);
+    EQ(PyThread_set_stacksize(0), 0);
+    EQ(PyThread_get_stacksize(), 0);
+    /* The C library may take the last stack again, which is large enough for the usual size. */
+    GT(stack_of_a_thread(), SMALL);
+}
+
+TEST(a_stack_size_that_is_too_small_is_refused_and_changes_nothing)
+{
+    EQ(PyThread_set_stacksize(1 << 20), 0);
+    EQ(PyThread_set_stacksize(1), -1);
+    EQ(PyThread_set_stacksize(32767), -1);
+    EQ(PyThread_get_stacksize(), 1 << 20);
+    EQ(PyThread_set_stacksize(32768), 0);
+    EQ(stack_of_a_thread(), 32768);
+}
+
+static void fork_and_measure(void *arg)
+{
+    (void)arg;
+    pid_t child = fork();
+    if (child == 0) {
+        _exit(stack_of_a_thread() != 256 << 10);
+    }
+    int status;
+    EQ(waitpid(child, &status, 0), child);
+    EQ(status, 0);
+}
+
+TEST(stack_sizes_are_honoured_in_the_child_of_a_fork)
+{
+    EQ(PyThread_set_stacksize(256 << 10), 0);
+    fork_and_measure(NULL);
+    join(start(fork_and_measure, NULL));
+}
