@@ -149,8 +149,7 @@ TEST(the_environment_sets_the_mode)
         setenv("CLEAN_TEST_MODE", mode, 1);
         pid_t pid = fork();
         if (pid == 0) {
-            execl("/proc/self/exe", "clean_test", "the_environment_sets_the_mode", NULL);
-            _exit(127);
+            execute_anew();
         }
         int status;
         EQ(waitpid(pid, &status, 0), pid);

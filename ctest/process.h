@@ -46,10 +46,13 @@ static inline size_t mallocs_bytes(void)
 
 #include <sys/wait.h>
 
-/* The arguments that this process was executed with, and NULL. */
-static inline void find_arguments(char *arguments[], size_t room)
+/* Executes this program anew, with the arguments that this process has. The name /proc/self/exe
+   would not do: under valgrind it is valgrind's. */
+static inline void execute_anew(void)
 {
     static char line[4096];
+    char *arguments[16];
+    size_t room = sizeof arguments / sizeof *arguments;
     size_t count = 0;
     FILE *file = fopen("/proc/self/cmdline", "r");
     CHECK(file != NULL);
@@ -60,6 +63,8 @@ static inline void find_arguments(char *arguments[], size_t room)
         arguments[count++] = next;
     }
     arguments[count] = NULL;
+    execv(arguments[0], arguments);
+    _exit(127);
 }
 
 /*
@@ -71,7 +76,7 @@ static inline void run_in_process(void (*func)(long), long argument)
 {
     static const char variable[] = "TEST_ARGUMENT";
     const char *own_argument = getenv(variable);
-    char *arguments[16], text[32];
+    char text[32];
     int status;
     if (own_argument != NULL) {
         alarm(50);
@@ -79,15 +84,13 @@ static inline void run_in_process(void (*func)(long), long argument)
         fflush(NULL);
         _exit(0);
     }
-    find_arguments(arguments, sizeof arguments / sizeof *arguments);
     snprintf(text, sizeof text, "%ld", argument);
     fflush(NULL);
     pid_t child = fork();
     NE(child, -1);
     if (child == 0) {
         setenv(variable, text, 1);
-        execv("/proc/self/exe", arguments);
-        _exit(127);
+        execute_anew();
     }
     EQ(waitpid(child, &status, 0), child);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
