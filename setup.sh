@@ -3,7 +3,9 @@
 #
 #   ./setup.sh                 what builds the library, the demo and the tests
 #   ./setup.sh --with-python   and what the tests with a live Python interpreter are built with
-#   ./setup.sh --with-tools    and the checkers: valgrind, spin, gnuplot, clang, clang-format, ninja
+#   ./setup.sh --with-tools    and the checkers: valgrind, spin, clang, clang-format, ninja
+#   ./setup.sh --with-bench    and what the benchmarks measure beside the library, GLib and nsync, and
+#                              draw with, gnuplot
 #   ./setup.sh --with-cross    and what the presets arm64 and windows build and run with, and the C
 #                              compilers for the other processors that Go makes shared libraries for
 #
@@ -33,13 +35,14 @@ no_cmake() {
     older "$(cmake_version)" "$cmake_wanted"
 }
 
-python=false tools=false cross=false
+python=false tools=false bench=false cross=false
 for option; do
     case $option in
     --with-python) python=true ;;
     --with-tools) tools=true ;;
+    --with-bench) bench=true ;;
     --with-cross) cross=true ;;
-    *) die "unknown option $option: it knows --with-python, --with-tools and --with-cross" ;;
+    *) die "unknown option $option: it knows --with-python, --with-tools, --with-bench and --with-cross" ;;
     esac
 done
 
@@ -63,8 +66,12 @@ if $tools; then
     for tool in valgrind spin clang clang-format; do
         has $tool || missing="$missing $tool"
     done
-    has gnuplot || missing="$missing gnuplot-nox"
     has ninja || missing="$missing ninja-build"
+fi
+if $bench; then
+    has gnuplot || missing="$missing gnuplot-nox"
+    pkg-config --exists glib-2.0 2>/dev/null || missing="$missing libglib2.0-dev"
+    [ -f /usr/include/nsync_mu.h ] || missing="$missing libnsync-dev"
 fi
 if $cross; then
     has x86_64-w64-mingw32-gcc || missing="$missing gcc-mingw-w64-x86-64"

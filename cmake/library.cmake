@@ -59,7 +59,7 @@ foreach(link IN LISTS PYTHREAD_LINKS)
     file(CREATE_LINK ${library} ${link} SYMBOLIC)
 endforeach()
 
-# Builds a Go program, always, as the library above.
+# Builds a Go program, always, as the library above. What else go build shall know follows.
 function(pythread_add_go_program program package)
     get_filename_component(name ${program} NAME)
     if(comment)
@@ -67,7 +67,7 @@ function(pythread_add_go_program program package)
     endif()
     add_custom_target(
         go_${name} ALL
-        COMMAND ${PYTHREAD_GO} build -trimpath -buildvcs=false -o ${program} ${package}
+        COMMAND ${PYTHREAD_GO} build -trimpath -buildvcs=false ${ARGN} -o ${program} ${package}
         BYPRODUCTS ${program}
         WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
         ${comment}

@@ -4,22 +4,15 @@
 // clang-format on
 
 /*
- * bench.c - measures thread layers side by side in one process: this library,
- * CPython's (a libpython) and plain pthreads, each bound to itself so that none
- * calls another's functions.
- *
- * `bench LIBPYTHREAD LIBPYTHON|- ROUNDS` prints a line `work<TAB>layer<TAB>ns`
- * for each measurement; within a round every layer does every work once, in an
- * order that changes from round to round. `bench LIBRARY|pthreads WORK N`
- * prints what one work does that tells only in a process of its own. Invariant:
- * what is measured is done by the layer's functions, all else is the same for all.
+ * bench.c - what is measured of a thread layer. `bench LAYER [LIBRARY]` reads lines `WORK N` from
+ * stdin, does each work at once, and prints how many nanoseconds, bytes or threads it took.
+ * Invariant: what is measured is done by the layer's functions, all else is the same for all
+ * layers.
  */
 #define _GNU_SOURCE
-#include "pythread.h"
+#include "layers.h"
 
-#include <dlfcn.h>
 #include <float.h>
-#include <link.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -27,145 +20,6 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-
-/* A thread layer. */
-struct layer {
-    const char *name;
-    int (*start)(void (*)(void *), void *, PyThread_ident_t *, PyThread_handle_t *);
-    int (*join)(PyThread_handle_t);
-    void *(*allocate_lock)(void);
-    void (*free_lock)(void *);
-    int (*acquire_lock)(void *, int);
-    void (*release_lock)(void *);
-    int (*tss_create)(Py_tss_t *);
-    void (*tss_delete)(Py_tss_t *);
-    int (*tss_set)(Py_tss_t *, void *);
-    void *(*tss_get)(Py_tss_t *);
-    unsigned long (*ident)(void);
-    unsigned long (*native_id)(void);
-};
-
-__attribute__((noreturn)) static void fail(const char *what)
-{
-    fprintf(stderr, "bench: %s\n", what);
-    exit(1);
-}
-
-/* ------------------------------------------------------------------------ the layers */
-
-struct call {
-    void (*func)(void *);
-    void *arg;
-};
-
-static void *call(void *arg)
-{
-    struct call call = *(struct call *)arg;
-    free(arg);
-    call.func(call.arg);
-    return NULL;
-}
-
-static int pthreads_start(void (*func)(void *), void *arg, PyThread_ident_t *ident,
-                          PyThread_handle_t *handle)
-{
-    pthread_t thread;
-    struct call *made = malloc(sizeof *made);
-    if (made == NULL) {
-        return -1;
-    }
-    *made = (struct call){func, arg};
-    if (pthread_create(&thread, NULL, call, made) != 0) {
-        free(made);
-        return -1;
-    }
-    *ident = *handle = (uintptr_t)thread;
-    return 0;
-}
-
-static int pthreads_join(PyThread_handle_t handle)
-{
-    return pthread_join((pthread_t)handle, NULL);
-}
-
-static void *pthreads_allocate_lock(void)
-{
-    pthread_mutex_t *mutex = malloc(sizeof *mutex);
-    if (mutex != NULL) {
-        pthread_mutex_init(mutex, NULL);
-    }
-    return mutex;
-}
-
-static int pthreads_acquire_lock(void *lock, int wait)
-{
-    (void)wait;
-    return pthread_mutex_lock(lock) == 0;
-}
-
-static void pthreads_release_lock(void *lock)
-{
-    pthread_mutex_unlock(lock);
-}
-
-/* Of pthreads, what has a counterpart with the same promises. */
-static const struct layer pthreads = {
-    .name = "pthreads",
-    .start = pthreads_start,
-    .join = pthreads_join,
-    .allocate_lock = pthreads_allocate_lock,
-    .free_lock = free,
-    .acquire_lock = pthreads_acquire_lock,
-    .release_lock = pthreads_release_lock,
-};
-
-/* Ends the program unless the function is the library's own, and the only one that is at hand. */
-static void check_own(void *library, void *function, const char *symbol)
-{
-    struct link_map *map;
-    Dl_info info;
-    if (function == NULL || dlinfo(library, RTLD_DI_LINKMAP, &map) != 0 ||
-        dladdr(function, &info) == 0 || (uintptr_t)info.dli_fbase != map->l_addr) {
-        fprintf(stderr, "bench: no %s of its own: ", symbol);
-        fail(dlerror() != NULL ? "not found" : info.dli_fname);
-    }
-    if (dlsym(RTLD_DEFAULT, symbol) != NULL) {
-        fail("the process has a thread layer already: unset LD_PRELOAD");
-    }
-}
-
-static struct layer load(const char *name, const char *path)
-{
-    struct layer layer = {.name = name};
-    /* Local, and bound to itself first: two libraries here define the same names. */
-    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
-    if (library == NULL) {
-        fail(dlerror());
-    }
-    const struct {
-        void *member;
-        const char *symbol;
-    } symbols[] = {
-        {&layer.start, "PyThread_start_joinable_thread"},
-        {&layer.join, "PyThread_join_thread"},
-        {&layer.allocate_lock, "PyThread_allocate_lock"},
-        {&layer.free_lock, "PyThread_free_lock"},
-        {&layer.acquire_lock, "PyThread_acquire_lock"},
-        {&layer.release_lock, "PyThread_release_lock"},
-        {&layer.tss_create, "PyThread_tss_create"},
-        {&layer.tss_delete, "PyThread_tss_delete"},
-        {&layer.tss_set, "PyThread_tss_set"},
-        {&layer.tss_get, "PyThread_tss_get"},
-        {&layer.ident, "PyThread_get_thread_ident"},
-        {&layer.native_id, "PyThread_get_thread_native_id"},
-    };
-    for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
-        void *symbol = dlsym(library, symbols[i].symbol);
-        check_own(library, symbol, symbols[i].symbol);
-        memcpy(symbols[i].member, &symbol, sizeof symbol);
-    }
-    return layer;
-}
 
 /* ------------------------------------------------------------------------ threads */
 
@@ -208,13 +62,26 @@ static void nothing(void *arg)
 }
 
 /* n threads, one after the other: ns for each. */
-static double one_at_a_time(const struct layer *layer, long n)
+static double one_after_another(const struct layer *layer, void (*func)(void *), long n)
 {
     double begin = now_ns();
     for (long i = 0; i < n; i++) {
-        join(layer, start(layer, nothing, NULL));
+        join(layer, start(layer, func, NULL));
     }
     return (now_ns() - begin) / (double)n;
+}
+
+/* The first threads of a process. */
+static double first(const struct layer *layer, long n)
+{
+    return one_after_another(layer, nothing, n);
+}
+
+/* The first time, in which caches and sleepers get warm, is not measured here and below. */
+static double one_at_a_time(const struct layer *layer, long n)
+{
+    one_after_another(layer, nothing, n);
+    return one_after_another(layer, nothing, n);
 }
 
 /* The same where nothing is warm from the thread before: a millisecond lies between. */
@@ -223,20 +90,20 @@ static double now_and_then(const struct layer *layer, long n)
     double took = 0;
     for (long i = 0; i < n; i++) {
         usleep(1000);
-        took += one_at_a_time(layer, 1);
+        took += one_after_another(layer, nothing, 1);
     }
     return took / (double)n;
 }
 
-/* n threads started, then joined, until there were a thousand at least: ns for each. */
-static double batch(const struct layer *layer, long n)
+/* n threads started, then joined, until there were enough: ns for each. */
+static double batches(const struct layer *layer, void (*func)(void *), long n, long enough)
 {
     PyThread_handle_t *handles = array(n, sizeof *handles);
     double begin = now_ns();
     long done = 0;
-    for (; done < 1000; done += n) {
+    for (; done < enough; done += n) {
         for (long i = 0; i < n; i++) {
-            handles[i] = start(layer, nothing, NULL);
+            handles[i] = start(layer, func, NULL);
         }
         for (long i = 0; i < n; i++) {
             join(layer, handles[i]);
@@ -245,6 +112,33 @@ static double batch(const struct layer *layer, long n)
     double took = now_ns() - begin;
     free(handles);
     return took / (double)done;
+}
+
+static double batch(const struct layer *layer, long n)
+{
+    batches(layer, nothing, n, 1000);
+    return batches(layer, nothing, n, 1000);
+}
+
+/* What a thread leaves behind that sets this is a value of it. */
+static pthread_key_t left_key;
+
+static void leave_behind(void *arg)
+{
+    (void)arg;
+    pthread_setspecific(left_key, &left_key);
+}
+
+/* The same of threads that leave something behind. What follows finds a layer that has seen clean
+   threads again. */
+static double dirty_batch(const struct layer *layer, long n)
+{
+    pthread_key_create(&left_key, NULL);
+    batches(layer, leave_behind, n, 100);
+    double each = batches(layer, leave_behind, n, 1000);
+    pthread_key_delete(left_key);
+    batches(layer, nothing, 100, 100);
+    return each;
 }
 
 static void wait_at_barrier(void *barrier)
@@ -272,34 +166,97 @@ static double barrier(const struct layer *layer, long n)
     return took;
 }
 
-/* ------------------------------------------------------------------------ locks */
+/* What many threads wait for. */
+struct gate {
+    pthread_mutex_t closed;
+    atomic_long reached;
+};
 
-static double lock_pair(const struct layer *layer, long n)
+static void wait_at_gate(void *arg)
 {
-    int (*acquire)(void *, int) = layer->acquire_lock;
-    void (*release)(void *) = layer->release_lock;
-    void *lock = layer->allocate_lock();
-    double begin = now_ns();
+    struct gate *gate = arg;
+    atomic_fetch_add(&gate->reached, 1);
+    pthread_mutex_lock(&gate->closed);
+    pthread_mutex_unlock(&gate->closed);
+}
+
+/* Waits until n threads have come, and sleep. */
+static void await(const atomic_long *reached, long n)
+{
+    while (atomic_load(reached) < n) {
+        usleep(1000);
+    }
+    usleep(5000);
+}
+
+struct joiners {
+    const struct layer *layer;
+    PyThread_handle_t joined;
+    atomic_long reached;
+};
+
+static void join_too(void *arg)
+{
+    struct joiners *joiners = arg;
+    atomic_fetch_add(&joiners->reached, 1);
+    join(joiners->layer, joiners->joined);
+}
+
+/* n threads join one: ns for each from when that one may end until all have ended. */
+static double joiners(const struct layer *layer, long n)
+{
+    struct gate gate = {.closed = PTHREAD_MUTEX_INITIALIZER};
+    struct joiners all = {.layer = layer};
+    PyThread_handle_t *handles = array(n, sizeof *handles);
+    pthread_mutex_lock(&gate.closed);
+    all.joined = start(layer, wait_at_gate, &gate);
     for (long i = 0; i < n; i++) {
-        acquire(lock, WAIT_LOCK);
-        release(lock);
+        handles[i] = start(layer, join_too, &all);
+    }
+    await(&all.reached, n);
+    double begin = now_ns();
+    pthread_mutex_unlock(&gate.closed);
+    for (long i = 0; i < n; i++) {
+        join(layer, handles[i]);
     }
     double took = now_ns() - begin;
-    layer->free_lock(lock);
+    free(handles);
     return took / (double)n;
 }
 
+/* ------------------------------------------------------------------------ locks */
+
+/* How often a call of nanoseconds is made, and what its time is divided by. */
+enum { CALLS = 200000 };
+
 /* What any lock must do at the least, without a call. */
-static double two_exchanges(const struct layer *layer, long n)
+static double two_exchanges(long n)
 {
     atomic_uint word = 0;
-    (void)layer;
     double begin = now_ns();
     for (long i = 0; i < n; i++) {
         atomic_exchange_explicit(&word, 1, memory_order_acquire);
         atomic_exchange_explicit(&word, 0, memory_order_release);
     }
     return (now_ns() - begin) / (double)n;
+}
+
+static double lock_pair(const struct layer *layer)
+{
+    int (*acquire)(void *, int) = layer->acquire_lock;
+    void (*release)(void *) = layer->release_lock;
+    if (acquire == NULL) {
+        return two_exchanges(CALLS);
+    }
+    void *lock = layer->allocate_lock();
+    double begin = now_ns();
+    for (long i = 0; i < CALLS; i++) {
+        acquire(lock, WAIT_LOCK);
+        release(lock);
+    }
+    double took = now_ns() - begin;
+    layer->free_lock(lock);
+    return took / CALLS;
 }
 
 static pthread_t create(void *(*func)(void *), void *arg)
@@ -386,12 +343,12 @@ static double hold_contest(const struct layer *layer, long n, bool timed, double
 
 static double contended(const struct layer *layer, long n)
 {
-    return hold_contest(layer, n, false, 40e6);
+    return n == 1 ? lock_pair(layer) : hold_contest(layer, n, false, 25e6);
 }
 
 static double longest_wait(const struct layer *layer, long n)
 {
-    return hold_contest(layer, n, true, 200e6);
+    return hold_contest(layer, n, true, 100e6);
 }
 
 struct exchange {
@@ -434,9 +391,43 @@ static double hand_over(const struct layer *layer, long n)
     return took / (double)(2 * (n - 1));
 }
 
-/* ------------------------------------------------------------------------ storage and names */
+struct waiters {
+    const struct layer *layer;
+    void *lock;
+    atomic_long reached;
+};
 
-enum { CALLS = 1000000 };
+static void *wait_for_lock(void *arg)
+{
+    struct waiters *waiters = arg;
+    atomic_fetch_add(&waiters->reached, 1);
+    waiters->layer->acquire_lock(waiters->lock, WAIT_LOCK);
+    waiters->layer->release_lock(waiters->lock);
+    return NULL;
+}
+
+/* n threads wait for a lock, and each releases it at once: ns for each until all have had it. */
+static double waiters(const struct layer *layer, long n)
+{
+    struct waiters all = {.layer = layer, .lock = layer->allocate_lock()};
+    pthread_t *threads = array(n, sizeof *threads);
+    layer->acquire_lock(all.lock, WAIT_LOCK);
+    for (long i = 0; i < n; i++) {
+        threads[i] = create(wait_for_lock, &all);
+    }
+    await(&all.reached, n);
+    double begin = now_ns();
+    layer->release_lock(all.lock);
+    for (long i = 0; i < n; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    double took = now_ns() - begin;
+    layer->free_lock(all.lock);
+    free(threads);
+    return took / (double)n;
+}
+
+/* ------------------------------------------------------------------------ storage and names */
 
 /* The calling thread's values of n keys, one after the other. */
 static double tss_get(const struct layer *layer, long n)
@@ -499,30 +490,65 @@ static double native_id(const struct layer *layer, long n)
     return each_call(layer->native_id, n);
 }
 
-/* ------------------------------------------------------------------------ memory */
+/* ------------------------------------------------------------------------ processes */
 
-static double resident(void)
-{
-    long pages = 0;
-    FILE *statm = fopen("/proc/self/statm", "r");
-    if (statm == NULL || fscanf(statm, "%*d %ld", &pages) != 1) {
-        fail("/proc/self/statm does not say");
-    }
-    fclose(statm);
-    return (double)pages * (double)sysconf(_SC_PAGESIZE);
-}
-
-struct gate {
-    pthread_mutex_t closed;
-    atomic_long reached;
+/* What a process takes: OS threads, and bytes of address space and of memory. */
+struct cost {
+    double os_threads, address_space, memory;
 };
 
-static void wait_at_gate(void *arg)
+static struct cost cost_now(void)
 {
-    struct gate *gate = arg;
-    atomic_fetch_add(&gate->reached, 1);
-    pthread_mutex_lock(&gate->closed);
-    pthread_mutex_unlock(&gate->closed);
+    long space = 0, resident = 0, threads = 0;
+    double page = (double)sysconf(_SC_PAGESIZE);
+    FILE *statm = fopen("/proc/self/statm", "r");
+    FILE *stat = fopen("/proc/self/stat", "r");
+    if (statm == NULL || fscanf(statm, "%ld %ld", &space, &resident) != 2 || stat == NULL ||
+        fscanf(stat,
+               "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d "
+               "%*d %ld",
+               &threads) != 1) {
+        fail("/proc/self does not say");
+    }
+    fclose(statm);
+    fclose(stat);
+    return (struct cost){(double)threads, (double)space * page, (double)resident * page};
+}
+
+/* The process and the time before the layer was loaded. */
+static struct cost bare;
+static double began;
+
+/* How the process has grown since then, once n threads were started and joined. */
+static struct cost cost_after(const struct layer *layer, long n)
+{
+    batches(layer, nothing, n == 0 ? 1 : n, n);
+    usleep(20000); /* What a start leaves to others is done by then. */
+    struct cost now = cost_now();
+    return (struct cost){now.os_threads - bare.os_threads, now.address_space - bare.address_space,
+                         now.memory - bare.memory};
+}
+
+static double os_threads_after(const struct layer *layer, long n)
+{
+    return cost_after(layer, n).os_threads;
+}
+
+static double address_space_after(const struct layer *layer, long n)
+{
+    return cost_after(layer, n).address_space;
+}
+
+static double memory_after(const struct layer *layer, long n)
+{
+    return cost_after(layer, n).memory;
+}
+
+/* ns from before the load of the library to the end of the first threads. */
+static double load_and_first(const struct layer *layer, long n)
+{
+    first(layer, n);
+    return now_ns() - began;
 }
 
 /* By how many bytes n threads that are blocked make the process grow. */
@@ -532,15 +558,12 @@ static double blocked(const struct layer *layer, long n)
     PyThread_handle_t *handles = array(n, sizeof *handles);
     memset(handles, 1, (size_t)n * sizeof *handles); /* Resident now, not with the threads. */
     pthread_mutex_lock(&gate.closed);
-    double before = resident();
+    double before = cost_now().memory;
     for (long i = 0; i < n; i++) {
         handles[i] = start(layer, wait_at_gate, &gate);
     }
-    while (atomic_load(&gate.reached) < n) {
-        usleep(1000);
-    }
-    usleep(10000);
-    double grown = resident() - before;
+    await(&gate.reached, n);
+    double grown = cost_now().memory - before;
     pthread_mutex_unlock(&gate.closed);
     for (long i = 0; i < n; i++) {
         join(layer, handles[i]);
@@ -555,108 +578,85 @@ static double finished(const struct layer *layer, long n)
 {
     double before = 0;
     for (int half = 0; half < 2; half++) {
-        before = resident();
+        before = cost_now().memory;
         for (long done = 0; done < n; done += 1000) {
-            batch(layer, 1000);
+            batches(layer, nothing, 1000, 1000);
         }
     }
-    return resident() - before;
+    return cost_now().memory - before;
+}
+
+/* How many bytes each of n locks takes. */
+static double lock_memory(const struct layer *layer, long n)
+{
+    void **locks = array(n, sizeof *locks);
+    memset(locks, 1, (size_t)n * sizeof *locks);
+    usleep(20000); /* What the load of the library has begun is done by then. */
+    double before = cost_now().memory;
+    for (long i = 0; i < n; i++) {
+        locks[i] = layer->allocate_lock();
+    }
+    double grown = cost_now().memory - before;
+    for (long i = 0; i < n; i++) {
+        layer->free_lock(locks[i]);
+    }
+    free(locks);
+    return grown / (double)n;
 }
 
 /* ------------------------------------------------------------------------ all of it */
 
-enum { PYTHREAD, PTHREADS, CPYTHON, LAYERS };
-
-/* Whom a work is for. */
-enum {
-    OURS = 1 << PYTHREAD,       /* no other can */
-    BOTH = 1 << CPYTHON | OURS, /* what pthreads do not promise */
-    ALL = 1 << PTHREADS | BOTH,
-    FLOOR = 0, /* nobody: it needs no layer */
-};
-
 static const struct {
     const char *name;
     double (*work)(const struct layer *layer, long n);
-    long n;
-    int layers;
 } works[] = {
-    {"start and join, one at a time", one_at_a_time, 500, ALL},
-    {"start and join, 1 ms apart", now_and_then, 20, ALL},
-    {"start 10, then join, each", batch, 10, ALL},
-    {"start 1,000, then join, each", batch, 1000, ALL},
-    {"start 100,000, then join, each", batch, 100000, OURS},
-    {"64 threads to a barrier", barrier, 64, ALL},
-    {"512 threads to a barrier", barrier, 512, ALL},
-    {"lock pair, 1 thread", lock_pair, CALLS, ALL},
-    {"lock pair, 1 thread", two_exchanges, CALLS, FLOOR},
-    {"lock pair, 2 threads", contended, 2, ALL},
-    {"lock pair, 4 threads", contended, 4, ALL},
-    {"lock pair, 8 threads", contended, 8, ALL},
-    {"lock pair, 16 threads", contended, 16, ALL},
-    {"lock pair, 32 threads", contended, 32, ALL},
-    {"lock pair, 64 threads", contended, 64, ALL},
-    {"lock handed to and fro, 2 threads", hand_over, 5000, BOTH},
-    {"longest wait for a lock, 8 threads", longest_wait, 8, ALL},
-    {"tss_get, 1 key", tss_get, 1, BOTH},
-    {"tss_get, 1,000 keys", tss_get, 1000, BOTH},
-    {"tss_get, 100,000 keys", tss_get, 100000, OURS},
-    {"tss_set", tss_set, CALLS, BOTH},
-    {"get_thread_ident", ident, CALLS, BOTH},
-    {"get_thread_native_id", native_id, CALLS, BOTH},
-};
-
-static void measure(const struct layer *layers, int round, bool print)
-{
-    for (size_t w = 0; w < sizeof works / sizeof *works; w++) {
-        for (int i = 0; i < LAYERS; i++) {
-            int l = (i + round) % LAYERS;
-            bool floor = works[w].layers == FLOOR && l == PYTHREAD;
-            if (floor || (layers[l].name != NULL && (works[w].layers & 1 << l) != 0)) {
-                double ns = works[w].work(&layers[l], works[w].n);
-                if (print) {
-                    printf("%s\t%s\t%.3f\n", works[w].name,
-                           floor ? "two exchanges" : layers[l].name, ns);
-                }
-            }
-        }
-    }
-    fflush(stdout);
-}
-
-static const struct {
-    const char *name;
-    double (*work)(const struct layer *layer, long n);
-} lone_works[] = {
+    {"first", first},
+    {"one_at_a_time", one_at_a_time},
+    {"now_and_then", now_and_then},
+    {"batch", batch},
+    {"dirty_batch", dirty_batch},
+    {"barrier", barrier},
+    {"joiners", joiners},
+    {"contended", contended},
+    {"hand_over", hand_over},
+    {"longest_wait", longest_wait},
+    {"waiters", waiters},
+    {"tss_get", tss_get},
+    {"tss_set", tss_set},
+    {"ident", ident},
+    {"native_id", native_id},
+    {"os_threads_after", os_threads_after},
+    {"address_space_after", address_space_after},
+    {"memory_after", memory_after},
+    {"load_and_first", load_and_first},
     {"blocked", blocked},
     {"finished", finished},
-    {"first", one_at_a_time},
-    {"barrier", barrier},
+    {"lock_memory", lock_memory},
 };
+
+static double measure(const struct layer *layer, const char *name, long n)
+{
+    for (size_t w = 0; w < sizeof works / sizeof *works; w++) {
+        if (strcmp(name, works[w].name) == 0) {
+            return works[w].work(layer, n);
+        }
+    }
+    fail("there is no such work");
+}
 
 int main(int argc, char **argv)
 {
-    if (argc != 4) {
-        fail("usage: bench LIBPYTHREAD LIBPYTHON|- ROUNDS\n"
-             "       bench LIBRARY|pthreads blocked|finished|first|barrier N");
+    if (argc < 2) {
+        fail("usage: bench LAYER [LIBRARY]");
     }
-    for (size_t w = 0; w < sizeof lone_works / sizeof *lone_works; w++) {
-        if (strcmp(argv[2], lone_works[w].name) == 0) {
-            struct layer layer = strcmp(argv[1], "pthreads") == 0 ? pthreads : load("", argv[1]);
-            printf("%.3f\n", lone_works[w].work(&layer, atol(argv[3])));
-            return 0;
-        }
-    }
-    struct layer layers[LAYERS] = {
-        [PYTHREAD] = load("pythread", argv[1]),
-        [PTHREADS] = pthreads,
-    };
-    if (strcmp(argv[2], "-") != 0) {
-        layers[CPYTHON] = load("CPython", argv[2]);
-    }
-    /* The first round is not printed: a process starts the Go runtime once. */
-    for (int round = 0; round <= atoi(argv[3]); round++) {
-        measure(layers, round, round > 0);
+    bare = cost_now();
+    began = now_ns();
+    struct layer layer = layer_named(argv[1], argv[2]);
+    char name[32];
+    long n;
+    while (scanf("%31s %ld", name, &n) == 2) {
+        printf("%.3f\n", measure(&layer, name, n));
+        fflush(stdout);
     }
     return 0;
 }

@@ -1,0 +1,412 @@
+// Not for the go command, which builds main.go here.
+// clang-format off
+//go:build ignore
+// clang-format on
+
+/*
+ * layers.c - the thread layers, and the parts of others that are measured beside them. A process
+ * has one that is loaded, so that none calls another's functions. Invariant: a function here adds
+ * to what it stands for no more than a call.
+ */
+#define _GNU_SOURCE
+#include "layers.h"
+
+#include <dlfcn.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#ifdef HAVE_GLIB
+#include <glib.h>
+#endif
+#ifdef HAVE_NSYNC
+#include <nsync_mu.h>
+#endif
+
+void fail(const char *what)
+{
+    fprintf(stderr, "bench: %s\n", what);
+    exit(1);
+}
+
+/* ------------------------------------------------------------------------ pthreads */
+
+struct call {
+    void (*func)(void *);
+    void *arg;
+};
+
+static void *call(void *arg)
+{
+    struct call call = *(struct call *)arg;
+    free(arg);
+    call.func(call.arg);
+    return NULL;
+}
+
+static int pthreads_start(void (*func)(void *), void *arg, PyThread_ident_t *ident,
+                          PyThread_handle_t *handle)
+{
+    pthread_t thread;
+    struct call *made = malloc(sizeof *made);
+    if (made == NULL) {
+        return -1;
+    }
+    *made = (struct call){func, arg};
+    if (pthread_create(&thread, NULL, call, made) != 0) {
+        free(made);
+        return -1;
+    }
+    *ident = *handle = (uintptr_t)thread;
+    return 0;
+}
+
+static int pthreads_join(PyThread_handle_t handle)
+{
+    return pthread_join((pthread_t)handle, NULL);
+}
+
+static void *mutex_allocate(void)
+{
+    pthread_mutex_t *mutex = malloc(sizeof *mutex);
+    if (mutex != NULL) {
+        pthread_mutex_init(mutex, NULL);
+    }
+    return mutex;
+}
+
+static int mutex_acquire(void *mutex, int wait)
+{
+    (void)wait;
+    return pthread_mutex_lock(mutex) == 0;
+}
+
+static void mutex_release(void *mutex)
+{
+    pthread_mutex_unlock(mutex);
+}
+
+/* ------------------------------------------------------------------------ pools of pthreads */
+
+/* What a pool runs. */
+struct task {
+    struct call call;
+    struct task *next; /* in the queue */
+    bool done;
+};
+
+/* Who joins a task waits here; the fields of all tasks are guarded by the mutex. */
+static pthread_mutex_t pool_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t task_done = PTHREAD_COND_INITIALIZER;
+static int task_joiners;
+
+static struct task *task_create(void (*func)(void *), void *arg, PyThread_ident_t *ident,
+                                PyThread_handle_t *handle)
+{
+    struct task *task = malloc(sizeof *task);
+    if (task != NULL) {
+        *task = (struct task){.call = {func, arg}};
+        *ident = *handle = (uintptr_t)task;
+    }
+    return task;
+}
+
+/* The caller has the mutex. */
+static void task_end(struct task *task)
+{
+    task->done = true;
+    if (task_joiners > 0) {
+        pthread_cond_broadcast(&task_done);
+    }
+}
+
+static int task_join(PyThread_handle_t handle)
+{
+    struct task *task = (struct task *)(uintptr_t)handle;
+    pthread_mutex_lock(&pool_mutex);
+    task_joiners++;
+    while (!task->done) {
+        pthread_cond_wait(&task_done, &pool_mutex);
+    }
+    task_joiners--;
+    pthread_mutex_unlock(&pool_mutex);
+    free(task);
+    return 0;
+}
+
+/* A pool as one writes it by hand: a queue, and a worker for each processor. */
+static struct {
+    pthread_cond_t filled;
+    struct task *first, **end;
+} queue = {.filled = PTHREAD_COND_INITIALIZER, .end = &queue.first};
+
+static void *worker(void *unused)
+{
+    pthread_mutex_lock(&pool_mutex);
+    for (;;) {
+        while (queue.first == NULL) {
+            pthread_cond_wait(&queue.filled, &pool_mutex);
+        }
+        struct task *task = queue.first;
+        queue.first = task->next;
+        if (queue.first == NULL) {
+            queue.end = &queue.first;
+        }
+        pthread_mutex_unlock(&pool_mutex);
+        task->call.func(task->call.arg);
+        pthread_mutex_lock(&pool_mutex);
+        task_end(task);
+    }
+    return unused;
+}
+
+static void pool_begin(void)
+{
+    for (long i = sysconf(_SC_NPROCESSORS_ONLN); i > 0; i--) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, worker, NULL) != 0) {
+            fail("the pool has no thread");
+        }
+    }
+}
+
+static int pool_start(void (*func)(void *), void *arg, PyThread_ident_t *ident,
+                      PyThread_handle_t *handle)
+{
+    struct task *task = task_create(func, arg, ident, handle);
+    if (task == NULL) {
+        return -1;
+    }
+    pthread_mutex_lock(&pool_mutex);
+    *queue.end = task;
+    queue.end = &task->next;
+    pthread_cond_signal(&queue.filled);
+    pthread_mutex_unlock(&pool_mutex);
+    return 0;
+}
+
+#ifdef HAVE_GLIB
+
+static GThreadPool *glib_pool;
+
+static void glib_run(gpointer data, gpointer unused)
+{
+    struct task *task = data;
+    (void)unused;
+    task->call.func(task->call.arg);
+    pthread_mutex_lock(&pool_mutex);
+    task_end(task);
+    pthread_mutex_unlock(&pool_mutex);
+}
+
+static void glib_begin(void)
+{
+    glib_pool = g_thread_pool_new(glib_run, NULL, (gint)g_get_num_processors(), FALSE, NULL);
+}
+
+static int glib_start(void (*func)(void *), void *arg, PyThread_ident_t *ident,
+                      PyThread_handle_t *handle)
+{
+    struct task *task = task_create(func, arg, ident, handle);
+    return task != NULL && g_thread_pool_push(glib_pool, task, NULL) ? 0 : -1;
+}
+
+#endif
+
+/* ------------------------------------------------------------------------ single locks */
+
+static void *semaphore_allocate(void)
+{
+    sem_t *semaphore = malloc(sizeof *semaphore);
+    if (semaphore != NULL) {
+        sem_init(semaphore, 0, 1);
+    }
+    return semaphore;
+}
+
+#ifdef HAVE_NSYNC
+
+static void *nsync_allocate(void)
+{
+    return calloc(1, sizeof(nsync_mu));
+}
+
+static int nsync_acquire(void *mu, int wait)
+{
+    (void)wait;
+    nsync_mu_lock(mu);
+    return 1;
+}
+
+static void nsync_release(void *mu)
+{
+    nsync_mu_unlock(mu);
+}
+
+#endif
+
+/* CPython's PyMutex, a byte. Its functions ask for no thread state: where there is none, there is
+   none to detach in a wait. As in Python.h, one is called only where the lock is not free, or
+   somebody waits. */
+static void (*pymutex_lock)(void *), (*pymutex_unlock)(void *);
+
+static void *pymutex_allocate(void)
+{
+    return calloc(1, 1);
+}
+
+static bool pymutex_change(void *mutex, unsigned char from, unsigned char to)
+{
+    return atomic_compare_exchange_strong((_Atomic unsigned char *)mutex, &from, to);
+}
+
+static int pymutex_acquire(void *mutex, int wait)
+{
+    (void)wait;
+    if (!pymutex_change(mutex, 0, 1)) {
+        pymutex_lock(mutex);
+    }
+    return 1;
+}
+
+static void pymutex_release(void *mutex)
+{
+    if (!pymutex_change(mutex, 1, 0)) {
+        pymutex_unlock(mutex);
+    }
+}
+
+/* ------------------------------------------------------------------------ libraries */
+
+/* Sets *(function pointer)member to the library's own function of that name. */
+static void find_symbol(void *library, const char *symbol, void *member)
+{
+    void *found = dlsym(library, symbol);
+    if (found == NULL) {
+        fail(dlerror());
+    }
+    if (dlsym(RTLD_DEFAULT, symbol) != NULL) {
+        fail("the process has a thread layer already: unset LD_PRELOAD");
+    }
+    memcpy(member, &found, sizeof found);
+}
+
+static void *open_library(const char *path)
+{
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (library == NULL) {
+        fail(dlerror());
+    }
+    return library;
+}
+
+static struct layer load_pythread(const char *path)
+{
+    struct layer layer;
+    void *library = open_library(path);
+    find_symbol(library, "PyThread_start_joinable_thread", &layer.start);
+    find_symbol(library, "PyThread_join_thread", &layer.join);
+    find_symbol(library, "PyThread_allocate_lock", &layer.allocate_lock);
+    find_symbol(library, "PyThread_free_lock", &layer.free_lock);
+    find_symbol(library, "PyThread_acquire_lock", &layer.acquire_lock);
+    find_symbol(library, "PyThread_release_lock", &layer.release_lock);
+    find_symbol(library, "PyThread_tss_create", &layer.tss_create);
+    find_symbol(library, "PyThread_tss_delete", &layer.tss_delete);
+    find_symbol(library, "PyThread_tss_set", &layer.tss_set);
+    find_symbol(library, "PyThread_tss_get", &layer.tss_get);
+    find_symbol(library, "PyThread_get_thread_ident", &layer.ident);
+    find_symbol(library, "PyThread_get_thread_native_id", &layer.native_id);
+    return layer;
+}
+
+static struct layer load_pymutex(const char *path)
+{
+    void *library = open_library(path);
+    find_symbol(library, "PyMutex_Lock", &pymutex_lock);
+    find_symbol(library, "PyMutex_Unlock", &pymutex_unlock);
+    return (struct layer){.allocate_lock = pymutex_allocate,
+                          .free_lock = free,
+                          .acquire_lock = pymutex_acquire,
+                          .release_lock = pymutex_release};
+}
+
+/* What start and join cost in Go alone: an otherwise empty Go library (empty/main.go), whose
+   goroutines have no ident, and run nothing of C's. */
+static void (*empty_start)(void), (*empty_join)(void);
+
+static int bare_start(void (*func)(void *), void *arg, PyThread_ident_t *ident,
+                      PyThread_handle_t *handle)
+{
+    (void)func, (void)arg;
+    *ident = *handle = 0;
+    empty_start();
+    return 0;
+}
+
+static int bare_join(PyThread_handle_t handle)
+{
+    (void)handle;
+    empty_join();
+    return 0;
+}
+
+static struct layer load_empty(const char *path)
+{
+    void *library = open_library(path);
+    find_symbol(library, "empty_start", &empty_start);
+    find_symbol(library, "empty_join", &empty_join);
+    return (struct layer){.start = bare_start, .join = bare_join};
+}
+
+/* ------------------------------------------------------------------------ all of them */
+
+/* Each has functions, or the one that finds them in a library, and what it needs to begin. */
+static const struct {
+    const char *name;
+    struct layer layer;
+    struct layer (*load)(const char *library);
+    void (*begin)(void);
+} layers[] = {
+    {.name = "PyThread", .load = load_pythread},
+    {.name = "PyMutex", .load = load_pymutex},
+    {.name = "empty Go library", .load = load_empty},
+    {.name = "pthreads",
+     .layer = {.start = pthreads_start,
+               .join = pthreads_join,
+               .allocate_lock = mutex_allocate,
+               .free_lock = free,
+               .acquire_lock = mutex_acquire,
+               .release_lock = mutex_release}},
+    {.name = "pool of pthreads",
+     .layer = {.start = pool_start, .join = task_join},
+     .begin = pool_begin},
+#ifdef HAVE_GLIB
+    {.name = "GThreadPool", .layer = {.start = glib_start, .join = task_join}, .begin = glib_begin},
+#endif
+    {.name = "sem_t", .layer = {.allocate_lock = semaphore_allocate, .free_lock = free}},
+    {.name = "two exchanges"},
+#ifdef HAVE_NSYNC
+    {.name = "nsync_mu",
+     .layer = {.allocate_lock = nsync_allocate,
+               .free_lock = free,
+               .acquire_lock = nsync_acquire,
+               .release_lock = nsync_release}},
+#endif
+};
+
+struct layer layer_named(const char *name, const char *library)
+{
+    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
+        if (strcmp(name, layers[i].name) == 0) {
+            if (layers[i].begin != NULL) {
+                layers[i].begin();
+            }
+            return layers[i].load != NULL ? layers[i].load(library) : layers[i].layer;
+        }
+    }
+    fail("it was built without that layer");
+}

@@ -1,0 +1,269 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+)
+
+// The layers that are ours: libpythread's default engine in two of its modes,
+// its other engine, and the Go package.
+const (
+	clean     = "CLEAN"
+	always    = "ALWAYS"
+	linux     = "Linux engine"
+	goPackage = "pythread"
+)
+
+// group is rows of the table under a heading, which have the same columns.
+type group struct {
+	title   string
+	columns []column
+	works   []work
+	// The picture does without it.
+	tableOnly bool
+}
+
+// column is a layer of ours.
+type column struct{ layer, title string }
+
+// work is what is measured, on each layer.
+type work struct {
+	name string
+	id
+	peers []peer
+	// A work that takes long is measured once in so many rounds.
+	rarity int
+}
+
+// id tells a work from all others, whatever it is called.
+type id struct {
+	how  how
+	do   string
+	n    int
+	unit string // "ns" if it is empty
+}
+
+// peer is another layer that does a work of ours, and how many times as fast as
+// it we want to be, in the order of the columns: 0 where none is set.
+type peer struct {
+	layer   string
+	targets []float64
+}
+
+func against(layer string, targets ...float64) peer { return peer{layer, targets} }
+
+var (
+	engines = []column{{clean, clean}, {always, always}, {linux, linux}}
+	// What is the same in all modes of the default engine.
+	modeless = []column{{clean, "default engine"}, {linux, linux}}
+)
+
+// groups are all rows, in their order.
+func groups() []group {
+	return []group{
+		{title: "Threads", columns: engines, works: []work{
+			row("start and join, one at a time", id{how: warm, do: "one_at_a_time", n: 500},
+				against("CPython", 1.3, 2), against("pthreads"), against(emptyLibrary)),
+			row("start and join, 1 ms apart", id{how: warm, do: "now_and_then", n: 20},
+				against("CPython", 0, 0.5), against("pthreads", 0, 0.5)),
+			row("start 10, then join, each", id{how: warm, do: "batch", n: 10}, against("CPython"), against("pthreads")),
+			row("start 1,000, then join, each", id{how: warm, do: "batch", n: 1000}, against("CPython", 20, 40),
+				against("pthreads"), against(emptyLibrary), against("pool of pthreads", 0, 0.5),
+				against("GThreadPool", 0, 0.5)),
+			row("64 threads to a barrier", id{how: warm, do: "barrier", n: 64}, against("pthreads", 0, 2)),
+			row("512 threads to a barrier", id{how: warm, do: "barrier", n: 512}, against("pthreads", 0, 2)),
+			row("dirty threads, one at a time", id{how: warm, do: "dirty_batch", n: 1}, against("pthreads", 0.5)),
+			row("dirty threads, start 100, then join, each", id{how: warm, do: "dirty_batch", n: 100},
+				against("pthreads", 1)),
+			row("files of the Go source tree", id{how: filesOfGo}, against("pthreads", 0, 3)).every(2),
+		}},
+		{title: "First threads of a process", columns: engines, works: []work{
+			row("first start and join", id{how: fresh, do: "first", n: 1},
+				against("CPython"), against("pthreads"), against(emptyLibrary)),
+			row("load, then first start and join", id{how: fresh, do: "load_and_first", n: 1},
+				against(emptyLibrary)),
+			row("64 threads to a barrier, first", id{how: fresh, do: "barrier", n: 64}, against("pthreads")),
+			row("512 threads to a barrier, first", id{how: fresh, do: "barrier", n: 512}, against("pthreads")),
+			row("python -c pass, preloaded", id{how: pythonStart},
+				against("CPython", atMost(1.15), atMost(1.15))),
+		}},
+		{title: "Locks", columns: modeless, works: slices.Concat(
+			each("lock pair, %s", "thread", contended, []int{1}, against("CPython", 1), against("pthreads"),
+				against("two exchanges", 0.9), against("PyMutex"), against("nsync_mu")),
+			each("lock pair, %s", "thread", contended, []int{2, 4, 8, 16, 32, 64}, against("CPython", 3),
+				against("pthreads", 1), against("PyMutex", 1.5), against("nsync_mu", 1)),
+			[]work{
+				row("lock handed to and fro, 2 threads", handed, against("CPython", 1)),
+				row("longest wait for a lock, 8 threads", id{how: warm, do: "longest_wait", n: 8},
+					against("CPython", 1), against("pthreads"), against("PyMutex"), against("nsync_mu")).every(2),
+			},
+		)},
+		{title: "Storage and idents", columns: modeless, works: slices.Concat(
+			each("tss_get, %s", "key", get, []int{1, 1000}, against("CPython", 1)),
+			[]work{
+				row("tss_set", id{how: warm, do: "tss_set", n: 200_000}, against("CPython", 1)),
+				row("get_thread_ident", id{how: warm, do: "ident", n: 200_000}, against("CPython", 1)),
+				row("get_thread_native_id", id{how: warm, do: "native_id", n: 200_000}, against("CPython", 10)),
+			},
+		)},
+		{title: "Memory", columns: engines, works: []work{
+			row("10,000 blocked threads", id{fresh, "blocked", 10_000, "bytes"}, against("pthreads", 0, 0.5)).every(5),
+			row("100,000 finished threads", id{fresh, "finished", 100_000, "bytes"}).every(5),
+			row("a lock", id{fresh, "lock_memory", 100_000, "bytes"}, against("sem_t", 1, 1)).every(5),
+		}},
+		{title: "What a process takes more than without the library", columns: engines, works: slices.Concat(
+			stages("OS threads", "os_threads_after", "threads"),
+			stages("address space", "address_space_after", "bytes"),
+			stages("memory", "memory_after", "bytes"),
+		), tableOnly: true},
+		{title: "Go", columns: []column{{goPackage, "package pythread"}}, works: []work{
+			row("start and join", id{how: goBenchmark, do: "StartJoin/%s"}, against("go and a channel", 1)),
+			row("start and join, allocations", id{how: goBenchmark, do: "StartJoin/%s", unit: "allocations"},
+				against("go and a channel")).every(5),
+			row("lock pair", id{how: goBenchmark, do: "LockPair/%s"}, against("sync.Mutex", 0.7),
+				against("channel", 2)),
+			row("lock pair, 2 goroutines", id{how: goBenchmark, do: "LockContended/2/%s"},
+				against("sync.Mutex", 1), against("channel", 2)),
+			row("lock pair, 8 goroutines", id{how: goBenchmark, do: "LockContended/8/%s"},
+				against("sync.Mutex", 1), against("channel", 2)),
+			row("lock pair, 64 goroutines", id{how: goBenchmark, do: "LockContended/64/%s"},
+				against("sync.Mutex", 1), against("channel", 2)),
+			row("timed acquire that succeeds", id{how: goBenchmark, do: "Timed/free/%s"}, against(selectAfter, 2)),
+			row("timed acquire that times out (1 µs)", id{how: goBenchmark, do: "Timed/late/1µs/%s"},
+				against(selectAfter, 2)),
+			row("lock handed between Go and C", handed, against(twoOfC, 0.5)),
+		}},
+	}
+}
+
+// What is both a row and a point of a curve.
+var (
+	contended = id{how: warm, do: "contended"}
+	get       = id{how: warm, do: "tss_get"}
+	handed    = id{how: warm, do: "hand_over", n: 2000}
+)
+
+func row(name string, what id, peers ...peer) work { return work{name, what, peers, 1} }
+
+func (w work) every(rounds int) work {
+	w.rarity = rounds
+	return w
+}
+
+func (w id) of(n int) id {
+	w.n = n
+	return w
+}
+
+// atMost is the target for what may take at most so many times the other's.
+func atMost(times float64) float64 { return 1 / times }
+
+// each returns the work for each n, with a name that says how many items these are.
+func each(pattern, item string, w id, numbers []int, peers ...peer) []work {
+	var works []work
+	for _, n := range numbers {
+		works = append(works, row(fmt.Sprintf(pattern, count(n, item)), w.of(n), peers...))
+	}
+	return works
+}
+
+// stages returns the works that tell what a process takes in the course of time.
+func stages(what, do, unit string) []work {
+	stage := func(when string, n int) work {
+		return row(what+" "+when, id{fresh, do, n, unit}, against(emptyLibrary)).every(5)
+	}
+	return []work{stage("after load", 0), stage("after 1 thread", 1), stage("after 1,000 threads", 1000)}
+}
+
+// growth is a work for more and more of one thing. What one of them takes should
+// not grow with the number of all.
+type growth struct {
+	title, item string
+	work        id
+	numbers     []int
+	layers      []string
+}
+
+var growths = []growth{
+	{"start, then join, each", "thread", id{how: fresh, do: "batch"}, []int{10, 100, 1000, 10_000, 100_000},
+		[]string{clean, always, linux, "CPython", "pthreads"}},
+	{"lock pair", "thread", contended, []int{1, 2, 4, 8, 16, 32, 64, 128, 256, 512},
+		[]string{clean, linux, "CPython", "pthreads", "PyMutex", "nsync_mu"}},
+	{"release of a lock with waiters, each", "waiter", id{how: warm, do: "waiters"},
+		[]int{1, 10, 100, 1000}, []string{clean, linux, "CPython", "pthreads", "PyMutex", "nsync_mu"}},
+	{"end of a thread with joiners, each", "joiner", id{how: warm, do: "joiners"},
+		[]int{1, 10, 100, 1000}, []string{clean, always, linux}},
+	{"tss_get", "key", get, []int{1, 10, 100, 1000, 10_000, 100_000}, []string{clean, linux, "CPython"}},
+}
+
+// layersFor are those of the curve's layers that can do n: CPython has 1,022
+// keys, and 100,000 pthreads are too many.
+func (g growth) layersFor(n int) []string {
+	if n <= 1000 {
+		return g.layers
+	}
+	var able []string
+	for _, layer := range g.layers {
+		if ours := layer == clean || layer == always || layer == linux; ours || g.item == "thread" && n <= 10_000 {
+			able = append(able, layer)
+		}
+	}
+	return able
+}
+
+// task is a work for all layers that do it, in turns.
+type task struct {
+	work
+	layers []string
+}
+
+// tasks are all that has to be measured.
+func tasks() []task {
+	var all []task
+	place := map[id]int{}
+	add := func(w work, layers ...string) {
+		i, ok := place[w.id]
+		if !ok {
+			i, place[w.id] = len(all), len(all)
+			all = append(all, task{work: w})
+		}
+		for _, layer := range layers {
+			if t := &all[i]; !slices.Contains(t.layers, layer) {
+				t.layers = append(t.layers, layer)
+			}
+		}
+	}
+	for _, g := range groups() {
+		for _, w := range g.works {
+			for _, c := range g.columns {
+				add(w, c.layer)
+			}
+			for _, p := range w.peers {
+				add(w, p.layer)
+			}
+		}
+	}
+	for _, g := range growths {
+		for _, w := range each(g.title+", %s", g.item, g.work, g.numbers) {
+			add(w.every(5), g.layersFor(w.n)...)
+		}
+	}
+	return all
+}
+
+// count is "1 thread" or "1,000 threads".
+func count(n int, item string) string {
+	if n != 1 {
+		item += "s"
+	}
+	return thousands(n) + " " + item
+}
+
+func thousands(n int) string {
+	digits := strconv.Itoa(n)
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}
