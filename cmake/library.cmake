@@ -14,14 +14,16 @@ else()
 endif()
 set(PYTHREAD_LIBRARY ${PROJECT_BINARY_DIR}/${library})
 
-# The version script: the names that the header declares, and no others.
+# The version script: the names that the header declares, and no others. A major version has a node,
+# so that programs of one do not bind to the library of another.
 file(READ ${PYTHREAD_HEADER} declarations)
 string(REGEX REPLACE "#[^\n]*" "" declarations "${declarations}")
 string(REPLACE ";" "(" declarations "${declarations}")
 string(REGEX MATCHALL "PYTHREAD_API[^(]*" names "${declarations}")
 list(TRANSFORM names REPLACE ".*[ *]" "")
 list(JOIN names "; " names)
-file(CONFIGURE OUTPUT pythread.map CONTENT "{ global: @names@; local: *; };\n" @ONLY)
+file(CONFIGURE OUTPUT pythread.map CONTENT "PYTHREAD_@PROJECT_VERSION_MAJOR@ { global: @names@; local: *; };\n"
+     @ONLY)
 
 if(WIN32) # where a DLL has the names that the header says it has, and those of Go's exports
     set(extldflags "'-Wl,--out-implib,${PYTHREAD_IMPORT_LIBRARY}'")

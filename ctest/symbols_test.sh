@@ -22,11 +22,32 @@ declared() {
         }' | sort
 }
 
+version=$(sed -n 's/^#define PYTHREAD_VERSION_MAJOR //p' "$source_dir/include/pythread.h")
+
 test_exports_are_what_the_header_declares() {
     declared >declared
     [ -s declared ] || fail "the header declares nothing"
-    nm -D --defined-only "$PYTHREAD_LIBRARY" | awk '{ print $NF }' | sort >exported
+    # Absolute symbols are version nodes.
+    nm -D --defined-only --without-symbol-versions "$PYTHREAD_LIBRARY" |
+        awk '$(NF - 1) != "A" { print $NF }' | sort >exported
     diff -u declared exported
+}
+
+test_each_export_has_the_version_of_the_library() {
+    declared | sed "s/\$/@@PYTHREAD_$version/" >declared
+    nm -D --defined-only "$PYTHREAD_LIBRARY" | awk '$(NF - 1) != "A" { print $NF }' | sort >exported
+    diff -u declared exported
+}
+
+# A library of the same name stands in for one from before there were versions.
+test_programs_linked_before_there_were_versions_run() {
+    declared | sed 's/.*/char &;/' | "$CC" -x c -shared -w -fno-builtin \
+        -Wl,-soname,libpythread.so."$version" -o libpythread.so -
+    "$CC" -I"$source_dir/include" "$here/consumer/consumer.c" ./libpythread.so -o consumer
+    objdump -T consumer | grep PyThread_join_thread >needed
+    ! grep PYTHREAD_ needed || fail "the program is linked to a version"
+    LD_LIBRARY_PATH=$binary_dir ./consumer 2>errors
+    same "what the loader says" "$(cat errors)" ""
 }
 
 main "$@"
