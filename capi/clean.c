@@ -73,7 +73,27 @@ struct module {
     size_t image_size, size;
     /* The block may have been used although the thread's vector does not know it. */
     bool is_static;
+    /* This library's own variables are among them. */
+    bool has_ours;
 };
+
+/* True where these bytes of the block are as they began. */
+static bool is_initial_part(const struct module *module, const char *block, size_t from, size_t to)
+{
+    size_t edge = module->image_size < from ? from : module->image_size;
+    edge = edge < to ? edge : to;
+    if (memcmp(block + from, module->image + from, edge - from) != 0) {
+        return false;
+    }
+    /* The rest is zeros. */
+    const char *rest = block + edge;
+    return edge == to || (*rest == 0 && memcmp(rest, rest + 1, to - edge - 1) == 0);
+}
+
+/* Only in libpythread.a, which is linked into a program: tells where the library's own variables
+   are among the program's, from the first to the second address, and from the third to the fourth.
+ */
+__attribute__((weak, visibility("hidden"))) void clean_find_own_variables(const char *ends[4]);
 
 static bool is_initial(const struct module *module)
 {
@@ -81,13 +101,18 @@ static bool is_initial(const struct module *module)
     if (block == NULL) {
         return !module->is_static;
     }
-    if (memcmp(block, module->image, module->image_size) != 0) {
-        return false;
+    size_t from = 0;
+    if (module->has_ours) {
+        const char *ends[4];
+        clean_find_own_variables(ends);
+        for (int i = 0; i < 4; i += 2) {
+            if (!is_initial_part(module, block, from, ends[i] - block)) {
+                return false;
+            }
+            from = ends[i + 1] - block;
+        }
     }
-    /* The rest is zeros. */
-    const char *rest = block + module->image_size;
-    size_t size = module->size - module->image_size;
-    return size == 0 || (*rest == 0 && memcmp(rest, rest + 1, size - 1) == 0);
+    return is_initial_part(module, block, from, module->size);
 }
 
 /* The modules that are looked at, as of these numbers of loads and unloads. The loader's lock,
@@ -130,7 +155,9 @@ static const void *allocator;
 static bool is_exempt(const struct dl_phdr_info *info, size_t size)
 {
     const char *block = info->dlpi_tls_data;
-    return (block != NULL && (is_within(&errno, block, size) || is_within(&ours, block, size))) ||
+    return (block != NULL &&
+            (is_within(&errno, block, size) ||
+             (is_within(&ours, block, size) && clean_find_own_variables == NULL))) ||
            /* But the program itself, which has other variables too, has no name. */
            (info->dlpi_name[0] != '\0' && (const void *)info->dlpi_addr == allocator);
 }
@@ -150,6 +177,8 @@ static bool add_module(const struct dl_phdr_info *info)
                 .image_size = header->p_filesz,
                 .size = header->p_memsz,
                 .is_static = uses_static_area(info),
+                .has_ours = info->dlpi_tls_data != NULL &&
+                            is_within(&ours, info->dlpi_tls_data, header->p_memsz),
             };
         }
     }
@@ -313,7 +342,9 @@ static int find_c_librarys_block(struct dl_phdr_info *info, size_t size, void *r
     (void)size;
     for (int i = 0; i < info->dlpi_phnum; i++) {
         if (info->dlpi_phdr[i].p_type == PT_TLS && info->dlpi_tls_data != NULL &&
-            is_within(&errno, info->dlpi_tls_data, info->dlpi_phdr[i].p_memsz)) {
+            is_within(&errno, info->dlpi_tls_data, info->dlpi_phdr[i].p_memsz) &&
+            /* Not where both are linked into the program: it has variables in the same block. */
+            !is_within(&ours, info->dlpi_tls_data, info->dlpi_phdr[i].p_memsz)) {
             *(struct range *)range =
                 (struct range){info->dlpi_tls_data, info->dlpi_phdr[i].p_memsz};
             return 1;

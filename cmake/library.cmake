@@ -1,5 +1,5 @@
-# The library, built by the go command: libpythread.so; on Windows libpythread.dll, and
-# libpythread.dll.a to link with.
+# The library, built by the go command: libpythread.so, and libpythread.a by static.cmake; on Windows
+# libpythread.dll, and libpythread.dll.a to link with.
 
 if(WIN32)
     set(go_output libpythread.dll)
@@ -31,13 +31,14 @@ else()
     set(extldflags
         "-Wl,-soname,${soname} '-Wl,--version-script=${PROJECT_BINARY_DIR}/pythread.map'")
 endif()
-set(ldflags "$<$<CONFIG:Release,MinSizeRel>:-s -w> -extldflags \"${extldflags}\"")
+set(go_ldflags "$<$<CONFIG:Release,MinSizeRel>:-s -w>")
 if(PYTHREAD_ENGINE STREQUAL "linux")
     set(go_package ./capi/linux)
     include(cmake/linux_engine.cmake)
 else()
     set(go_package ./capi/libpythread)
 endif()
+set(ldflags "${go_ldflags} -extldflags \"${extldflags}\"")
 
 # The go command is the one that knows when there is something to do, so it is asked at every build;
 # with -v it names the packages that it compiles. Its result is taken over only when it differs, so
@@ -60,6 +61,10 @@ add_custom_target(
 foreach(link IN LISTS PYTHREAD_LINKS)
     file(CREATE_LINK ${library} ${link} SYMBOLIC)
 endforeach()
+
+if(PYTHREAD_STATIC)
+    include(cmake/static.cmake)
+endif()
 
 # Builds a Go program, always, as the library above. What else go build shall know follows.
 function(pythread_add_go_program program package)

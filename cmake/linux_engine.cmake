@@ -24,7 +24,7 @@ set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${goroot}/VERSION
 # which nobody asks, an OS thread of Go's takes 2 KiB less. Without the limits of a container, which
 # the library does not use, Go keeps no file open in the host. A Go ignores names that it does not
 # know: the last two came with 1.25.
-string(PREPEND ldflags "-X runtime.godebugDefault=asyncpreemptoff=1,profstackdepth=0,"
+string(PREPEND go_ldflags "-X runtime.godebugDefault=asyncpreemptoff=1,profstackdepth=0,"
        "containermaxprocs=0,updatemaxprocs=0 ")
 
 # By its table of signals the Go runtime would handle some signals, change the flags of the host's

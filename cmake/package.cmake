@@ -1,5 +1,6 @@
-# The target pythread::pythread, for this build and for installed copies from one description, and
-# what cmake --install lays down: library, header, CMake package and pythread.pc.
+# The targets pythread::pythread and pythread::pythread_static, for this build and for installed copies
+# from one description, and what cmake --install lays down: libraries, header, CMake package and
+# pythread.pc.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
@@ -21,6 +22,9 @@ pythread_write_package(${PROJECT_BINARY_DIR} ${PROJECT_BINARY_DIR} . ${PROJECT_B
                        ${PROJECT_BINARY_DIR} ${PROJECT_SOURCE_DIR}/include)
 include(${PROJECT_BINARY_DIR}/pythread-config.cmake)
 add_dependencies(pythread::pythread pythread_go)
+if(PYTHREAD_STATIC)
+    add_dependencies(pythread::pythread_static pythread_static_library)
+endif()
 
 set(package ${PROJECT_BINARY_DIR}/package)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/pythread)
@@ -33,7 +37,7 @@ file(RELATIVE_PATH up /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(cmake/pythread.pc.in ${package}/pythread.pc @ONLY)
 
 install(FILES ${PYTHREAD_LIBRARY} ${PYTHREAD_LINKS} DESTINATION ${runtime_dir})
-install(FILES ${PYTHREAD_IMPORT_LIBRARY} DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(FILES ${PYTHREAD_IMPORT_LIBRARY} ${PYTHREAD_STATIC_LIBRARY} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES ${PYTHREAD_HEADER} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES ${package}/pythread-config.cmake ${package}/pythread-config-version.cmake
         DESTINATION ${package_dir})

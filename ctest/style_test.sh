@@ -3,8 +3,8 @@
 
 # The C and C++ sources, those of a build in the tree left out.
 sources() {
-    find "$source_dir/include" "$source_dir/capi" "$source_dir/ctest" "$source_dir/examples" \
-        -name '*.[ch]' -o -name '*.cpp'
+    find "$source_dir/include" "$source_dir/capi" "$source_dir/cmake" "$source_dir/ctest" \
+        "$source_dir/examples" -name '*.[ch]' -o -name '*.cpp'
 }
 
 test_clang_format() {

@@ -39,6 +39,13 @@ test_each_export_has_the_version_of_the_library() {
     diff -u declared exported
 }
 
+test_global_names_of_the_static_library_are_what_the_header_declares() {
+    has_static
+    declared >declared
+    nm -g --defined-only "$static_library" | awk 'NF == 3 { print $3 }' | sort >global
+    diff -u declared global
+}
+
 # A library of the same name stands in for one from before there were versions.
 test_programs_linked_before_there_were_versions_run() {
     declared | sed 's/.*/char &;/' | "$CC" -x c -shared -w -fno-builtin \

@@ -27,6 +27,11 @@ need() {
     command -v "$1" >/dev/null || skip "no $1${2+: ./setup.sh${2:+ $2} installs it}"
 }
 
+static_library=$binary_dir/libpythread.a
+has_static() {
+    [ -f "$static_library" ] || skip "this build is without PYTHREAD_STATIC"
+}
+
 # same WHAT LEFT RIGHT
 same() {
     [ "$2" = "$3" ] || fail "$1: left is \"$2\", right is \"$3\""
