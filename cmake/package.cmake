@@ -22,8 +22,13 @@ pythread_write_package(${PROJECT_BINARY_DIR} ${PROJECT_BINARY_DIR} . ${PROJECT_B
                        ${PROJECT_BINARY_DIR} ${PROJECT_SOURCE_DIR}/include)
 include(${PROJECT_BINARY_DIR}/pythread-config.cmake)
 add_dependencies(pythread::pythread pythread_go)
+set_property(TARGET pythread::pythread PROPERTY IMPORTED_GLOBAL TRUE)
 if(PYTHREAD_STATIC)
     add_dependencies(pythread::pythread_static pythread_static_library)
+    set_property(TARGET pythread::pythread_static PROPERTY IMPORTED_GLOBAL TRUE)
+endif()
+if(NOT PYTHREAD_INSTALL)
+    return()
 endif()
 
 set(package ${PROJECT_BINARY_DIR}/package)
