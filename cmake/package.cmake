@@ -41,9 +41,22 @@ write_basic_package_version_file(${package}/pythread-config-version.cmake
 file(RELATIVE_PATH up /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(cmake/pythread.pc.in ${package}/pythread.pc @ONLY)
 
-install(FILES ${PYTHREAD_LIBRARY} ${PYTHREAD_LINKS} DESTINATION ${runtime_dir})
-install(FILES ${PYTHREAD_IMPORT_LIBRARY} ${PYTHREAD_STATIC_LIBRARY} DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(FILES ${PYTHREAD_HEADER} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+if(WIN32)
+    install(FILES ${PYTHREAD_LIBRARY} DESTINATION ${runtime_dir} COMPONENT runtime)
+else()
+    # The link that programs are linked by is no part of what they run with.
+    list(GET PYTHREAD_LINKS 0 soname_link)
+    list(GET PYTHREAD_LINKS 1 linker_link)
+    install(FILES ${PYTHREAD_LIBRARY} ${soname_link} DESTINATION ${runtime_dir} COMPONENT runtime)
+    install(FILES ${linker_link} DESTINATION ${runtime_dir} COMPONENT development)
+endif()
+install(FILES ${PYTHREAD_IMPORT_LIBRARY} ${PYTHREAD_STATIC_LIBRARY}
+        DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
+install(FILES ${PYTHREAD_HEADER} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development)
 install(FILES ${package}/pythread-config.cmake ${package}/pythread-config-version.cmake
-        DESTINATION ${package_dir})
-install(FILES ${package}/pythread.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+        DESTINATION ${package_dir} COMPONENT development)
+install(FILES ${package}/pythread.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig
+        COMPONENT development)
+if(PROJECT_IS_TOP_LEVEL)
+    include(cmake/cpack.cmake)
+endif()

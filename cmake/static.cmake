@@ -43,7 +43,7 @@ add_custom_command(
     COMMAND ${CMAKE_C_COMPILER} -r -nostdlib -fPIC -ftls-model=initial-exec -Wl,-d ${wraps}
             ${ends}/static_first.c static/needs.c -Wl,--whole-archive ${archive}
             -Wl,--no-whole-archive ${ends}/static_last.c -o static/pythread.o
-    COMMAND ${CMAKE_OBJCOPY} --keep-global-symbols=static/names
+    COMMAND ${CMAKE_OBJCOPY} $<$<CONFIG:Release,MinSizeRel>:--strip-debug> --keep-global-symbols=static/names
             --rename-section .init_array=.init_array.00104 static/pythread.o
     COMMAND ${CMAKE_COMMAND} -E rm -f ${PYTHREAD_STATIC_LIBRARY}
     COMMAND ${CMAKE_AR} rcs ${PYTHREAD_STATIC_LIBRARY} static/pythread.o
@@ -51,5 +51,5 @@ add_custom_command(
             ${ends}/static_first.c ${ends}/static_last.c pythread_go_static
     WORKING_DIRECTORY ${PROJECT_BINARY_DIR}
     COMMENT "Linking libpythread.a"
-    VERBATIM)
+    COMMAND_EXPAND_LISTS VERBATIM)
 add_custom_target(pythread_static_library ALL DEPENDS ${PYTHREAD_STATIC_LIBRARY})

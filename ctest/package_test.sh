@@ -1,0 +1,90 @@
+# package_test.sh - what the preset package makes of the sources: packages that lintian finds no error
+# in, and that are installed, used and removed in a root of their own.
+. "$(dirname "$0")/test.sh"
+
+# The first case makes the packages here, or what of them is not made yet.
+packages=$binary_dir/packages
+needs_packages() {
+    need file --with-tools
+    need dpkg-deb ""
+    need pkg-config ""
+    [ "$PYTHREAD_ENGINE" = go ] || skip "the packages have the default engine"
+}
+
+test_preset_makes_packages() {
+    needs_packages
+    "$CMAKE" -S "$source_dir" -B "$packages" -DCMAKE_INSTALL_PREFIX=/usr \
+        -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF
+    "$CMAKE" --build "$packages"
+    rm -f "$packages"/*.deb "$packages"/*.tar.gz
+    (cd "$packages" && "${CMAKE%cmake}cpack")
+    ls "$packages"/libpythread0_*.deb "$packages"/libpythread-dev_*.deb "$packages"/pythread-*.tar.gz
+}
+
+test_lintian_finds_no_error() {
+    needs_packages
+    need lintian --with-tools
+    allow=
+    [ "$(id -u)" != 0 ] || allow=--allow-root
+    lintian $allow --fail-on error "$packages"/*.deb
+}
+
+# as_root COMMAND...: as a user who may install.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    else
+        unshare --map-root-user "$@"
+    fi
+}
+
+# root_has FILE...: copies programs, and what they are linked to, into the directory root.
+root_has() {
+    for file in "$@" $(ldd "$@" 2>/dev/null | grep -o '/[^ ]*[^: ]'); do
+        mkdir -p "root/$(dirname "$file")"
+        cp -L "$file" "root/$file"
+    done
+}
+
+# use PREFIX: builds programs with what is installed there, by pkg-config and by CMake.
+use() {
+    PKG_CONFIG_PATH=$(dirname "$(find "$1" -name pythread.pc)")
+    export PKG_CONFIG_PATH
+    "$CC" "$here/consumer/consumer.c" $(pkg-config --cflags --libs pythread) -o consumer_c
+    "$CMAKE" -S "$here/consumer" -B consumer -DCMAKE_PREFIX_PATH="$1"
+    "$CMAKE" --build consumer
+    consumer/consumer_c
+    consumer/consumer_cxx
+    [ ! -f "$static_library" ] || consumer/consumer_static
+}
+
+test_packages_are_installed_used_and_removed() {
+    needs_packages
+    as_root true || skip "neither root nor a user who may play it"
+    # dpkg finds the packages there that ours depend on; their scripts find a shell and ldconfig.
+    mkdir -p root/var/lib/dpkg/updates root/var/lib/dpkg/info root/etc
+    dpkg-query -s libc6 libc6-dev >root/var/lib/dpkg/status
+    root_has /bin/sh /sbin/ldconfig
+    dpkg="dpkg --root=$scratch/root --log=$scratch/log"
+    if as_root $dpkg --install "$packages"/libpythread-dev_*.deb; then
+        fail "libpythread-dev is content without the library"
+    fi
+    as_root $dpkg --install "$packages"/*.deb
+    use "$scratch/root/usr"
+
+    # A program runs where the library alone is.
+    as_root $dpkg --remove libpythread-dev
+    root_has "$scratch/consumer_c"
+    as_root chroot root "$scratch/consumer_c"
+    as_root $dpkg --remove libpythread0
+    rm "root/$scratch/consumer_c"
+    same "what is left" "$(find root -name '*pythread*' ! -path 'root/var/*')" ""
+}
+
+test_tarball_is_unpacked_and_used() {
+    needs_packages
+    tar -xzf "$packages"/pythread-*.tar.gz
+    use "$(echo "$scratch"/pythread-*)"
+}
+
+main "$@"
