@@ -29,6 +29,9 @@ test_lintian_finds_no_error() {
     lintian $allow --fail-on error "$packages"/*.deb
 }
 
+# Users may have a PATH without what dpkg runs.
+PATH=$PATH:/usr/sbin:/sbin
+
 # as_root COMMAND...: as a user who may install.
 as_root() {
     if [ "$(id -u)" = 0 ]; then
