@@ -6,7 +6,7 @@
 build() {
     tree="$scratch/a copy"
     mkdir "$tree"
-    for part in CMakeLists.txt cmake go.mod include capi pythread examples; do
+    for part in CHANGELOG.md CMakeLists.txt LICENSE cmake go.mod include capi pythread examples; do
         cp -R "$source_dir/$part" "$tree"
     done
     library="$tree/build/libpythread.so"
@@ -16,7 +16,7 @@ build() {
 }
 
 outputs() {
-    find "$tree/build" -type f '(' -name 'libpythread.so.?*' -o -name pythread-cksum ')' \
+    find "$tree/build" -type f '(' -name 'libpythread.so.?*' -o -name '*.a' -o -name pythread-cksum ')' \
         -exec stat -c '%n %y' {} +
 }
 
