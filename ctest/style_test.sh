@@ -48,4 +48,21 @@ test_clang_has_no_warning() {
     warnings clang
 }
 
+test_hosted_workflow_runs_what_there_is() {
+    cd "$source_dir"
+    grep -E '^ *(- )?run: ' .github/workflows/*.yml | sed 's/.*run: //' >"$scratch/commands"
+    [ -s "$scratch/commands" ] || fail "it runs nothing"
+    while read -r program arguments; do
+        case "$program $arguments" in
+        */*\ *) [ -x "$program" ] || fail "there is no program $program" ;;
+        "cmake --workflow --preset "*)
+            "$CMAKE" --list-presets=workflow | grep -q "\"${arguments##* }\"" ||
+                fail "there is no workflow ${arguments##* }"
+            ;;
+        "go test "*) "$go" list ${arguments#test } ;;
+        *) fail "what is $program $arguments?" ;;
+        esac
+    done <"$scratch/commands"
+}
+
 main "$@"
