@@ -73,7 +73,10 @@ struct _object;
  * ranges cannot meet. CPython: since 3.13 (before that, unsigned long).
  */
 typedef unsigned long long PyThread_ident_t;
+
+/* The conversion of printf for an ident, without its percent sign. */
 #define PY_FORMAT_THREAD_IDENT_T "llu"
+/* The letter for an ident in the format strings of Python's PyArg_ParseTuple. */
 #define Py_PARSE_THREAD_IDENT_T "K"
 
 /* No thread has this ident. */
@@ -197,15 +200,16 @@ PYTHREAD_API unsigned long PyThread_get_thread_ident(void);
 /* PyThread_get_thread_ident with all 64 bits anywhere. CPython: since 3.13. */
 PYTHREAD_API PyThread_ident_t PyThread_get_thread_ident_ex(void);
 
+#if defined(__linux__) || defined(_WIN32) || defined(__APPLE__) || defined(__FreeBSD__) ||         \
+    defined(__OpenBSD__) || defined(__NetBSD__) || defined(__DragonFly__) || defined(_AIX)
+/* Defined where the system numbers its OS threads. CPython: since 3.8. */
+#define PY_HAVE_THREAD_NATIVE_ID
 /*
  * The number that the kernel has for the OS thread that the caller runs on:
  * what gettid() gives on Linux, GetCurrentThreadId() on Windows. Never blocks.
  * Threads that do not overlap in time may share it. CPython: since 3.8, where
  * the system has such numbers.
  */
-#if defined(__linux__) || defined(_WIN32) || defined(__APPLE__) || defined(__FreeBSD__) ||         \
-    defined(__OpenBSD__) || defined(__NetBSD__) || defined(__DragonFly__) || defined(_AIX)
-#define PY_HAVE_THREAD_NATIVE_ID
 PYTHREAD_API unsigned long PyThread_get_thread_native_id(void);
 #endif
 
@@ -295,8 +299,9 @@ typedef enum PyLockStatus {
     PY_LOCK_INTR = 2      /* not acquired: a signal handler ran */
 } PyLockStatus;
 
-/* The ways of waiting of PyThread_acquire_lock. */
+/* Asks PyThread_acquire_lock to wait until it has the lock. CPython: all versions. */
 #define WAIT_LOCK 1
+/* Asks PyThread_acquire_lock to try, and not to wait. CPython: all versions. */
 #define NOWAIT_LOCK 0
 
 /* A timeout in microseconds (PyThread_acquire_lock_timed). */
@@ -498,26 +503,47 @@ PYTHREAD_API int PyThread_tss_set(Py_tss_t *key, void *value);
  */
 PYTHREAD_API void *PyThread_tss_get(Py_tss_t *key);
 
+/* The storage of before PEP 539 has plain numbers for keys. */
+
 /*
- * The storage of before PEP 539, with plain numbers for keys. CPython: all
- * versions, deprecated since 3.7.
- *
- * PyThread_create_key         a new key, 0 or more; -1 when none is left
- * PyThread_delete_key         forgets every thread's value of it; a bad key
- *                             is ignored
- * PyThread_set_key_value      0 set (an older value is replaced), -1 bad key
- *                             or no memory
- * PyThread_get_key_value      the caller's value; NULL for none or a bad key;
- *                             preserves errno
- * PyThread_delete_key_value   forgets the caller's value
- * PyThread_ReInitTLS          does nothing: storage outlives a fork
+ * Makes a key of before PEP 539: a number from 0 on; -1 when no memory or number
+ * is left. CPython: all versions, deprecated since 3.7.
  */
 PYTHREAD_DEPRECATED("PyThread_tss_create") PYTHREAD_API int PyThread_create_key(void);
+
+/*
+ * Forgets every thread's value of the key; a number that is no key is ignored.
+ * CPython: all versions, deprecated since 3.7.
+ */
 PYTHREAD_DEPRECATED("PyThread_tss_delete") PYTHREAD_API void PyThread_delete_key(int key);
+
+/*
+ * Sets the calling thread's value, in place of an older one.
+ *
+ *    0   set
+ *   -1   key is no key, or no memory is left; the value is as before
+ *
+ * CPython: all versions, deprecated since 3.7.
+ */
 PYTHREAD_DEPRECATED("PyThread_tss_set")
 PYTHREAD_API int PyThread_set_key_value(int key, void *value);
+
+/*
+ * The calling thread's value; NULL if it has none, or if key is no key. Never
+ * blocks; preserves errno. CPython: all versions, deprecated since 3.7.
+ */
 PYTHREAD_DEPRECATED("PyThread_tss_get") PYTHREAD_API void *PyThread_get_key_value(int key);
+
+/*
+ * Forgets the calling thread's value. CPython: all versions, deprecated since
+ * 3.7.
+ */
 PYTHREAD_DEPRECATED("PyThread_tss_set") PYTHREAD_API void PyThread_delete_key_value(int key);
+
+/*
+ * Does nothing: storage outlives a fork. CPython: all versions, deprecated since
+ * 3.7.
+ */
 PYTHREAD_DEPRECATED("nothing") PYTHREAD_API void PyThread_ReInitTLS(void);
 
 /* ------------------------------------------------------------------------
