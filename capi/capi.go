@@ -11,6 +11,14 @@
 //   - [Do] runs calls into C as a given thread.
 //   - [Lock] is a lock of C's as a Go value.
 //
+// # When to use it
+//
+// Use this package in a Go program that runs C code written against CPython's
+// thread layer: an extension module, an interpreter, a plugin. Go code that only
+// wants threads and locks takes package pythread, or the go statement and
+// package sync: they need no cgo, and a wait for a [pythread.Lock] or a
+// [sync.Mutex] costs a goroutine, where one for a [Lock] costs an OS thread.
+//
 // # C code in a Go program
 //
 // To import this package is all that the program has to do, if need be as

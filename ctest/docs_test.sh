@@ -69,6 +69,35 @@ test_html_has_no_dead_link() {
     done <links
 }
 
+# What stands between backticks in the column of docs/names.md with that number, one a line; the last
+# section is not about the header's names.
+column() {
+    awk -F '|' -v column="$1" '/^## Between/ { exit } /^\| `/ { print $(column + 1) }' \
+        "$source_dir/docs/names.md" | grep -oE '`[^`]+`' | tr -d '`'
+}
+
+test_each_name_stands_once_in_names_md() {
+    names
+    column 1 | sort >found
+    diff -u names found
+}
+
+test_each_go_name_in_names_md_exists() {
+    column 2 >found
+    sed -n '/^## Between/,$p' "$source_dir/docs/names.md" | grep -oE '`(\*?pythread|capi)\.[^`]+`' |
+        tr -d '`*' >>found
+    cd "$source_dir"
+    grep -E '^([a-z]+\.)?[A-Z]' "$scratch/found" | sort -u >"$scratch/names"
+    [ "$(wc -l <"$scratch/names")" -gt 30 ] || fail "found but: $(cat "$scratch/names")"
+    while read -r name; do
+        case $name in
+        runtime.* | time.*) "$go" doc "$name" >/dev/null ;;
+        capi.* | pythread.*) "$go" doc "./${name%%.*}" "${name#*.}" >/dev/null ;;
+        *) "$go" doc ./pythread "$name" >/dev/null ;;
+        esac || fail "Go has no $name"
+    done <"$scratch/names"
+}
+
 # anchors FILE: those that its headings get where Markdown is shown.
 anchors() {
     awk '/^```/ { code = !code } !code && /^#+ /' "$1" | sed -E 's/^#+ //' |
@@ -77,7 +106,7 @@ anchors() {
 
 test_markdown_has_no_dead_link() {
     cd "$source_dir"
-    for file in *.md examples/*/*.md; do
+    for file in *.md docs/*.md examples/*/*.md; do
         awk '/^```/ { code = !code } !code' "$file" | grep -oE '\]\([^)]+\)' |
             sed 's/^](//; s/)$//' >"$scratch/links" || continue
         while read -r link; do

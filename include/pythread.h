@@ -74,12 +74,12 @@ struct _object;
  */
 typedef unsigned long long PyThread_ident_t;
 
-/* The conversion of printf for an ident, without its percent sign. */
+/* The conversion of printf for an ident, without its percent sign. CPython: since 3.13. */
 #define PY_FORMAT_THREAD_IDENT_T "llu"
-/* The letter for an ident in the format strings of Python's PyArg_ParseTuple. */
+/* The letter for an ident in the format strings of PyArg_ParseTuple. CPython: since 3.13. */
 #define Py_PARSE_THREAD_IDENT_T "K"
 
-/* No thread has this ident. */
+/* No thread has this ident. CPython: since 3.7. */
 #define PYTHREAD_INVALID_THREAD_ID ((unsigned long)-1)
 
 /*
@@ -292,7 +292,7 @@ PYTHREAD_API int PyThread_set_stacksize(size_t size);
  */
 typedef void *PyThread_type_lock;
 
-/* How a timed acquire ended. CPython: all versions. */
+/* How a timed acquire ended. CPython: since 3.2. */
 typedef enum PyLockStatus {
     PY_LOCK_FAILURE = 0,  /* not acquired: in use, or the time is up */
     PY_LOCK_ACQUIRED = 1, /* acquired: the caller owes a release */
@@ -304,12 +304,12 @@ typedef enum PyLockStatus {
 /* Asks PyThread_acquire_lock to try, and not to wait. CPython: all versions. */
 #define NOWAIT_LOCK 0
 
-/* A timeout in microseconds (PyThread_acquire_lock_timed). */
+/* A timeout in microseconds (PyThread_acquire_lock_timed). CPython: since 3.2. */
 #define PY_TIMEOUT_T long long
 
 /*
  * The longest timeout, in microseconds: LLONG_MAX / 1000, so that it fits a
- * long long in nanoseconds. CPython: a macro to 3.12, this since 3.13.
+ * long long in nanoseconds. CPython: since 3.2, to 3.12 as a macro.
  */
 PYTHREAD_API extern const long long PY_TIMEOUT_MAX;
 
@@ -352,7 +352,7 @@ PYTHREAD_API int PyThread_acquire_lock(PyThread_type_lock lock, int wait);
  *   PY_LOCK_FAILURE    in use to the end of that time, or lock is NULL
  *   PY_LOCK_INTR       intr_flag is set and a signal handler ran
  *
- * CPython: all versions.
+ * CPython: since 3.2.
  */
 PYTHREAD_API PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock,
                                                       PY_TIMEOUT_T microseconds, int intr_flag);
@@ -443,7 +443,7 @@ typedef struct _Py_tss_t {
 #endif
 } Py_tss_t;
 
-/* The initializer of a key: not created. */
+/* The initializer of a key: not created. CPython: since 3.7. */
 /* clang-format off */
 #define Py_tss_NEEDS_INIT {0, 0}
 /* clang-format on */
@@ -558,7 +558,7 @@ PYTHREAD_DEPRECATED("nothing") PYTHREAD_API void PyThread_ReInitTLS(void);
  */
 PYTHREAD_NODISCARD PYTHREAD_API struct _object *PyThread_GetInfo(void);
 
-/* What PyThread_ParseTimeoutArg says for "no timeout": -1 s in nanoseconds. */
+/* PyThread_ParseTimeoutArg's "no timeout": -1 s in nanoseconds. CPython: since 3.13. */
 #define PyThread_UNSET_TIMEOUT (-1000000000LL)
 
 /*
@@ -634,7 +634,7 @@ PYTHREAD_API int pythread_set_reuse(int mode);
 typedef struct pythread_stats {
     size_t threads;    /* threads started here that have not ended */
     size_t handles;    /* handles that are not spent */
-    size_t os_threads; /* OS threads that exist for the Go runtime, idle ones included */
+    size_t os_threads; /* OS threads of the Go runtime, idle ones included, spares not */
     size_t goroutines; /* goroutines that run threads, or are about to; Linux engine: or were */
 } pythread_stats;
 

@@ -38,27 +38,11 @@
 // # From CPython's names to Go's
 //
 // A name's documentation says which function of CPython it mirrors, and which
-// version first had that function, unless all of Python 3 has it.
-//
-//	PyThread_init_thread                      Init
-//	PyThread_start_new_thread                 Start, and drop the Handle
-//	PyThread_start_joinable_thread            Start, StartWith
-//	PyThread_join_thread                      Handle.Join, Handle.Done
-//	PyThread_detach_thread                    drop the Handle
-//	PyThread_exit_thread                      runtime.Goexit
-//	PyThread_hang_thread                      select {}
-//	PyThread_get_thread_ident, ..._ident_ex   Handle.Ident
-//	PyThread_get_thread_native_id             none: goroutines change OS threads
-//	PyThread_get_stacksize, ..._set_stacksize GetStacksize, SetStacksize
-//	PyThread_allocate_lock, ..._free_lock     a Lock is a plain value
-//	PyThread_acquire_lock                     Lock.Acquire, Lock.TryAcquire
-//	PyThread_acquire_lock_timed               Lock.AcquireTimed, Lock.AcquireContext
-//	PyThread_acquire_lock_timed_with_retries  Lock.AcquireWithRetries, Interrupt
-//	PyThread_release_lock                     Lock.Release
-//	PyThread_tss_create, ..._tss_delete       a TSS is a plain value; TSS.Clear
-//	PyThread_tss_get, ..._tss_set             TSS.Get, TSS.Set, TSS.Delete
-//	PyThread_create_key and the like          the same
-//	PyThread_ParseTimeoutArg                  ParseTimeout
-//	PyThread_GetInfo                          GetInfo
-//	PyLockStatus, PY_TIMEOUT_MAX              LockStatus, TimeoutMax
+// version first had that function, unless all of Python 3 has it. The file
+// docs/names.md of this module lists all names. Four functions of CPython's
+// have no counterpart here: who does not want to join a thread drops its
+// [Handle] (PyThread_detach_thread), a thread ends early by [runtime.Goexit]
+// (PyThread_exit_thread) and hangs by select {} (PyThread_hang_thread), and it
+// has no native id, since a goroutine changes OS threads
+// (PyThread_get_thread_native_id).
 package pythread

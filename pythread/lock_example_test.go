@@ -112,3 +112,31 @@ func ExampleLock_AcquireWithRetries() {
 	// failure <nil>
 	// interrupted told to stop
 }
+
+// Whoever has news for a waiting thread interrupts it.
+func ExampleInterrupt() {
+	var lock pythread.Lock
+	lock.Acquire()
+	news := make(chan string, 1)
+	thread := pythread.Start(func() {
+		lock.AcquireWithRetries(-1, func() error {
+			select {
+			case text := <-news:
+				fmt.Println(text)
+				return context.Canceled // ends the wait
+			default:
+				return nil // Interrupt was meant for another.
+			}
+		})
+	})
+	news <- "stop waiting"
+	for {
+		pythread.Interrupt() // The thread may not be waiting yet.
+		select {
+		case <-thread.Done():
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+	// Output: stop waiting
+}

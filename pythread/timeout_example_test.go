@@ -1,6 +1,7 @@
 package pythread_test
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/seed-c0a0ef17/pythread/pythread"
@@ -20,4 +21,14 @@ func ExampleParseTimeout() {
 	// -1s <nil>
 	// 0s <nil>
 	// 0s pythread: timeout is too large
+}
+
+// In CPython one of the reasons is an OverflowError, the others a ValueError.
+func ExampleTimeoutError() {
+	seconds := 1e10
+	_, err := pythread.ParseTimeout(&seconds, true)
+	if errors.Is(err, pythread.TimeoutTooLarge) {
+		fmt.Println("OverflowError:", err)
+	}
+	// Output: OverflowError: pythread: timeout is too large
 }

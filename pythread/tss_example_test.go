@@ -33,3 +33,22 @@ func ExampleTSS() {
 	// hello whoever you are
 	// false
 }
+
+// A running thread keeps its values until they are deleted or cleared.
+func ExampleTSS_Clear() {
+	var buffer pythread.TSS[[]byte]
+	thread := pythread.StartWith(func(self *pythread.Handle) {
+		buffer.Set(self, make([]byte, 1<<20))
+		buffer.Delete(self) // this thread's value
+		_, ok := buffer.Get(self)
+		fmt.Println(ok)
+		buffer.Set(self, make([]byte, 1<<20))
+		buffer.Clear() // the values of all threads
+		_, ok = buffer.Get(self)
+		fmt.Println(ok)
+	})
+	thread.Join()
+	// Output:
+	// false
+	// false
+}
