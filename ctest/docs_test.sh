@@ -98,6 +98,27 @@ test_each_go_name_in_names_md_exists() {
     done <"$scratch/names"
 }
 
+# The cases of all tests, as ctest names them.
+cases() {
+    for file in "$here"/*_test.c; do
+        concept=$(basename "$file" _test.c)
+        sed -n "s/^TEST(\([A-Za-z0-9_]*\)).*/$concept.\1/p" "$file"
+    done
+    for file in "$here"/*_test.sh; do
+        sh "$file" --list | sed "s/^/$(basename "$file" _test.sh)./"
+    done
+}
+
+test_each_promise_has_its_cases() {
+    cases >cases
+    awk -F '|' '/^\|/ { print $4 }' "$source_dir/docs/promises.md" | grep -oE '`[a-z_]+\\?\.[^`]*`' |
+        tr -d '`' >patterns
+    [ "$(wc -l <patterns)" -gt 10 ] || fail "found but: $(cat patterns)"
+    while read -r pattern; do
+        grep -qE "$pattern" cases || fail "no case is named $pattern"
+    done <patterns
+}
+
 # anchors FILE: those that its headings get where Markdown is shown.
 anchors() {
     awk '/^```/ { code = !code } !code && /^#+ /' "$1" | sed -E 's/^#+ //' |

@@ -40,7 +40,7 @@
 // A name's documentation says which function of CPython it mirrors, and which
 // version first had that function, unless all of Python 3 has it. The file
 // docs/names.md of this module lists all names. Four functions of CPython's
-// have no counterpart here: who does not want to join a thread drops its
+// have no counterpart here: a caller that will not join a thread drops the
 // [Handle] (PyThread_detach_thread), a thread ends early by [runtime.Goexit]
 // (PyThread_exit_thread) and hangs by select {} (PyThread_hang_thread), and it
 // has no native id, since a goroutine changes OS threads
