@@ -609,10 +609,11 @@ typedef enum pythread_reuse {
  * keys are NULL; signal mask, floating-point modes, name, affinity, nice value and policy are the
  * creator's. Destructors of pthread keys and of C++ thread_local objects have run when the join
  * returns. An OS thread on which a thread left something ends with that thread. Not seen are:
- * credentials set by raw system calls, unshare, setns, I/O priority, timer slack, securebits and
- * seccomp filters, robust mutexes left locked, variables of the C library and of the allocator, and
- * memory behind pointers that did not change. A program whose threads change these uses
- * PYTHREAD_REUSE_NEVER.
+ * credentials set by raw system calls, unshare, setns, I/O priority, memory policy (set_mempolicy),
+ * what prctl sets for one thread, but its name (timer slack, securebits, no_new_privs, the signal
+ * at the parent's death and more), seccomp filters, robust mutexes left locked, variables of the C
+ * library and of the allocator, and memory behind pointers that did not change. A program whose
+ * threads change these uses PYTHREAD_REUSE_NEVER.
  *
  * PYTHREAD_REUSE_NEVER: the same, and all of that too, with an OS thread for each thread.
  *
