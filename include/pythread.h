@@ -635,7 +635,7 @@ PYTHREAD_API int pythread_set_reuse(int mode);
 typedef struct pythread_stats {
     size_t threads;    /* threads started here that have not ended */
     size_t handles;    /* handles that are not spent */
-    size_t os_threads; /* OS threads of the Go runtime, idle ones included, spares not */
+    size_t os_threads; /* OS threads of the Go runtime, idle ones too; default engine: no spares */
     size_t goroutines; /* goroutines that run threads, or are about to; Linux engine: or were */
 } pythread_stats;
 
