@@ -1,6 +1,8 @@
 package capi_test
 
 import (
+	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -272,5 +274,46 @@ func TestManyThreadsOfBothSidesLeaveNothing(t *testing.T) {
 		}()
 	}
 	all.Wait()
+	drained(t)
+}
+
+func TestNameThatAThreadGivesItselfInCIsItsHandles(t *testing.T) {
+	named, end := make(chan struct{}), make(chan struct{})
+	ident, handle := capitest.Start(func() {
+		capitest.SetName("reader")
+		close(named)
+		<-end
+	})
+	<-named
+	h, ok := capi.FromIdent(ident)
+	if !ok || h.Name() != "reader" {
+		t.Errorf("the thread's name in Go is %v, want reader", h)
+	}
+	close(end)
+	if errno := capitest.Join(handle); errno != 0 {
+		t.Error(errno)
+	}
+	drained(t)
+}
+
+func TestNameGivenInDoIsTheThreadsAndNotTheOSThreads(t *testing.T) {
+	h, _ := live(t)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	name := func() string {
+		text, err := os.ReadFile("/proc/thread-self/comm")
+		if err != nil {
+			t.Skip(err)
+		}
+		return string(text)
+	}
+	before := name()
+	capi.Do(h, func() { capitest.SetName("guest") })
+	if got := h.Name(); got != "guest" {
+		t.Errorf("the thread's name is %q, want guest", got)
+	}
+	if after := name(); after != before {
+		t.Errorf("the OS thread's name was %q before and is %q after", before, after)
+	}
 	drained(t)
 }

@@ -83,7 +83,8 @@ static inline uintptr_t os_self(void)
 #define OS_NAME_SIZE 64
 #endif
 
-/* Reads and sets the calling thread's name; where the system keeps none it is "". */
+/* Reads, but on Windows, and sets the calling thread's name; where the system keeps none it is "".
+ */
 void os_get_name(char name[OS_NAME_SIZE]);
 void os_set_name(const char name[OS_NAME_SIZE]);
 

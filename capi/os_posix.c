@@ -282,6 +282,7 @@ void os_discard_signals(void)
 #elif defined(__NetBSD__)
 #include <lwp.h>
 #elif defined(__DragonFly__)
+#include <pthread_np.h>
 #include <sys/lwp.h>
 #elif defined(_AIX)
 #include <sys/thread.h>
@@ -311,7 +312,7 @@ unsigned long os_thread_id(void)
 void os_get_name(char name[OS_NAME_SIZE])
 {
     name[0] = '\0';
-#if defined(__APPLE__)
+#if defined(__APPLE__) || defined(__NetBSD__)
     pthread_getname_np(pthread_self(), name, OS_NAME_SIZE);
 #elif defined(__FreeBSD__) || defined(__OpenBSD__)
     pthread_get_name_np(pthread_self(), name, OS_NAME_SIZE);
@@ -322,7 +323,9 @@ void os_set_name(const char name[OS_NAME_SIZE])
 {
 #if defined(__APPLE__)
     pthread_setname_np(name);
-#elif defined(__FreeBSD__) || defined(__OpenBSD__)
+#elif defined(__NetBSD__)
+    pthread_setname_np(pthread_self(), "%s", (char *)name);
+#elif defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__DragonFly__)
     pthread_set_name_np(pthread_self(), name);
 #else
     (void)name;

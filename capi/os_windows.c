@@ -68,6 +68,21 @@ unsigned long os_thread_id(void)
     return GetCurrentThreadId();
 }
 
+void os_set_name(const char name[OS_NAME_SIZE])
+{
+    /* Windows 10 has it, older ones have no names. */
+    DWORD error = GetLastError();
+    HMODULE library = GetModuleHandleW(L"kernelbase.dll");
+    FARPROC found = library != NULL ? GetProcAddress(library, "SetThreadDescription") : NULL;
+    HRESULT(WINAPI * set)(HANDLE, const wchar_t *);
+    wchar_t wide[OS_NAME_SIZE];
+    memcpy(&set, &found, sizeof set);
+    if (set != NULL && MultiByteToWideChar(CP_UTF8, 0, name, -1, wide, OS_NAME_SIZE) != 0) {
+        set(GetCurrentThread(), wide);
+    }
+    SetLastError(error);
+}
+
 /* Not those of TlsAlloc, which have no destructors. */
 bool os_key_create(os_key *key, void(OS_KEY_DESTROY *destroy)(void *))
 {

@@ -15,6 +15,7 @@
 #include "_cgo_export.h"
 #include "do.h"
 #include "fork.h"
+#include "name.h"
 #include "os.h"
 #include "own.h"
 #include "plain.h"
@@ -267,6 +268,24 @@ unsigned long PyThread_get_thread_native_id(void)
         id = os_thread_id();
     }
     return id;
+}
+
+int pythread_set_name(const char *name)
+{
+    int saved = errno;
+    char kept[OS_NAME_SIZE] = "";
+    if (name == NULL) {
+        return EINVAL;
+    }
+    name_copy(kept, name);
+    if (!do_runs()) { /* else the OS thread is Go's, and stays as it was */
+        os_set_name(kept);
+    }
+    if (self_ident != 0 && enter_go()) {
+        go_set_name(self_ident, kept);
+    }
+    errno = saved;
+    return 0;
 }
 
 void PyThread_exit_thread(void)

@@ -132,6 +132,15 @@ func go_get_stacksize() C.size_t { return C.size_t(pythread.GetStacksize()) }
 //export go_set_stacksize
 func go_set_stacksize(size C.size_t) C.int { return C.int(pythread.SetStacksize(int(size))) }
 
+// go_set_name tells the name that the thread of C's, or in a Do, has given itself.
+//
+//export go_set_name
+func go_set_name(ident C.PyThread_ident_t, name *C.char) {
+	if h, ok := FromIdent(pythread.Ident(ident)); ok {
+		h.SetName(C.GoString(name))
+	}
+}
+
 //export go_start_thread
 func go_start_thread(fn C.thread_func, arg unsafe.Pointer, creator C.struct_inheritance, joinable C.bool) C.PyThread_ident_t {
 	t := newThread(bool(joinable))

@@ -593,6 +593,22 @@ PYTHREAD_API int PyThread_ParseTimeoutArg(struct _object *arg, int blocking,
  */
 PYTHREAD_API const char *pythread_version(void);
 
+/*
+ * Names the calling thread, for top, gdb, perf and pythread_dump: the name goes to the OS thread
+ * where the system keeps names of those, as on Linux, macOS, the BSDs and Windows 10. The next
+ * thread on that OS thread does not find it, but in the mode ALWAYS of pythread_set_reuse. A thread
+ * of Go's that runs C code by capi.Do is named in Go alone.
+ *
+ * name  UTF-8, copied. Of a longer one than 15 bytes, which is what Linux keeps, the first 15 are
+ *       taken, without the piece of a character at their end; "" takes the name away.
+ *
+ *   0        named
+ *   EINVAL   name is NULL
+ *
+ * Never blocks. CPython: _thread.set_name since 3.14, which names the OS thread alone.
+ */
+PYTHREAD_API int pythread_set_name(const char *name);
+
 /* Which OS threads threads run on (pythread_set_reuse). */
 typedef enum pythread_reuse {
     PYTHREAD_REUSE_CLEAN = 0, /* used ones, while nobody can tell that they were used */

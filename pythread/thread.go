@@ -1,6 +1,7 @@
 package pythread
 
 import (
+	"strconv"
 	"sync"
 	"sync/atomic"
 )
@@ -100,12 +101,24 @@ type Handle struct {
 	record atomic.Pointer[record]
 }
 
-// record is what a thread has if it panicked or has had a TSS value.
+// record is what a thread has if it panicked, has a name or has had a TSS value.
 type record struct {
 	panicked any // the panic value: written before the step, read after it
 
+	name atomic.Pointer[string]
+
 	mu   sync.Mutex          // guards keys
 	keys map[eraser]struct{} // the TSS keys that hold a value for the thread
+}
+
+// needRecord returns the thread's record, which it makes if there is none.
+func (h *Handle) needRecord() *record {
+	if h.record.Load() == nil {
+		// If several goroutines do this at once, one record wins. All must use
+		// that one, hence the Load below.
+		h.record.CompareAndSwap(nil, new(record))
+	}
+	return h.record.Load()
 }
 
 // over is the closed channel of all threads that had no channel when they
@@ -249,6 +262,42 @@ func (r *record) erase(h *Handle) {
 // It mirrors the ident that PyThread_start_joinable_thread stores and that
 // PyThread_get_thread_ident_ex (3.13) returns inside the thread.
 func (h *Handle) Ident() Ident { return h.ident }
+
+// SetName names the thread, for [Handle.Name] and [Handle.String]. Any goroutine
+// may do it, at any time; the last name counts. It never blocks.
+//
+// It stands for Python's _thread.set_name (3.14), but names no OS thread: a
+// goroutine has none of its own. A thread that C code started, and that names
+// itself there, has its name here too.
+func (h *Handle) SetName(name string) { h.needRecord().name.Store(&name) }
+
+// Name returns the thread's name: "" if it was given none. It never blocks.
+//
+// CPython has no counterpart.
+func (h *Handle) Name() string {
+	if r := h.record.Load(); r != nil {
+		if name := r.name.Load(); name != nil {
+			return *name
+		}
+	}
+	return ""
+}
+
+// String returns what a log calls the thread: its ident and, quoted, its name if
+// it has one, as in
+//
+//	thread 7 "reader"
+//
+// It never blocks.
+//
+// CPython has no counterpart.
+func (h *Handle) String() string {
+	s := "thread " + strconv.FormatUint(uint64(h.ident), 10)
+	if name := h.Name(); name != "" {
+		s += " " + strconv.Quote(name)
+	}
+	return s
+}
 
 // Join waits until the thread has ended, for ever if need be, and returns the
 // value that the thread panicked with: nil if it returned or called

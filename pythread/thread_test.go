@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -306,5 +307,67 @@ func eventually(t *testing.T, ok func() error) {
 		if time.Now().After(end) {
 			t.Fatal(err)
 		}
+	}
+}
+
+func TestNameIsTheLastThatWasSet(t *testing.T) {
+	end := make(chan struct{})
+	h := Start(func() { <-end })
+	if got := h.Name(); got != "" {
+		t.Errorf("a new thread's name is %q", got)
+	}
+	h.SetName("reader")
+	h.SetName("writer of a long name")
+	if got := h.Name(); got != "writer of a long name" {
+		t.Errorf("the name is %q", got)
+	}
+	close(end)
+	h.Join()
+	if got := h.Name(); got != "writer of a long name" {
+		t.Errorf("when the thread has ended its name is %q", got)
+	}
+	h.SetName("")
+	if got := h.Name(); got != "" {
+		t.Errorf("after SetName of nothing the name is %q", got)
+	}
+}
+
+func TestNamesPanicsAndValuesMeetInAnyOrder(t *testing.T) {
+	var key TSS[int]
+	for range 200 {
+		begin := make(chan struct{})
+		h := StartWith(func(h *Handle) {
+			<-begin
+			key.Set(h, 1)
+			panic("out of cheese")
+		})
+		var all sync.WaitGroup
+		for range 4 {
+			all.Add(1)
+			go func() {
+				defer all.Done()
+				h.SetName("named")
+			}()
+		}
+		close(begin)
+		all.Wait()
+		if got := h.Join(); got != "out of cheese" {
+			t.Fatalf("the thread panicked with %v", got)
+		}
+		if got := h.Name(); got != "named" {
+			t.Fatalf("the name is %q", got)
+		}
+	}
+}
+
+func TestStringTellsIdentAndName(t *testing.T) {
+	h := Start(func() {})
+	ident := strconv.Itoa(int(h.Ident()))
+	if got, want := h.String(), "thread "+ident; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	h.SetName("a \"b\"")
+	if got, want := fmt.Sprint(h), "thread "+ident+` "a \"b\""`; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

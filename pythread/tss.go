@@ -41,13 +41,7 @@ func (t *TSS[T]) Set(h *Handle, v T) {
 	if h.ended() {
 		return // an ended thread needs no record
 	}
-	r := h.record.Load()
-	if r == nil {
-		// If several goroutines do this at once, one record wins. All must use
-		// that one, hence the second Load.
-		h.record.CompareAndSwap(nil, new(record))
-		r = h.record.Load()
-	}
+	r := h.needRecord()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	// A value that is stored after erase would never be removed. That cannot

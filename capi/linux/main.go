@@ -20,7 +20,7 @@
 //	3 carrier (.c, .go)        the queue, and the carriers
 //	2 reserve                  the OS threads under carriers, the start of Go
 //	1 fork, signals, lock, tss which process this is; the host's signals; locks; storage
-//	0 os, args, memory         the system; what Go reads; what Go asks the system for
+//	0 os, args, memory, name   the system; what Go reads; what Go asks the system for; names
 //
 // What lies above is handed down: thread gives carrier a function in the head
 // of its record (struct carrier_work), carrier registers its work with reserve

@@ -14,6 +14,7 @@
 
 #include "carrier.h"
 #include "fork.h"
+#include "name.h"
 #include "os.h"
 #include "reserve.h"
 #include "tss.h"
@@ -432,6 +433,17 @@ unsigned long PyThread_get_thread_native_id(void)
         id = os_thread_id();
     }
     return id;
+}
+
+int pythread_set_name(const char *name)
+{
+    char kept[OS_NAME_SIZE];
+    if (name == NULL) {
+        return EINVAL;
+    }
+    name_copy(kept, name);
+    os_set_name(kept);
+    return 0;
 }
 
 void PyThread_exit_thread(void)

@@ -9,6 +9,7 @@ package capitest
 
 #include <pthread.h>
 #include <stdint.h>
+#include <stdlib.h>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -147,6 +148,13 @@ func Detach(handle uintptr) syscall.Errno {
 
 // Ident is PyThread_get_thread_ident_ex.
 func Ident() pythread.Ident { return pythread.Ident(C.PyThread_get_thread_ident_ex()) }
+
+// SetName is pythread_set_name.
+func SetName(name string) syscall.Errno {
+	text := C.CString(name)
+	defer C.free(unsafe.Pointer(text))
+	return syscall.Errno(C.pythread_set_name(text))
+}
 
 // Exit is PyThread_exit_thread.
 func Exit() { C.PyThread_exit_thread() }
