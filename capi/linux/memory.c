@@ -160,12 +160,12 @@ void memory_after_fork(void)
 /* ------------------------------------------------------------------------ blocks */
 
 /*
- * In this library only cgo asks malloc for so little: for a few words that a new OS thread of Go's
+ * In this library only cgo asks malloc for so little: for three words that a new OS thread of Go's
  * gets, and frees when it starts. Each of Go's processors can be starting an OS thread, and so can
  * two OS threads that have no processor. These blocks also spare address space: an OS thread that
  * calls free gets an arena of the C library's, which is much.
  */
-enum { BLOCKS = 64, BLOCK_SIZE = 32 };
+enum { BLOCKS = 64, BLOCK_SIZE = 32, CGO_SIZE = 3 * sizeof(void *) };
 
 static _Alignas(BLOCK_SIZE) char blocks[BLOCKS][BLOCK_SIZE];
 static atomic_bool taken[BLOCKS];
@@ -173,7 +173,7 @@ static atomic_bool taken[BLOCKS];
 void *__wrap_malloc(size_t size)
 {
     void *block = NULL;
-    for (int i = 0; block == NULL && size <= BLOCK_SIZE && i < BLOCKS; i++) {
+    for (int i = 0; block == NULL && size <= CGO_SIZE && i < BLOCKS; i++) {
         /* Acquire: pairs with the release in free, so its last user is done with the block. */
         if (!atomic_exchange_explicit(&taken[i], true, memory_order_acquire)) {
             block = blocks[i];
