@@ -160,8 +160,12 @@ TEST(threads_start_and_join_threads)
 
 static PyThread_handle_t shared;
 
+/* Threads that are about to join shared. */
+static atomic_int joiners_begun;
+
 static void join_shared(void *arg)
 {
+    atomic_fetch_add(&joiners_begun, 1);
     int error = PyThread_join_thread(shared);
     CHECK(error == 0 || error == EINVAL);
     atomic_fetch_add((atomic_int *)arg, error == 0);
@@ -177,7 +181,8 @@ TEST(every_thread_that_joins_a_running_thread_gets_its_end)
     for (int i = 0; i < JOINERS; i++) {
         joiners[i] = start(join_shared, &succeeded);
     }
-    sleep_ms(200);
+    wait_for_count(&joiners_begun, JOINERS);
+    sleep_ms(500); /* for the step from there into the join */
     EQ(atomic_load(&succeeded), 0);
     pthread_mutex_unlock(&gate);
     for (int i = 0; i < JOINERS; i++) {
