@@ -13,5 +13,6 @@ configure_file(capi/preload/pythread-run.in ${PYTHREAD_RUN} @ONLY
 file(RELATIVE_PATH PYTHREAD_RUN_LIBRARY_DIR /${CMAKE_INSTALL_BINDIR} /${CMAKE_INSTALL_LIBDIR})
 configure_file(capi/preload/pythread-run.in ${PROJECT_BINARY_DIR}/package/pythread-run @ONLY)
 
-install(TARGETS pythread_preload DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(PROGRAMS ${PROJECT_BINARY_DIR}/package/pythread-run DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS pythread_preload DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
+install(PROGRAMS ${PROJECT_BINARY_DIR}/package/pythread-run DESTINATION ${CMAKE_INSTALL_BINDIR}
+        COMPONENT development)
