@@ -6,6 +6,7 @@ set(CPACK_PACKAGE_CONTACT "${CPACK_PACKAGE_VENDOR} <maintainers@users.noreply.r-
 set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
 set(CPACK_RESOURCE_FILE_LICENSE ${PROJECT_SOURCE_DIR}/LICENSE)
 set(CPACK_GENERATOR DEB TGZ)
+set(CPACK_STRIP_FILES ON)
 set(CPACK_COMPONENTS_ALL runtime development)
 
 set(CPACK_DEB_COMPONENT_INSTALL ON)
@@ -37,6 +38,7 @@ set(CPACK_DEBIAN_DEVELOPMENT_DESCRIPTION "${about}
 This package has what programs are built with.")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS
     "${CPACK_DEBIAN_RUNTIME_PACKAGE_NAME} (= ${debian_version}), libc6-dev")
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SHLIBDEPS ON)
 
 # What a Debian package has beside the files of cmake --install, which leaves these out.
 find_program(GZIP_EXECUTABLE gzip)
@@ -60,5 +62,15 @@ if(GZIP_EXECUTABLE)
                 DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/${CPACK_DEBIAN_${component}_PACKAGE_NAME}
                 COMPONENT ${lower} EXCLUDE_FROM_ALL)
     endforeach()
+    # The man pages are compressed there.
+    if(PYTHREAD_DOCS)
+        set(man ${CMAKE_INSTALL_MANDIR})
+        install(DIRECTORY ${PROJECT_BINARY_DIR}/docs/man/ DESTINATION ${man}
+                COMPONENT development EXCLUDE_FROM_ALL)
+        install(CODE "
+            file(GLOB pages \$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${man}/man*/*.[1-9])
+            execute_process(COMMAND ${GZIP_EXECUTABLE} -9nf \${pages} COMMAND_ERROR_IS_FATAL ANY)"
+                COMPONENT development EXCLUDE_FROM_ALL)
+    endif()
 endif()
 include(CPack)

@@ -7,12 +7,14 @@ target_link_libraries(pythread_preload PRIVATE Threads::Threads ${CMAKE_DL_LIBS}
 
 set(PYTHREAD_RUN ${PROJECT_BINARY_DIR}/pythread-run)
 set(PYTHREAD_RUN_LIBRARY_DIR .)
+set(PYTHREAD_RUN_PRELOAD libpythread-preload.so)
 configure_file(capi/preload/pythread-run.in ${PYTHREAD_RUN} @ONLY
                FILE_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE
                                 WORLD_READ WORLD_EXECUTE)
 file(RELATIVE_PATH PYTHREAD_RUN_LIBRARY_DIR /${CMAKE_INSTALL_BINDIR} /${CMAKE_INSTALL_LIBDIR})
+set(PYTHREAD_RUN_PRELOAD pythread/libpythread-preload.so)
 configure_file(capi/preload/pythread-run.in ${PROJECT_BINARY_DIR}/package/pythread-run @ONLY)
 
-install(TARGETS pythread_preload DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
+install(TARGETS pythread_preload DESTINATION ${CMAKE_INSTALL_LIBDIR}/pythread COMPONENT development)
 install(PROGRAMS ${PROJECT_BINARY_DIR}/package/pythread-run DESTINATION ${CMAKE_INSTALL_BINDIR}
         COMPONENT development)

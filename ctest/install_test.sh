@@ -119,11 +119,11 @@ include/pythread.h
 $static
 $lib/cmake/pythread/pythread-config-version.cmake
 $lib/cmake/pythread/pythread-config.cmake
-$lib/libpythread-preload.so
 $lib/libpythread.so
 $lib/libpythread.so.${version%%.*}
 $lib/libpythread.so.$version
 $lib/pkgconfig/pythread.pc
+$lib/pythread/libpythread-preload.so
 END
     sed -i '/^$/d' expected
     diff -u expected found

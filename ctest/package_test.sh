@@ -6,6 +6,7 @@
 packages=$binary_dir/packages
 needs_packages() {
     need file --with-tools
+    need doxygen --with-tools
     need dpkg-deb ""
     need pkg-config ""
     [ "$PYTHREAD_ENGINE" = go ] || skip "the packages have the default engine"
@@ -14,7 +15,7 @@ needs_packages() {
 test_preset_makes_packages() {
     needs_packages
     "$CMAKE" -S "$source_dir" -B "$packages" -DCMAKE_INSTALL_PREFIX=/usr \
-        -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF
+        -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF -DPYTHREAD_DOCS=ON
     "$CMAKE" --build "$packages"
     rm -f "$packages"/*.deb "$packages"/*.tar.gz
     (cd "$packages" && "${CMAKE%cmake}cpack")
@@ -58,6 +59,7 @@ use() {
     "$CMAKE" --build consumer
     consumer/consumer_c
     consumer/consumer_cxx
+    same "pythread-run" "$("$1/bin/pythread-run" consumer/consumer_c)" "$(consumer/consumer_c)"
     [ ! -f "$static_library" ] || consumer/consumer_static
 }
 
@@ -74,6 +76,7 @@ test_packages_are_installed_used_and_removed() {
     fi
     as_root $dpkg --install "$packages"/*.deb
     use "$scratch/root/usr"
+    gzip -cd root/usr/share/man/man3/PyThread_join_thread.3.gz | grep -q '^\.SH "\{0,1\}NAME'
 
     # A program runs where the library alone is.
     as_root $dpkg --remove libpythread-dev
