@@ -27,7 +27,8 @@ if(PYTHREAD_SANITIZE STREQUAL "valgrind")
     # checks its own bounds. So no address is wrong in Go's functions, and in those that cgo generates.
     set(suppressions ${PROJECT_BINARY_DIR}/go_stacks.supp)
     file(WRITE ${suppressions} "")
-    foreach(function IN ITEMS "runtime.*" "runtime/*" "gogo" "sync*" "internal/*" "github.com/*" "_cgo*")
+    foreach(function IN ITEMS "runtime.*" "runtime/*" "gogo*" "gosave*" "gcWriteBarrier*" "*body*" "sync*"
+            "time.*" "internal/*" "github.com/*" "_cgo*" "setg_gcc*" "callRet*")
         foreach(size IN ITEMS 1 2 4 8 16 32)
             file(APPEND ${suppressions} "{\n  go\n  Memcheck:Addr${size}\n  fun:${function}\n}\n")
         endforeach()

@@ -154,7 +154,7 @@ static inline void check_destructors_ran(int threads)
 static inline void run_threads_in_turn(int threads, int habit, int last_habit, int end,
                                        int last_end)
 {
-    enum { FEW = 40 };
+    enum { FEW = 100 }; /* Go may have one for each of its processors, and its reserve. */
     int habits = last_habit - habit, ends = last_end - end;
     long before = 0;
     for (int i = 0; i < threads; i++) {
