@@ -219,6 +219,123 @@ TEST(signals_to_threads_that_end_meanwhile_hit_nobody_else)
     }
 }
 
+static _Atomic PyThread_ident_t told;
+
+static void *ask_when_told(void *unused)
+{
+    PyThread_ident_t ident;
+    while ((ident = atomic_load(&told)) == 0) {
+        sched_yield();
+    }
+    EQ(pthread_kill((pthread_t)ident, 0), 0);
+    return unused;
+}
+
+TEST(an_ident_is_known_before_anybody_is_told_of_it)
+{
+    for (int i = 0; i < 500; i++) {
+        pthread_t asker;
+        PyThread_handle_t handle;
+        sem_t door;
+        sem_init(&door, 0, 0);
+        atomic_store(&told, 0);
+        EQ(pthread_create(&asker, NULL, ask_when_told, NULL), 0);
+        EQ(PyThread_start_joinable_thread(wait_at_door, &door, (PyThread_ident_t *)&told, &handle),
+           0);
+        EQ(pthread_join(asker, NULL), 0);
+        sem_post(&door);
+        join(handle);
+    }
+}
+
+static void exit_in_handler(int signal)
+{
+    (void)signal;
+    PyThread_exit_thread();
+}
+
+static void signal_self(void *arg)
+{
+    (void)arg;
+    pthread_kill(PyThread_get_thread_ident_ex(), SIGUSR1);
+    test_fail();
+}
+
+TEST(a_handler_may_end_the_thread_that_signals_itself)
+{
+    install(exit_in_handler);
+    for (int i = 0; i < 100; i++) {
+        join(start(signal_self, NULL));
+    }
+}
+
+static void ignore(int signal)
+{
+    (void)signal;
+}
+
+static pthread_t bystander;
+
+static void signal_bystander(int signal)
+{
+    (void)signal;
+    pthread_kill(bystander, SIGUSR2);
+}
+
+static void *signal_process(void *unused)
+{
+    while (!atomic_load(&killers_stop)) {
+        kill(getpid(), SIGUSR1);
+        sched_yield();
+    }
+    return unused;
+}
+
+TEST(a_handler_may_signal_a_thread_whatever_it_has_interrupted)
+{
+    struct sigaction action = {.sa_handler = ignore, .sa_flags = SA_ONSTACK | SA_RESTART};
+    pthread_t signaller, ident;
+    sem_t door;
+    sem_init(&door, 0, 0);
+    EQ(sigaction(SIGUSR2, &action, NULL), 0);
+    install(signal_bystander);
+    PyThread_handle_t thread = start_known(wait_at_door, &door, &bystander);
+    EQ(pthread_create(&signaller, NULL, signal_process, NULL), 0);
+    for (int i = 0; i < 3000; i++) {
+        PyThread_handle_t other = start_known(nothing, NULL, &ident);
+        int error = pthread_kill(ident, SIGUSR2);
+        CHECK(error == 0 || error == ESRCH);
+        join(other);
+    }
+    atomic_store(&killers_stop, 1);
+    EQ(pthread_join(signaller, NULL), 0);
+    sem_post(&door);
+    join(thread);
+}
+
+TEST(a_start_that_fails_leaves_nothing)
+{
+    PyThread_ident_t ident = 7;
+    PyThread_handle_t handle = 8;
+    errno = 9;
+    EQ(PyThread_start_new_thread(NULL, NULL), PYTHREAD_INVALID_THREAD_ID);
+    EQ(PyThread_start_joinable_thread(NULL, NULL, &ident, &handle), -1);
+    EQ(PyThread_start_joinable_thread(nothing, NULL, NULL, &handle), -1);
+    EQ(PyThread_start_joinable_thread(nothing, NULL, &ident, NULL), -1);
+    /* A stack that no system has. */
+    EQ(PyThread_set_stacksize((size_t)1 << 46), 0);
+    for (int i = 0; i < 1000; i++) {
+        EQ(PyThread_start_joinable_thread(nothing, NULL, &ident, &handle), -1);
+        EQ(PyThread_start_new_thread(nothing, NULL), PYTHREAD_INVALID_THREAD_ID);
+    }
+    EQ(ident, 7);
+    EQ(handle, 8);
+    EQ(errno, 9);
+    EQ(PyThread_set_stacksize(0), 0);
+    join(start(nothing, NULL));
+    check_nothing_is_left();
+}
+
 static pthread_t waiting;
 
 static void fork_and_look(void *arg)
@@ -319,4 +436,69 @@ TEST(stack_sizes_are_honoured_in_the_child_of_a_fork)
     EQ(PyThread_set_stacksize(256 << 10), 0);
     fork_and_measure(NULL);
     join(start(fork_and_measure, NULL));
+}
+
+static int use_stack(size_t bytes)
+{
+    volatile char frame[8192];
+    memset((char *)frame, 1, sizeof frame);
+    return bytes > sizeof frame ? use_stack(bytes - sizeof frame) + frame[17] : 0;
+}
+
+static void use_most_of_stack(void *depth)
+{
+    size_t size;
+    measure_stack(&size);
+    *(int *)depth = use_stack(size / 8 * 7);
+}
+
+static void *measure_pthreads_stack(void *size)
+{
+    measure_stack(size);
+    return NULL;
+}
+
+TEST(a_thread_uses_its_stack_to_the_end_and_pthreads_keep_theirs)
+{
+    size_t before, after;
+    int depth = 0;
+    run_thread(measure_pthreads_stack, &before);
+    EQ(PyThread_set_stacksize(64 << 20), 0);
+    join(start(use_most_of_stack, &depth));
+    GT(depth, (64 << 20) / 8192 / 2);
+    run_thread(measure_pthreads_stack, &after);
+    EQ(after, before);
+}
+
+static pthread_key_t key;
+static atomic_int ended;
+
+/* The OS thread that runs this destructor has left Go: another one calls Go for it. */
+static void start_from_destructor(void *unused)
+{
+    (void)unused;
+    join(start(count, &ended));
+}
+
+static void leave_a_value(void *unused)
+{
+    (void)unused;
+    EQ(pthread_setspecific(key, &ended), 0);
+    EQ(PyThread_set_stacksize((size_t)sysconf(_SC_THREAD_STACK_MIN) < 32768
+                                  ? 32768
+                                  : (size_t)sysconf(_SC_THREAD_STACK_MIN)),
+       0);
+}
+
+TEST(a_destructor_starts_threads_whatever_the_stack_size)
+{
+    if (pythread_set_reuse(PYTHREAD_REUSE_CLEAN) == -1) {
+        pythread_set_reuse(PYTHREAD_REUSE_NEVER);
+    }
+    EQ(pthread_key_create(&key, start_from_destructor), 0);
+    for (int i = 1; i <= 50; i++) {
+        EQ(PyThread_set_stacksize(0), 0);
+        join(start(leave_a_value, NULL));
+        wait_for_count(&ended, i);
+    }
 }

@@ -226,15 +226,21 @@ unsigned long PyThread_start_new_thread(void (*func)(void *), void *arg)
 int PyThread_start_joinable_thread(void (*func)(void *), void *arg, PyThread_ident_t *ident,
                                    PyThread_handle_t *handle)
 {
-    struct thread *thread = new_thread(func, arg);
-    if (thread == NULL) {
+    /* The caller's variables may be read by others, who may use the ident at once: so they are set
+       when it is known here. */
+    PyThread_ident_t started_ident;
+    PyThread_handle_t started_handle;
+    struct thread *thread;
+    if (ident == NULL || handle == NULL || (thread = new_thread(func, arg)) == NULL) {
         return -1;
     }
-    int error = next.start_joinable(run, thread, ident, handle);
+    int error = next.start_joinable(run, thread, &started_ident, &started_handle);
     if (error != 0) {
         free(thread);
     } else {
-        has_started(thread, *ident);
+        has_started(thread, started_ident);
+        *ident = started_ident;
+        *handle = started_handle;
     }
     return error;
 }
@@ -286,6 +292,12 @@ static struct target hold(pthread_t thread)
 {
     struct target target = {.os_thread = thread};
     if (thread == 0 || thread > atomic_load_explicit(&newest, memory_order_relaxed)) {
+        return target;
+    }
+    if (thread == PyThread_get_thread_ident_ex()) {
+        /* It does not end meanwhile. And it may be in a signal handler that runs before the thread
+           is RUNNING, for which it would wait for ever. */
+        target.os_thread = pthread_self();
         return target;
     }
     lock(&target.signals);
