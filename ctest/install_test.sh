@@ -11,22 +11,13 @@ installed() {
     export PKG_CONFIG_PATH
 }
 
-# use_consumer: runs what the project consumer/ has built.
-use_consumer() {
-    consumer/consumer_c
-    consumer/consumer_cxx
-    if [ -f "$static_library" ]; then
-        consumer/consumer_static
-    fi
-}
-
 test_find_package() {
     installed
     version=$(sed -n 's/^Version: //p' "$config")
     "$CMAKE" -S "$here/consumer" -B consumer -DCMAKE_PREFIX_PATH="$scratch/moved" \
         -DPYTHREAD_VERSION="$version"
     "$CMAKE" --build consumer
-    use_consumer
+    run_consumer
 }
 
 test_find_package_takes_fitting_versions_alone() {
@@ -64,7 +55,7 @@ as_part() {
         -DPYTHREAD_SOURCES="$source_dir" -DPYTHREAD_ENGINE="$PYTHREAD_ENGINE" \
         -DCMAKE_BUILD_TYPE=RelWithDebInfo
     "$CMAKE" --build consumer
-    use_consumer
+    run_consumer
     same "the parent's version" "$(sed -n 's/^CMAKE_PROJECT_VERSION:.*=//p' consumer/CMakeCache.txt)" 7.8
     same "the parent's BUILD_TESTING" "$(sed -n 's/^BUILD_TESTING:.*=//p' consumer/CMakeCache.txt)" ON
     (cd consumer && "${CMAKE%cmake}ctest" -N) >tests

@@ -1,5 +1,5 @@
 # package_test.sh - what the preset package makes of the sources: packages that lintian finds no error
-# in, and that are installed, used and removed in a root of their own.
+# in, and that are installed, used and removed in a directory that is a system of their own.
 . "$(dirname "$0")/test.sh"
 
 # The first case makes the packages here, or what of them is not made yet.
@@ -42,11 +42,11 @@ as_root() {
     fi
 }
 
-# root_has FILE...: copies programs, and what they are linked to, into the directory root.
-root_has() {
+# system_has FILE...: copies programs, and what they are linked to, into the directory system.
+system_has() {
     for file in "$@" $(ldd "$@" 2>/dev/null | grep -o '/[^ ]*[^: ]'); do
-        mkdir -p "root/$(dirname "$file")"
-        cp -L "$file" "root/$file"
+        mkdir -p "system/$(dirname "$file")"
+        cp -L "$file" "system/$file"
     done
 }
 
@@ -57,34 +57,32 @@ use() {
     "$CC" "$here/consumer/consumer.c" $(pkg-config --cflags --libs pythread) -o consumer_c
     "$CMAKE" -S "$here/consumer" -B consumer -DCMAKE_PREFIX_PATH="$1"
     "$CMAKE" --build consumer
-    consumer/consumer_c
-    consumer/consumer_cxx
+    run_consumer
     same "pythread-run" "$("$1/bin/pythread-run" consumer/consumer_c)" "$(consumer/consumer_c)"
-    [ ! -f "$static_library" ] || consumer/consumer_static
 }
 
 test_packages_are_installed_used_and_removed() {
     needs_packages
     as_root true || skip "neither root nor a user who may play it"
     # dpkg finds the packages there that ours depend on; their scripts find a shell and ldconfig.
-    mkdir -p root/var/lib/dpkg/updates root/var/lib/dpkg/info root/etc
-    dpkg-query -s libc6 libc6-dev >root/var/lib/dpkg/status
-    root_has /bin/sh /sbin/ldconfig
-    dpkg="dpkg --root=$scratch/root --log=$scratch/log"
+    mkdir -p system/var/lib/dpkg/updates system/var/lib/dpkg/info system/etc
+    dpkg-query -s libc6 libc6-dev >system/var/lib/dpkg/status
+    system_has /bin/sh /sbin/ldconfig
+    dpkg="dpkg --root=$scratch/system --log=$scratch/log"
     if as_root $dpkg --install "$packages"/libpythread-dev_*.deb; then
         fail "libpythread-dev is content without the library"
     fi
     as_root $dpkg --install "$packages"/*.deb
-    use "$scratch/root/usr"
-    gzip -cd root/usr/share/man/man3/PyThread_join_thread.3.gz | grep -q '^\.SH "\{0,1\}NAME'
+    use "$scratch/system/usr"
+    gzip -cd system/usr/share/man/man3/PyThread_join_thread.3.gz | grep -q '^\.SH "\{0,1\}NAME'
 
     # A program runs where the library alone is.
     as_root $dpkg --remove libpythread-dev
-    root_has "$scratch/consumer_c"
-    as_root chroot root "$scratch/consumer_c"
+    system_has "$scratch/consumer_c"
+    as_root chroot system "$scratch/consumer_c"
     as_root $dpkg --remove libpythread0
-    rm "root/$scratch/consumer_c"
-    same "what is left" "$(find root -name '*pythread*' ! -path 'root/var/*')" ""
+    rm "system/$scratch/consumer_c"
+    same "what is left" "$(find system -name '*pythread*' ! -path 'system/var/*')" ""
 }
 
 test_tarball_is_unpacked_and_used() {

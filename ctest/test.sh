@@ -32,6 +32,15 @@ has_static() {
     [ -f "$static_library" ] || skip "this build is without PYTHREAD_STATIC"
 }
 
+# run_consumer: runs the programs that the project consumer/ has built in the directory consumer.
+run_consumer() {
+    consumer/consumer_c
+    consumer/consumer_cxx
+    if [ -f "$static_library" ]; then
+        consumer/consumer_static
+    fi
+}
+
 # same WHAT LEFT RIGHT
 same() {
     [ "$2" = "$3" ] || fail "$1: left is \"$2\", right is \"$3\""
