@@ -5,6 +5,8 @@
 #ifndef CLEAN_H
 #define CLEAN_H
 
+#include "ends.h"
+#include "fresh_object.h"
 #include "process.h"
 #include "threads.h"
 
@@ -15,16 +17,8 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
-/* fresh_object.cpp: a thread_local object of C++. */
-void touch_object(void);
-bool object_was_touched(void);
-int constructed(void);
-int destroyed(void);
-
 /* What a thread leaves on its OS thread. */
 enum habit { NOTHING, VARIABLE, KEY, LATE_KEY, OBJECT, NAME, PROCESSORS, NICE, HABITS };
-/* How it ends. */
-enum end { BY_RETURN, BY_EXIT_THREAD, BY_PTHREAD_EXIT, BY_CANCEL, ENDS };
 
 struct visit {
     enum habit habit;
@@ -110,18 +104,6 @@ static inline void leave(enum habit habit)
         break;
     default:
         break;
-    }
-}
-
-static inline void end(enum end how)
-{
-    if (how == BY_EXIT_THREAD) {
-        PyThread_exit_thread();
-    } else if (how == BY_PTHREAD_EXIT) {
-        pthread_exit(NULL);
-    } else if (how == BY_CANCEL) {
-        pthread_cancel(pthread_self());
-        pthread_testcancel();
     }
 }
 

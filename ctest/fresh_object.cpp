@@ -1,13 +1,8 @@
 // A C++ thread_local object for fresh_test.c, which counts its lives.
+#include "fresh_object.h"
+
 #include <atomic>
 #include <pthread.h>
-
-extern "C" {
-void touch_object();
-bool object_was_touched();
-int constructed();
-int destroyed();
-}
 
 namespace
 {

@@ -3,6 +3,8 @@
  * is different for them, and what is the same.
  */
 #define _GNU_SOURCE
+#include "ends.h"
+#include "fresh_object.h"
 #include "process.h"
 #include "threads.h"
 
@@ -10,27 +12,6 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <sys/syscall.h>
-
-/* fresh_object.cpp: a thread_local object of C++. */
-void touch_object(void);
-bool object_was_touched(void);
-int constructed(void);
-int destroyed(void);
-
-/* How a thread ends. */
-enum end { BY_RETURN, BY_EXIT_THREAD, BY_PTHREAD_EXIT, BY_CANCEL, ENDS };
-
-static void end(enum end how)
-{
-    if (how == BY_EXIT_THREAD) {
-        PyThread_exit_thread();
-    } else if (how == BY_PTHREAD_EXIT) {
-        pthread_exit(NULL);
-    } else if (how == BY_CANCEL) {
-        pthread_cancel(pthread_self());
-        pthread_testcancel();
-    }
-}
 
 /* ------------------------------------------------------------------------ C++ objects */
 

@@ -3,6 +3,7 @@
  * idents where the C library wants a pthread_t, and stack sizes. ctest runs it by pythread-run.
  */
 #define _GNU_SOURCE
+#include "ends.h"
 #include "pthreads.h"
 #include "threads.h"
 
@@ -105,31 +106,17 @@ TEST(a_thread_may_use_its_own_ident)
     join(start(use_own_ident, NULL));
 }
 
-static void exit_thread(void *arg)
+static void end_at_once(void *how)
 {
-    (void)arg;
-    PyThread_exit_thread();
-}
-
-static void exit_pthread(void *arg)
-{
-    (void)arg;
-    pthread_exit(NULL);
-}
-
-static void cancel(void *arg)
-{
-    (void)arg;
-    pthread_cancel(pthread_self());
-    pthread_testcancel();
+    end(*(enum end *)how);
 }
 
 TEST(an_ident_of_a_thread_that_has_ended_is_esrch)
 {
-    void (*const ends[])(void *) = {nothing, exit_thread, exit_pthread, cancel};
     for (int i = 0; i < 400; i++) {
+        enum end how = i % ENDS;
         pthread_t ident;
-        join(start_known(ends[i % 4], NULL, &ident));
+        join(start_known(end_at_once, &how, &ident));
         EQ(ask_of(ident), ESRCH);
         atomic_int counter = 0;
         ident = PyThread_start_new_thread(count, &counter);

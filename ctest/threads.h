@@ -24,7 +24,6 @@ static inline void join(PyThread_handle_t handle)
     EQ(PyThread_join_thread(handle), 0);
 }
 
-/* What threads run: nothing; a count in an atomic_int; a wait for a semaphore, the door. */
 /* Threads get OS threads of their own from now on, or what the engine gives them by default. */
 static inline void use_fresh_os_threads(int on)
 {
@@ -35,6 +34,7 @@ static inline void use_fresh_os_threads(int on)
     pythread_set_reuse(on ? PYTHREAD_REUSE_NEVER : usual);
 }
 
+/* What threads run: nothing; a count in an atomic_int; a wait for a semaphore, the door. */
 static inline void nothing(void *arg)
 {
     (void)arg;

@@ -1,0 +1,22 @@
+/*
+ * fresh_object.h - a thread_local object of C++ (fresh_object.cpp), which counts its lives.
+ */
+#ifndef FRESH_OBJECT_H
+#define FRESH_OBJECT_H
+
+#include <stdbool.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+void touch_object(void);
+bool object_was_touched(void);
+int constructed(void);
+int destroyed(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
