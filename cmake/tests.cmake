@@ -10,9 +10,13 @@ set(environment
     PYTHREAD_STRESS_SECONDS=${PYTHREAD_STRESS_SECONDS})
 
 set(run ${CMAKE_CROSSCOMPILING_EMULATOR})
+set(runner "") # what runs the tests, by its name in expected_failures.txt
 set(slower 1)
 if(CMAKE_CROSSCOMPILING_EMULATOR)
     set(slower 10)
+    list(GET CMAKE_CROSSCOMPILING_EMULATOR 0 emulator)
+    get_filename_component(emulator "${emulator}" NAME)
+    string(REGEX MATCH "^(qemu|wine)" runner "${emulator}")
     # Where Wine keeps its files, and where it finds the library.
     list(APPEND environment WINEDEBUG=-all WINEPREFIX=${PROJECT_BINARY_DIR}/wine
          WINEPATH=Z:${PROJECT_BINARY_DIR})
@@ -22,6 +26,7 @@ if(WIN32 AND run)
 endif()
 if(PYTHREAD_SANITIZE STREQUAL "valgrind")
     find_program(VALGRIND_EXECUTABLE valgrind REQUIRED)
+    set(runner valgrind)
     # Goroutines' stacks are memory that the Go runtime maps itself and changes to in the middle of a
     # function: valgrind takes such a stack for memory below the one that the OS thread has. Go code
     # checks its own bounds. So no address is wrong in Go's functions, and in those that cgo generates.
@@ -71,7 +76,7 @@ foreach(line IN LISTS lines)
     if(engine STREQUAL "host")
         list(APPEND expected_tests "^host_${concept}\\.${case}$")
         list(APPEND expected_reasons "${reason}")
-    elseif(engine STREQUAL PYTHREAD_ENGINE OR run MATCHES "${engine}")
+    elseif(engine STREQUAL PYTHREAD_ENGINE OR engine STREQUAL runner)
         list(APPEND expected_tests "^${concept}\\.${case}$")
         list(APPEND expected_reasons "${reason}")
     endif()
@@ -124,9 +129,12 @@ function(pythread_find_cases concept result)
     set(${result} ${cases} PARENT_SCOPE)
 endfunction()
 
-# Builds <concept>_test.c and registers its cases.
+# Builds <concept>_test.c and registers its cases, run by RUN instead of what runs the others.
 function(pythread_add_tests concept)
-    cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "LIBRARIES;LABELS")
+    cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "LIBRARIES;LABELS;RUN")
+    if(arg_RUN)
+        set(run ${arg_RUN})
+    endif()
     set(program ${concept}_test)
     set(source ${program}.c)
     pythread_find_cases(${concept} cases)
@@ -139,6 +147,20 @@ function(pythread_add_tests concept)
     endif()
     pythread_add_cases(${concept} CASES ${cases} COMMAND ${run} $<TARGET_FILE:${program}>
                        TIMEOUT ${arg_TIMEOUT} LABELS ${arg_LABELS})
+endfunction()
+
+# Builds <concept>_test.c with another LIBRARY, and registers its cases, but for those WITHOUT which
+# that library is tested, as <variant>_<concept>.<case>.
+function(pythread_add_variant variant concept)
+    cmake_parse_arguments(PARSE_ARGV 2 arg "" "LIBRARY" "WITHOUT")
+    set(name ${variant}_${concept})
+    pythread_find_cases(${concept} cases)
+    if(arg_WITHOUT)
+        list(REMOVE_ITEM cases ${arg_WITHOUT})
+    endif()
+    add_executable(${name} ${concept}_test.c)
+    target_link_libraries(${name} PRIVATE ${arg_LIBRARY} Threads::Threads)
+    pythread_add_cases(${name} CASES ${cases} TIMEOUT 60 COMMAND $<TARGET_FILE:${name}>)
 endfunction()
 
 # Builds <concept>_test.c as a shared object, and registers its cases as host_<concept>.<case>, run by
