@@ -40,12 +40,13 @@ int own_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(
     return pthread_create(os_thread, attr, func, arg);
 }
 
-static bool create_detached(pthread_t *os_thread, void *(*func)(void *), void *arg)
+static bool create_detached(pthread_t *os_thread, void *(*func)(void *), void *arg,
+                            size_t stack_size)
 {
     pthread_attr_t detached;
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    stack_set_size(&detached);
+    stack_set_size(&detached, stack_size);
     int error = own_pthread_create(os_thread, &detached, func, arg);
     pthread_attr_destroy(&detached);
     return error == 0;
@@ -104,7 +105,7 @@ bool own_run_elsewhere(void (*function)(void *), void *arg, PyThread_ident_t ide
 {
     pthread_t os_thread;
     struct errand errand = {.function = function, .arg = arg, .ident = ident};
-    if (!create_detached(&os_thread, run_errand, &errand)) {
+    if (!create_detached(&os_thread, run_errand, &errand, 0)) {
         return false;
     }
     /* Acquire: what the function did happens before the return. */
@@ -235,7 +236,7 @@ bool own_start(thread_func func, void *arg, PyThread_ident_t ident)
     end->ident = ident;
     end->func = func;
     end->arg = arg;
-    bool started = create_detached(&os_thread, run, end);
+    bool started = create_detached(&os_thread, run, end, stack_size());
     if (!started) {
         free(end);
     }

@@ -125,7 +125,7 @@ PyThread_ident_t plain_start(thread_func func, void *arg, bool joinable)
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr,
                                 joinable ? PTHREAD_CREATE_JOINABLE : PTHREAD_CREATE_DETACHED);
-    stack_set_size(&attr);
+    stack_set_size(&attr, stack_size());
     pthread_mutex_lock(&mutex);
     struct plain *plain =
         add(atomic_fetch_add_explicit(&last_ident, 1, memory_order_relaxed) + 1, joinable);

@@ -8,11 +8,10 @@
 #ifndef STACK_H
 #define STACK_H
 
+#include <pthread.h>
 #include <stddef.h>
 
 #ifdef __linux__
-
-#include <pthread.h>
 
 /* The stack size in bytes for threads that start now; 0 for the usual one. NULL where the companion
    is not loaded. */
@@ -23,14 +22,6 @@ static inline size_t stack_size(void)
     return pythread_preload_stacksize != NULL ? pythread_preload_stacksize() : 0;
 }
 
-/* Sets that size, where there is one, in the attributes of a pthread to be made. */
-static inline void stack_set_size(pthread_attr_t *attr)
-{
-    if (stack_size() != 0) {
-        pthread_attr_setstacksize(attr, stack_size());
-    }
-}
-
 #else
 
 static inline size_t stack_size(void)
@@ -38,11 +29,14 @@ static inline size_t stack_size(void)
     return 0;
 }
 
-static inline void stack_set_size(void *attr)
-{
-    (void)attr;
-}
-
 #endif
+
+/* Sets such a size in the attributes of a pthread to be made; 0 changes nothing. */
+static inline void stack_set_size(pthread_attr_t *attr, size_t size)
+{
+    if (size != 0) {
+        pthread_attr_setstacksize(attr, size);
+    }
+}
 
 #endif

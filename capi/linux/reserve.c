@@ -23,6 +23,7 @@
 #include "fork.h"
 #include "memory.h"
 #include "os.h"
+#include "stack.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -93,9 +94,7 @@ int reserve_create(pthread_t *os_thread, os_thread_func *func, void *arg, size_t
     pthread_attr_t detached;
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    if (stack_size != 0) {
-        pthread_attr_setstacksize(&detached, stack_size);
-    }
+    stack_set_size(&detached, stack_size);
     int error = __real_pthread_create(os_thread, &detached, func, arg);
     pthread_attr_destroy(&detached);
     return error;

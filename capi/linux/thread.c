@@ -10,13 +10,12 @@
 #define _GNU_SOURCE
 #include "handle.h"
 
-#include "../stack.h"
-
 #include "carrier.h"
 #include "fork.h"
 #include "name.h"
 #include "os.h"
 #include "reserve.h"
+#include "stack.h"
 #include "tss.h"
 
 #include <errno.h>
