@@ -1,6 +1,7 @@
 # skipped.sh DIRECTORY - says after a run of ctest which cases were skipped, and why: the cases for
 # each reason, from the log in the build directory, and at the end what to install for more of them.
-# ctest runs it itself when it has run the tests, and calls the log by another name until then.
+# ctest runs it itself when it has run the tests, and calls the log by another name until then. After a
+# mere list of the tests, which a program may read, it says nothing.
 log=$1/Testing/Temporary/LastTest.log
 if [ -f "$log.tmp" ]; then
     log=$log.tmp
@@ -22,6 +23,9 @@ awk '
         }
     }
     END {
+        if (test == "") {
+            exit
+        }
         print count ? "\nSkipped, by reason:" : "\nNothing was skipped."
         for (i = 1; i <= count; i++) {
             print "  " reasons[i] tests[reasons[i]]
