@@ -188,11 +188,7 @@ func (h *Handle) finish() {
 }
 
 // publish records the panic value, which Join returns after the step.
-func (h *Handle) publish(value any) {
-	if !h.record.CompareAndSwap(nil, &record{panicked: value}) {
-		h.record.Load().panicked = value
-	}
-}
+func (h *Handle) publish(value any) { h.needRecord().panicked = value }
 
 // end takes the step that ends the thread.
 func (h *Handle) end() {
