@@ -8,6 +8,7 @@
 #include "do.h"
 
 #include "os.h"
+#include "status.h"
 
 THREAD_LOCAL bool in_do;
 
@@ -16,7 +17,7 @@ void do_exchange(struct do_identity *identity)
     bool was_in_do = in_do;
     in_do = identity->in_do;
     identity->in_do = was_in_do;
-    identity->ident = thread_become(identity->ident);
+    identity->ident = status_become(identity->ident);
     tss_swap(&identity->values);
 }
 

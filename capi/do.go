@@ -1,6 +1,7 @@
 package capi
 
 // #include "do.h"
+// #include "status.h"
 import "C"
 
 import (
@@ -99,7 +100,7 @@ func admit(h *pythread.Handle) *guest {
 				return g
 			}
 		}
-		if pythread.Ident(C.thread_current()) == ident {
+		if pythread.Ident(C.status_current()) == ident {
 			return nil
 		}
 		panic("capi: Do of a thread that runs elsewhere")

@@ -12,6 +12,8 @@
 
 #include "os.h"
 
+#include <stddef.h>
+
 /* What the word that the system clears in a child (os_fork_word) says beside the epoch itself. */
 enum { UNKNOWN, RESETTING };
 
@@ -19,6 +21,7 @@ static atomic_uint *current;
 /* The epoch of this process, or of the last ancestor that asked for its own. */
 static unsigned last = FORK_FIRST_EPOCH;
 
+/* NULL where there is no engine: the tests of locks and storage alone. */
 static void (*reset_engine)(void);
 
 void fork_on_child(void (*reset)(void))
@@ -40,7 +43,9 @@ static unsigned enter_process(void)
     os_signals mask = os_block_signals();
     if (atomic_compare_exchange_strong_explicit(current, &epoch, RESETTING, memory_order_acquire,
                                                 memory_order_acquire)) {
-        reset_engine();
+        if (reset_engine != NULL) {
+            reset_engine();
+        }
         /* Release: who finds the epoch finds what was reset. A child that is forked before this
            resets it again, and may use the same number, since this process never did. */
         epoch = ++last;

@@ -3,7 +3,7 @@
  *
  * It is C because a C caller expects a free lock to cost one exchange, because a signal handler
  * must be able to end a wait, and because locks work in the child of a fork. All of thread.c's
- * floor and below may call it; it calls os.h alone.
+ * floor and below may call it; it calls os.h and status.h alone.
  *
  * The word of a lock has one of four values:
  *
@@ -30,6 +30,7 @@
 #include "lock.h"
 
 #include "os.h"
+#include "status.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -43,11 +44,13 @@ struct lock {
     atomic_uint sleepers;      /* threads in wait_asleep */
     atomic_int last_waker;     /* the processor of the last release that woke a waiter, or -1 */
     atomic_uint last_handover; /* when a release last made the word RESERVED, by coarse_now */
+    atomic_ullong holder;      /* who acquired it last, for a dump; 0: Go code */
 };
 
 /* lock.go changes the word from FREE to HELD and back by itself, as lock.h allows. */
-_Static_assert(offsetof(struct lock, word) == 0 && sizeof(atomic_uint) == 4,
-               "a lock begins with its word, of 32 bits");
+_Static_assert(offsetof(struct lock, word) == 0 && sizeof(atomic_uint) == 4 &&
+                   offsetof(struct lock, holder) == LOCK_HOLDER_OFFSET,
+               "a lock is as lock.h tells lock.go");
 
 /* As large as a sem_t, which a lock of CPython's is. In less memory, each two locks that are
    allocated one after the other would share a cache line. */
@@ -70,6 +73,7 @@ PyThread_type_lock PyThread_allocate_lock(void)
         atomic_init(&lock->sleepers, 0);
         atomic_init(&lock->last_waker, -1);
         atomic_init(&lock->last_handover, 0);
+        atomic_init(&lock->holder, 0);
     }
     errno = saved;
     return lock;
@@ -168,16 +172,43 @@ static PyLockStatus wait_asleep(struct lock *lock, int64_t deadline, int intr_fl
     return status;
 }
 
-/* Out of line, so that the path of a free lock needs no stack frame. */
-__attribute__((noinline)) static PyLockStatus wait_for(struct lock *lock, long long microseconds,
-                                                       int intr_flag)
+static PyLockStatus wait_for(struct lock *lock, long long microseconds, int intr_flag)
 {
     int64_t deadline = OS_NO_DEADLINE;
     if (microseconds > 0) {
         microseconds = microseconds < PY_TIMEOUT_MAX ? microseconds : PY_TIMEOUT_MAX;
         deadline = os_deadline_in(microseconds * 1000);
     }
-    return spin(lock) ? PY_LOCK_ACQUIRED : wait_asleep(lock, deadline, intr_flag);
+    if (spin(lock)) {
+        return PY_LOCK_ACQUIRED;
+    }
+    struct status_wait before = status_wait(WAITS_FOR_LOCK, (uintptr_t)lock);
+    PyLockStatus status = wait_asleep(lock, deadline, intr_flag);
+    status_wait_ends(before);
+    return status;
+}
+
+/* Says that the caller, which has acquired the lock, holds it. */
+static inline PyLockStatus hold(struct lock *lock)
+{
+    /* Relaxed: it is shown, and nothing follows from it. */
+    atomic_store_explicit(&lock->holder, status_caller(), memory_order_relaxed);
+    return PY_LOCK_ACQUIRED;
+}
+
+/* Acquires a lock whose word was not FREE. Out of line, so that the path of a free lock needs no
+   stack frame. */
+__attribute__((noinline)) static PyLockStatus acquire_taken(struct lock *lock, unsigned word,
+                                                            long long microseconds, int intr_flag)
+{
+    PyLockStatus status = PY_LOCK_FAILURE;
+    if (microseconds != 0) {
+        status = wait_for(lock, microseconds, intr_flag);
+    } else if (word == RESERVED && take(lock, &word, CONTENDED)) {
+        /* Nobody holds a RESERVED lock, so an attempt that must not wait takes it. */
+        status = PY_LOCK_ACQUIRED;
+    }
+    return status == PY_LOCK_ACQUIRED ? hold(lock) : status;
 }
 
 static inline PyLockStatus acquire(struct lock *lock, long long microseconds, int intr_flag)
@@ -186,14 +217,8 @@ static inline PyLockStatus acquire(struct lock *lock, long long microseconds, in
     if (lock == NULL) {
         return PY_LOCK_FAILURE;
     }
-    if (take(lock, &word, HELD)) {
-        return PY_LOCK_ACQUIRED;
-    }
-    if (microseconds != 0) {
-        return wait_for(lock, microseconds, intr_flag);
-    }
-    /* Nobody holds a RESERVED lock, so an attempt that must not wait takes it. */
-    return word == RESERVED && take(lock, &word, CONTENDED) ? PY_LOCK_ACQUIRED : PY_LOCK_FAILURE;
+    return take(lock, &word, HELD) ? hold(lock)
+                                   : acquire_taken(lock, word, microseconds, intr_flag);
 }
 
 PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock, PY_TIMEOUT_T microseconds,
@@ -273,6 +298,17 @@ void PyThread_release_lock(PyThread_type_lock lock)
     if (!release(lock)) {
         os_write_error("PyThread_release_lock: the lock is not held\n");
     }
+}
+
+bool lock_look(uintptr_t address, PyThread_ident_t *holder)
+{
+    struct lock lock;
+    if (!os_read(&lock, (const void *)address, sizeof lock)) {
+        return false;
+    }
+    unsigned word = atomic_load_explicit(&lock.word, memory_order_relaxed);
+    *holder = atomic_load_explicit(&lock.holder, memory_order_relaxed);
+    return word == HELD || word == CONTENDED;
 }
 
 int _PyThread_at_fork_reinit(PyThread_type_lock *lock)

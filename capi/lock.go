@@ -63,6 +63,14 @@ func (l Lock) Acquire() {
 	if !l.word.CompareAndSwap(C.FREE, C.HELD) {
 		l.acquire(-1)
 	}
+	l.hold()
+}
+
+// hold is what an acquire does when it has the lock. It says that Go code holds
+// it, for pythread_dump. No other write of the holder races with this one, which
+// the lock itself guards.
+func (l Lock) hold() {
+	*(*C.PyThread_ident_t)(unsafe.Add(l.Pointer(), C.LOCK_HOLDER_OFFSET)) = 0
 	l.acquired()
 }
 
@@ -89,7 +97,7 @@ func (l Lock) AcquireTimed(us int64) pythread.LockStatus {
 		status = l.acquire(us)
 	}
 	if status == pythread.Acquired {
-		l.acquired()
+		l.hold()
 	}
 	return status
 }

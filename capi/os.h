@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #ifndef _WIN32
 #include <pthread.h>
 #endif
@@ -35,6 +36,9 @@
  * need no time_t, which has 32 bits on some systems.
  */
 int64_t os_now_ns(void);
+
+/* The same clock, read in less time, and up to some milliseconds behind. */
+int64_t os_about_now_ns(void);
 
 /* The deadline that never comes. */
 #define OS_NO_DEADLINE INT64_MAX
@@ -131,8 +135,35 @@ void os_discard_signals(void);
 /* A word, never freed, that reads 0 in the child of a fork. It is asked for once. */
 atomic_uint *os_fork_word(void);
 
-/* Writes a text to stderr, past all buffers. Where that fails nobody is told. */
-void os_write_error(const char *text);
+/* Makes a file, or empties it, to be written at its end. Its descriptor, or errno's value below 0.
+ */
+int os_create(const char *path);
+void os_close(int fd);
+
+/* Writes to a file descriptor, past all buffers, and all of it. 0, or errno's value. */
+int os_write(int fd, const void *bytes, size_t length);
+
+/* Writes a text to stderr. Where that fails nobody is told. */
+static inline void os_write_error(const char *text)
+{
+    enum { STDERR = 2 };
+    os_write(STDERR, text, strlen(text));
+}
+
+/* ------------------------------------------------------------------------ what a dump asks */
+
+/* Pages of memory, all zero. NULL where there are none. May be called in a signal handler. */
+void *os_map(size_t size);
+void os_unmap(void *pages, size_t size);
+
+unsigned long os_process_id(void);
+
+/* Reads memory that may not be there any more. False where that is so, or the system cannot. */
+bool os_read(void *to, const void *from, size_t size);
+
+/* Reads an OS thread's name, and whether it runs or is about to. False where the system does not
+   say. May be called in a signal handler. */
+bool os_look_at(unsigned long thread_id, char name[OS_NAME_SIZE], bool *runs);
 
 /* ------------------------------------------------------------------------ processors */
 

@@ -5,6 +5,8 @@
 #define _GNU_SOURCE
 #include "os.h"
 
+#include "text.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -15,6 +17,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -146,6 +149,42 @@ void os_get_name(char name[OS_NAME_SIZE])
 void os_set_name(const char name[OS_NAME_SIZE])
 {
     prctl(PR_SET_NAME, name, 0, 0, 0);
+}
+
+bool os_read(void *to, const void *from, size_t size)
+{
+    int saved = errno;
+    struct iovec here = {to, size}, there = {(void *)(uintptr_t)from, size};
+    bool is_read = process_vm_readv(getpid(), &here, 1, &there, 1, 0) == (ssize_t)size;
+    errno = saved;
+    return is_read;
+}
+
+bool os_look_at(unsigned long thread_id, char name[OS_NAME_SIZE], bool *runs)
+{
+    enum { MOST = 64 }; /* "4711 (a name) S ..." */
+    char line[MOST + 1];
+    struct text path = {.length = 0};
+    int saved = errno;
+    ssize_t length = -1;
+    text_add(&path, "/proc/self/task/");
+    text_add_number(&path, thread_id);
+    text_add(&path, "/stat");
+    int file = open(path.bytes, O_RDONLY | O_CLOEXEC);
+    if (file >= 0) {
+        length = read(file, line, MOST);
+        close(file);
+    }
+    errno = saved;
+    line[length > 0 ? length : 0] = '\0';
+    const char *begin = strchr(line, '('), *end = strrchr(line, ')');
+    if (begin == NULL || end == NULL || end - begin - 1 >= OS_NAME_SIZE || end[1] == '\0') {
+        return false;
+    }
+    memset(name, 0, OS_NAME_SIZE);
+    memcpy(name, begin + 1, (size_t)(end - begin - 1));
+    *runs = end[2] == 'R';
+    return true;
 }
 
 int os_processors(void)

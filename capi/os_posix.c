@@ -11,6 +11,7 @@
 #include "os.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
@@ -25,14 +26,82 @@ int64_t os_now_ns(void)
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
-void os_write_error(const char *text)
+int64_t os_about_now_ns(void)
+{
+#ifdef CLOCK_MONOTONIC_COARSE
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+#else
+    return os_now_ns();
+#endif
+}
+
+int os_create(const char *path)
 {
     int saved = errno;
-    if (write(STDERR_FILENO, text, strlen(text)) < 0) {
-        /* Nobody is there to be told. */
-    }
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
+    int result = fd >= 0 ? fd : -errno;
+    errno = saved;
+    return result;
+}
+
+void os_close(int fd)
+{
+    int saved = errno;
+    close(fd);
     errno = saved;
 }
+
+int os_write(int fd, const void *bytes, size_t length)
+{
+    int saved = errno, error = 0;
+    for (const char *at = bytes; error == 0 && length > 0;) {
+        ssize_t written = write(fd, at, length);
+        if (written >= 0) {
+            at += written;
+            length -= (size_t)written;
+        } else if (errno != EINTR) {
+            error = errno;
+        }
+    }
+    errno = saved;
+    return error;
+}
+
+void *os_map(size_t size)
+{
+    int saved = errno;
+    void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    errno = saved;
+    return pages == MAP_FAILED ? NULL : pages;
+}
+
+void os_unmap(void *pages, size_t size)
+{
+    munmap(pages, size);
+}
+
+unsigned long os_process_id(void)
+{
+    return (unsigned long)getpid();
+}
+
+#ifndef __linux__
+
+bool os_read(void *to, const void *from, size_t size)
+{
+    (void)to, (void)from, (void)size;
+    return false;
+}
+
+bool os_look_at(unsigned long thread_id, char name[OS_NAME_SIZE], bool *runs)
+{
+    (void)thread_id, (void)name, (void)runs;
+    return false;
+}
+
+#endif
 
 /* ------------------------------------------------------------------------ keys */
 
@@ -88,8 +157,8 @@ atomic_uint *os_fork_word(void)
        not, nor do emulators that say they do: their children have the handler alone, which only
        fork calls. */
     size_t size = (size_t)sysconf(_SC_PAGESIZE);
-    void *page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (page != MAP_FAILED) {
+    void *page = os_map(size);
+    if (page != NULL) {
         fork_words = page;
         madvise(page, size, MADV_WIPEONFORK);
     }

@@ -11,7 +11,10 @@
 #include <windows.h>
 
 #include <errno.h>
+#include <fcntl.h>
+#include <io.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* ------------------------------------------------------------------------ time and waits */
 
@@ -24,6 +27,11 @@ int64_t os_now_ns(void)
     QueryPerformanceCounter(&ticks);
     return ticks.QuadPart / frequency.QuadPart * second +
            ticks.QuadPart % frequency.QuadPart * second / frequency.QuadPart;
+}
+
+int64_t os_about_now_ns(void)
+{
+    return os_now_ns();
 }
 
 /* Rounded up, and no more than a DWORD holds: it is looked at again when that has passed. */
@@ -133,11 +141,66 @@ atomic_uint *os_fork_word(void)
     return &word;
 }
 
-void os_write_error(const char *text)
+int os_create(const char *path)
 {
-    DWORD written, error = GetLastError();
-    WriteFile(GetStdHandle(STD_ERROR_HANDLE), text, (DWORD)strlen(text), &written, NULL);
+    int saved = errno;
+    int fd = _open(path, _O_WRONLY | _O_CREAT | _O_TRUNC | _O_APPEND | _O_BINARY | _O_NOINHERIT,
+                   _S_IREAD | _S_IWRITE);
+    int result = fd >= 0 ? fd : -errno;
+    errno = saved;
+    return result;
+}
+
+void os_close(int fd)
+{
+    _close(fd);
+}
+
+int os_write(int fd, const void *bytes, size_t length)
+{
+    DWORD error = GetLastError();
+    int saved = errno, failed = 0;
+    for (const char *at = bytes; failed == 0 && length > 0;) {
+        int written = _write(fd, at, (unsigned)length);
+        if (written > 0) {
+            at += written;
+            length -= (size_t)written;
+        } else {
+            failed = errno;
+        }
+    }
+    errno = saved;
     SetLastError(error);
+    return failed;
+}
+
+/* ------------------------------------------------------------------------ what a dump asks */
+
+void *os_map(size_t size)
+{
+    return VirtualAlloc(NULL, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+}
+
+void os_unmap(void *pages, size_t size)
+{
+    (void)size;
+    VirtualFree(pages, 0, MEM_RELEASE);
+}
+
+unsigned long os_process_id(void)
+{
+    return GetCurrentProcessId();
+}
+
+bool os_read(void *to, const void *from, size_t size)
+{
+    return ReadProcessMemory(GetCurrentProcess(), from, to, size, NULL);
+}
+
+bool os_look_at(unsigned long thread_id, char name[OS_NAME_SIZE], bool *runs)
+{
+    (void)thread_id, (void)name, (void)runs;
+    return false;
 }
 
 /* ------------------------------------------------------------------------ processors */

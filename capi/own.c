@@ -15,6 +15,7 @@
 #include "plain.h"
 #include "reuse.h"
 #include "stack.h"
+#include "status.h"
 #include "tss.h"
 
 #include <limits.h>
@@ -93,9 +94,9 @@ struct errand {
 static void *run_errand(void *arg)
 {
     struct errand *errand = arg;
-    thread_become(errand->ident);
+    status_act_for(errand->ident);
     errand->function(errand->arg);
-    thread_become(0);
+    status_act_for(0);
     atomic_store_explicit(&errand->done, 1, memory_order_release);
     os_wake(&errand->done, 1);
     return NULL;
@@ -136,6 +137,7 @@ PyThread_ident_t own_next_end(void)
 
 static void finish(struct end *end)
 {
+    status_end();
     if (end->ident == 0) {
         free(end);
     } else if (go_is_here()) {
@@ -212,7 +214,7 @@ void own_watch_main(void)
 static void *run(void *arg)
 {
     struct end *end = arg;
-    thread_become(end->ident);
+    status_become(end->ident);
     bool is_watched = watch(end);
     clean_begin();
     if (is_watched) {

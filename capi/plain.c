@@ -13,6 +13,7 @@
 #include "os.h"
 #include "own.h"
 #include "stack.h"
+#include "status.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -92,6 +93,7 @@ static void drop(struct plain *plain)
 
 void plain_end(PyThread_ident_t ident)
 {
+    status_end();
     pthread_mutex_lock(&mutex);
     struct plain *plain = find(ident);
     if (plain != NULL) {
@@ -111,7 +113,7 @@ static void *run(void *arg)
 {
     struct plain *plain = arg;
     PyThread_ident_t ident = plain->ident;
-    thread_become(ident);
+    status_become(ident);
     pthread_cleanup_push(end, &ident);
     plain->func(plain->arg);
     pthread_cleanup_pop(1);
@@ -256,6 +258,7 @@ static void begin_in_child(void)
     if (&x_crosscall2_ptr != NULL) {
         x_crosscall2_ptr = NULL;
     }
+    status_forget_all();
     parents_last = atomic_load_explicit(&last_ident, memory_order_relaxed);
 }
 

@@ -16,6 +16,7 @@
 #include "own.h"
 #include "plain.h"
 #include "reuse.h"
+#include "status.h"
 #include "tss.h"
 
 #include <errno.h>
@@ -85,7 +86,7 @@ static void enter(PyThread_ident_t ident, const struct inheritance *creator)
         name_is_known = false;
         is_unchecked = true;
     }
-    thread_become(ident);
+    status_become(ident);
     before.float_mode = os_float_mode();
     os_set_float_mode(creator->float_mode);
     if (discards_signals) {
@@ -119,7 +120,7 @@ static void end_thread(void)
 {
     uselocale(LC_GLOBAL_LOCALE);
     tss_thread_end();
-    thread_become(0);
+    status_become(0);
 }
 
 void thread_leave(void)

@@ -8,6 +8,7 @@
 #include "thread.h"
 
 #include "os.h"
+#include "status.h"
 #include "tss.h"
 
 #include <errno.h>
@@ -36,7 +37,7 @@ void thread_leave(void)
     runs = false;
     os_set_float_mode(float_mode_before);
     tss_thread_end();
-    thread_become(0);
+    status_become(0);
 }
 
 void thread_exit(void)
@@ -50,7 +51,7 @@ void thread_exit(void)
 enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ident,
                                struct inheritance creator)
 {
-    thread_become(ident);
+    status_become(ident);
     float_mode_before = os_float_mode();
     os_set_float_mode(creator.float_mode);
     errno = 0;

@@ -5,9 +5,6 @@
  * enter Go, of the same function for plain pthreads (plain.c). They are C, not //export functions
  * by themselves, because the child of a fork must not enter Go, not even to find out that it is
  * one. Who the caller is, is C because C callers expect it to cost a nanosecond.
- *
- * Invariant: self_ident is the ident of the thread that the calling OS thread runs at the moment,
- * and 0 on an OS thread that runs none.
  */
 #define _GNU_SOURCE
 #include "thread.h"
@@ -21,25 +18,12 @@
 #include "plain.h"
 #include "reuse.h"
 #include "stack.h"
+#include "status.h"
 
 #include <errno.h>
 #ifndef _WIN32
 #include <pthread.h>
 #endif
-
-THREAD_LOCAL PyThread_ident_t self_ident;
-
-PyThread_ident_t thread_become(PyThread_ident_t ident)
-{
-    PyThread_ident_t before = self_ident;
-    self_ident = ident;
-    return before;
-}
-
-PyThread_ident_t thread_current(void)
-{
-    return self_ident;
-}
 
 /* Go has left the calling OS thread, or is about to. */
 THREAD_LOCAL bool has_no_go;
@@ -58,6 +42,11 @@ bool go_is_here(void)
     /* Acquire: once it is up, what its start did has happened. */
     return fork_epoch() == FORK_FIRST_EPOCH &&
            atomic_load_explicit(&go_state, memory_order_acquire) != GO_IS_GIVEN_UP;
+}
+
+bool go_is_programs_own(void)
+{
+    return atomic_load_explicit(&go_state, memory_order_relaxed) == GO_IS_UP;
 }
 
 static void wait_for_go(void)
@@ -94,6 +83,7 @@ static void begin_in_child(void)
     if (fork_epoch() != FORK_FIRST_EPOCH && self_ident != 0) {
         plain_survive(self_ident);
     }
+    status_survive();
 }
 
 __attribute__((constructor)) static void at_load(void)
@@ -180,6 +170,7 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
     if (func == NULL) {
         return 0;
     }
+    int64_t since = status_now();
     if (go_has_left()) {
         struct call call = {.what = START, .func = func, .arg = arg, .joinable = joinable};
         call_elsewhere(&call);
@@ -196,6 +187,9 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
         plain_count_from(ident);
     } else {
         ident = plain_start(func, arg, joinable);
+    }
+    if (ident != 0) {
+        status_started(ident, since);
     }
     errno = saved;
     return ident;
@@ -222,6 +216,8 @@ int PyThread_start_joinable_thread(void (*func)(void *), void *arg, PyThread_ide
 int PyThread_join_thread(PyThread_handle_t handle)
 {
     int saved = errno, error;
+    /* The handle is the thread's ident. */
+    struct status_wait before = status_wait(WAITS_FOR_THREAD, handle);
     if (go_has_left()) {
         struct call call = {.what = JOIN, .handle = handle};
         call_elsewhere(&call);
@@ -229,6 +225,7 @@ int PyThread_join_thread(PyThread_handle_t handle)
     } else {
         error = enter_go() ? go_join_thread(handle, self_ident) : plain_join(handle, self_ident);
     }
+    status_wait_ends(before);
     errno = saved;
     return error;
 }
@@ -249,25 +246,17 @@ int PyThread_detach_thread(PyThread_handle_t handle)
 
 PyThread_ident_t PyThread_get_thread_ident_ex(void)
 {
-    PyThread_ident_t ident = self_ident;
-    return ident != 0 ? ident : (PyThread_ident_t)os_self();
+    return status_caller();
 }
 
 unsigned long PyThread_get_thread_ident(void)
 {
-    return (unsigned long)PyThread_get_thread_ident_ex();
+    return (unsigned long)status_caller();
 }
 
 unsigned long PyThread_get_thread_native_id(void)
 {
-    /* The kernel's number for this OS thread, and the process in which it was asked for. */
-    THREAD_LOCAL unsigned long id;
-    THREAD_LOCAL unsigned epoch;
-    if (epoch != fork_epoch()) {
-        epoch = fork_epoch();
-        id = os_thread_id();
-    }
-    return id;
+    return status_native_id();
 }
 
 int pythread_set_name(const char *name)

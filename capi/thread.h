@@ -42,12 +42,8 @@ extern atomic_long thread_run_count;
 enum go_state { GO_IS_UP, GO_IS_STARTING, GO_IS_GIVEN_UP };
 extern atomic_uint go_state;
 
-/* Makes the calling OS thread the thread with this ident; 0: no thread of ours. The ident before.
- */
-PyThread_ident_t thread_become(PyThread_ident_t ident);
-
-/* The ident of the thread that the calling OS thread runs; 0: no thread of ours. */
-PyThread_ident_t thread_current(void);
+/* True, while Go's init functions run, in a program of Go's. */
+bool go_is_programs_own(void);
 
 /* What a thread inherits from its creator. */
 struct inheritance {

@@ -60,7 +60,7 @@ test_another_version_of_names_is_found() {
 
 test_another_type_is_found() {
     finds "s/\(name='unsigned long long int' size-in-bits\)='64'/\1='32'/" \
-        'PyThread_get_thread_ident_ex'
+        "in pointed to type 'typedef PyThread_ident_t'"
 }
 
 test_another_layout_is_found() {

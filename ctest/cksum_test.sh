@@ -537,6 +537,34 @@ test_few_threads_are_enough() {
     done
 }
 
+test_a_trace_is_json_with_a_bar_for_each_thread() {
+    need python3 --with-python
+    make_tree tree
+    want_tree tree
+    run --trace=trace tree
+    check 0
+    python3 - trace >bars <<'END'
+import json, sys
+
+events = json.load(open(sys.argv[1]))
+threads = [e for e in events if e["ph"] == "X" and e["name"].startswith("thread ")]
+assert all(e["dur"] >= 0 and e["tid"] > 0 for e in threads), threads
+assert {e["id"] for e in events if e["ph"] == "s"} == {e["id"] for e in events if e["ph"] == "f"}
+print(len(threads))
+END
+    same bars "$(cat bars)" "$(summary threads)"
+}
+
+test_a_trace_that_cannot_be_written_is_told() {
+    run --trace=/no/such/file tree
+    same 'exit status' "$status" 1
+    grep -qx 'pythread-cksum: /no/such/file: No such file or directory' "$scratch/err"
+    echo 1 >f
+    cksum f >"$scratch/want"
+    run --trace=/dev/full f
+    same 'exit status' "$status" 1
+}
+
 test_a_hundred_thousand_operands() {
     echo 1 >f
     yes "$(cksum f)" | head -n 100000 >"$scratch/want"

@@ -380,13 +380,14 @@ static void hold_standard_streams(void)
 
 static void usage(void)
 {
-    fputs("usage: " PROGRAM " [--pthreads] [--jobs N] [FILE|DIR]...\n"
+    fputs("usage: " PROGRAM " [--pthreads] [--jobs N] [--trace=FILE] [FILE|DIR]...\n"
           "Prints CRC, size and name of each file as cksum does, with a thread per file.\n"
           "A directory stands for the regular files below it, sorted; no FILE or - is stdin.\n"
           "\n"
-          "  --pthreads  use plain pthreads instead of PyThreads, for comparison\n"
-          "  --jobs N    have at most N threads at a time (0: the default)\n"
-          "  -h, --help  print this\n",
+          "  --pthreads    use plain pthreads instead of PyThreads, for comparison\n"
+          "  --jobs N      have at most N threads at a time (0: the default)\n"
+          "  --trace=FILE  write what the threads did, for https://ui.perfetto.dev\n"
+          "  -h, --help    print this\n",
           stderr);
     exit(2);
 }
@@ -403,10 +404,20 @@ static size_t parse_jobs(const char *text)
     return (size_t)jobs;
 }
 
+static void begin_trace(const char *path)
+{
+    int error = pythread_trace(path);
+    if (error != 0) {
+        errno = error;
+        die(path);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {{"pthreads", no_argument, NULL, 'p'},
                                             {"jobs", required_argument, NULL, 'j'},
+                                            {"trace", required_argument, NULL, 't'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     /* Lines of results on a terminal are progress enough, and would mix with it. */
@@ -423,6 +434,9 @@ int main(int argc, char **argv)
             break;
         case 'j':
             jobs = parse_jobs(optarg);
+            break;
+        case 't':
+            begin_trace(optarg);
             break;
         default:
             usage();
@@ -443,6 +457,10 @@ int main(int argc, char **argv)
     retire_all(&run);
     free(run.window);
     clear_progress(&run);
+    errno = pythread_trace(NULL);
+    if (errno != 0) {
+        complain(&run, "trace", errno);
+    }
     int error = ferror(stdout) ? EIO : 0;
     if (fclose(stdout) != 0) {
         error = errno;

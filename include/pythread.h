@@ -647,6 +647,53 @@ typedef enum pythread_reuse {
  */
 PYTHREAD_API int pythread_set_reuse(int mode);
 
+/*
+ * Writes what the threads of this process do, for a program that hangs: one line for each thread
+ * that was started here and runs, and for each other one that waits for a lock or a thread of the
+ * library's. The line has the ident, the name, the number of the OS thread, how old the thread is,
+ * and whether it runs, waits for a lock (which, how long, and who acquired it), waits for the end
+ * of a thread, or for nothing that the library knows. Threads that wait for each other in a ring
+ * are named in a line "deadlock: ..." after these. What changes while it is written may be missing.
+ *
+ * The names, and who holds a lock, are told on Linux alone. Times are right to some milliseconds.
+ * Another thread may have released a lock than the one that acquired it; then a ring is none.
+ *
+ * PYTHREAD_DUMP_SIGNAL=USR2 in the environment (or USR1, HUP, QUIT), when the library is loaded,
+ * has that signal write a dump to stderr, until the program sets a handler of its own for it.
+ *
+ * fd  a file descriptor that is open for writing, say 2
+ *
+ *   0        written
+ *   EBUSY    another call is under way: nothing was written
+ *   errno's  value of the write that failed, EBADF say
+ *
+ * Takes no lock and waits for the write alone: may be called in a signal handler. CPython: its
+ * faulthandler shows where Python code stands, and knows nothing of locks.
+ */
+PYTHREAD_API int pythread_dump(int fd);
+
+/*
+ * Writes from now on what the threads of this process do to a file that Perfetto
+ * (https://ui.perfetto.dev) and chrome://tracing show: on a track for each OS thread, a bar for
+ * each start, thread from begin to end, wait for a lock and join, and an arrow from the start of a
+ * thread to its begin. An event is written when it is over. A trace that is under way is ended:
+ * what it lacks is written, threads that still run among it, and its file is closed. So is one at
+ * the exit of the process, but not at _exit or a crash, after which the file has all but the last 4
+ * KiB of each OS thread.
+ *
+ * PYTHREAD_TRACE=FILE in the environment, when the library is loaded, begins a trace. The child of
+ * a fork writes to no trace of its parent's; a program that it executes would begin the file anew.
+ *
+ * path  the file, which is made, or emptied; NULL: no new trace
+ *
+ *   0        done
+ *   EBUSY    another call is under way: nothing was done
+ *   errno's  value of what failed: no new trace is written, and the old one has ended
+ *
+ * Waits for writes to the file. CPython has no counterpart.
+ */
+PYTHREAD_API int pythread_trace(const char *path);
+
 /* What the library holds at one moment (pythread_get_stats). */
 typedef struct pythread_stats {
     size_t threads;    /* threads started here that have not ended */

@@ -18,6 +18,7 @@
 #include "os.h"
 #include "reserve.h"
 #include "signals.h"
+#include "status.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -349,6 +350,7 @@ static void after_fork(void)
     parked_count = 0;
     atomic_store_explicit(&queued, 0, memory_order_relaxed);
     starting = 0;
+    status_forget_all();
     reserve_after_fork();
 }
 

@@ -16,6 +16,7 @@
 #include "os.h"
 #include "reserve.h"
 #include "stack.h"
+#include "status.h"
 #include "tss.h"
 
 #include <errno.h>
@@ -29,9 +30,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The thread that the calling OS thread is, and its ident; NULL and 0 if it is none now. */
+/* The thread that the calling OS thread is; NULL if it is none now. */
 THREAD_LOCAL struct thread *self;
-THREAD_LOCAL PyThread_ident_t self_ident;
 /* True if the last thread on this OS thread blocked signals: some may be pending for it still. */
 THREAD_LOCAL bool blocked_signals;
 /* Where a thread that exits continues. Valid while in_func, as long as its function runs. */
@@ -54,7 +54,7 @@ static void thread_end(struct thread *thread)
 {
     tss_thread_end();
     self = NULL;
-    self_ident = 0;
+    status_become(0);
     /* Release: all that the thread did happens before its join returns. */
     if (atomic_exchange_explicit(&thread->state, THREAD_ENDED, memory_order_release) ==
         THREAD_AWAITED) {
@@ -137,6 +137,7 @@ static void after_fork(void)
         /* The carrier below it is not in the child. */
         self->own_pthread = true;
     }
+    status_survive();
     /* Its OS thread is the main one now. */
     watch_end();
 }
@@ -215,7 +216,7 @@ static void run_on_carrier(struct carrier_work *work)
     struct thread *thread = (struct thread *)work;
     carrier_begins();
     self = thread;
-    self_ident = thread->ident;
+    status_become(thread->ident);
     unsigned epoch = fork_epoch();
     os_set_float_mode(thread->float_mode);
     if (blocked_signals) {
@@ -238,7 +239,7 @@ static void run_on_carrier(struct carrier_work *work)
 static void *run_own(void *arg)
 {
     self = arg;
-    self_ident = self->ident;
+    status_become(self->ident);
     os_set_name(program_name);
     watch_end();
     run_func(self);
@@ -259,6 +260,7 @@ static PyThread_ident_t start(void (*func)(void *), void *arg, PyThread_handle_t
     pthread_t os_thread;
     struct thread *thread;
     int saved = errno;
+    int64_t since = status_now();
     if (func == NULL || (thread = thread_slot_new(handle)) == NULL) {
         errno = saved;
         return 0;
@@ -288,6 +290,8 @@ static PyThread_ident_t start(void (*func)(void *), void *arg, PyThread_handle_t
             thread_slot_leave(thread);
         }
         ident = 0;
+    } else {
+        status_started(ident, since);
     }
     errno = saved;
     return ident;
@@ -390,7 +394,9 @@ int PyThread_join_thread(PyThread_handle_t handle)
             error = EDEADLK;
         }
         if (error == 0) {
+            struct status_wait before = status_wait(WAITS_FOR_THREAD, thread->ident);
             sleep_until_ended(thread);
+            status_wait_ends(before);
         }
         if (joiner != NULL) {
             atomic_store_explicit(&joiner->joining, 0, memory_order_relaxed);
@@ -413,25 +419,17 @@ int PyThread_detach_thread(PyThread_handle_t handle)
 
 PyThread_ident_t PyThread_get_thread_ident_ex(void)
 {
-    PyThread_ident_t ident = self_ident;
-    return ident != 0 ? ident : (PyThread_ident_t)pthread_self();
+    return status_caller();
 }
 
 unsigned long PyThread_get_thread_ident(void)
 {
-    return (unsigned long)PyThread_get_thread_ident_ex();
+    return (unsigned long)status_caller();
 }
 
 unsigned long PyThread_get_thread_native_id(void)
 {
-    /* The kernel's number for this OS thread, and the epoch in which it was read. */
-    THREAD_LOCAL unsigned long id;
-    THREAD_LOCAL unsigned epoch;
-    if (epoch != fork_epoch()) {
-        epoch = fork_epoch();
-        id = os_thread_id();
-    }
-    return id;
+    return status_native_id();
 }
 
 int pythread_set_name(const char *name)

@@ -1,0 +1,282 @@
+/*
+ * dump.c - pythread_dump: what the threads of this process do, in a line each.
+ *
+ * It is C because a dump is written where a program hangs: in a signal handler, on any thread,
+ * without Go. Invariant: it takes no lock, asks for no memory and waits for nothing but the file
+ * that it writes to. It reads status.h and lock.h.
+ */
+#define _GNU_SOURCE
+#include "dump.h"
+
+#include "fork.h"
+#include "lock.h"
+#include "os.h"
+#include "status.h"
+#include "text.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+
+static void add_thread(struct text *text, PyThread_ident_t ident, bool is_ours)
+{
+    text_add(text, "thread ");
+    if (is_ours) {
+        text_add_number(text, ident);
+    } else {
+        text_add_address(text, ident);
+    }
+}
+
+static void add_duration(struct text *text, int64_t since)
+{
+    int64_t ms = (status_now() - since) / 1000000;
+    ms = ms < 0 ? 0 : ms;
+    text_add_number(text, (uint64_t)ms / 1000);
+    text_add_byte(text, '.');
+    text_add_digits(text, (uint64_t)ms % 1000, 10, 3);
+    text_add(text, " s");
+}
+
+/* A name, quoted. What would end the quotes or the line is a question mark. */
+static void add_name(struct text *text, const char *name)
+{
+    text_add(text, " \"");
+    for (; *name != '\0'; name++) {
+        bool is_plain = (unsigned char)*name >= ' ' && *name != '"' && *name != '\x7f';
+        text_add_byte(text, is_plain ? *name : '?');
+    }
+    text_add_byte(text, '"');
+}
+
+/* Finds the thread with an ident. False where none is seen. */
+static bool find(PyThread_ident_t ident, unsigned *place, struct status_view *view)
+{
+    for (*place = 0; ident != 0 && *place < status_places(); ++*place) {
+        if (status_look(*place, view) && view->ident == ident) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The ident of the thread that a thread waits for; 0: for none, or nobody knows. */
+static PyThread_ident_t awaited(const struct status_view *view)
+{
+    PyThread_ident_t holder;
+    switch (view->wait.reason) {
+    case WAITS_FOR_THREAD:
+        return view->wait.what;
+    case WAITS_FOR_LOCK:
+        return lock_look(view->wait.what, &holder) ? holder : 0;
+    case WAITS_FOR_NOTHING:
+        break;
+    }
+    return 0;
+}
+
+static void add_holder(struct text *text, PyThread_ident_t holder)
+{
+    unsigned place;
+    struct status_view view;
+    text_add(text, ", held by ");
+    if (holder == 0) {
+        text_add(text, "Go code");
+    } else {
+        /* Idents of ours are small, those of others are addresses. */
+        add_thread(text, holder, find(holder, &place, &view) ? view.is_ours : holder <= UINT32_MAX);
+    }
+}
+
+static void add_wait(struct text *text, const struct status_view *view)
+{
+    PyThread_ident_t holder;
+    text_add(text, "waits ");
+    add_duration(text, view->wait.since);
+    if (view->wait.reason == WAITS_FOR_LOCK) {
+        text_add(text, " for lock ");
+        text_add_address(text, view->wait.what);
+        if (lock_look(view->wait.what, &holder)) {
+            add_holder(text, holder);
+        }
+    } else {
+        text_add(text, " for the end of ");
+        add_thread(text, view->wait.what, true);
+    }
+}
+
+static int write_thread(int fd, const struct status_view *view)
+{
+    struct text line = {.length = 0};
+    char name[OS_NAME_SIZE];
+    bool runs = true, is_known = os_look_at(view->native_id, name, &runs);
+    add_thread(&line, view->ident, view->is_ours);
+    if (is_known) {
+        add_name(&line, name);
+    }
+    text_add(&line, ", OS thread ");
+    text_add_number(&line, view->native_id);
+    if (view->is_ours) {
+        text_add(&line, ", ");
+        add_duration(&line, view->since);
+        text_add(&line, " old: ");
+    } else {
+        text_add(&line, ", not started here: ");
+    }
+    if (view->wait.reason != WAITS_FOR_NOTHING) {
+        add_wait(&line, view);
+    } else {
+        text_add(&line, !is_known ? "runs, or waits for nothing that the library knows"
+                        : runs    ? "runs"
+                                  : "waits for nothing that the library knows");
+    }
+    text_add_byte(&line, '\n');
+    return os_write(fd, line.bytes, line.length);
+}
+
+/* ------------------------------------------------------------------------ rings */
+
+/* Steps from a thread to the one that it waits for. False where that one is not seen. */
+static bool step(unsigned *place, struct status_view *view)
+{
+    return find(awaited(view), place, view);
+}
+
+/*
+ * Goes around the ring of waits that the thread at the place is in, and writes it, but nothing
+ * where fd is -1. False where there is no ring. *waits tells these waits from all later ones.
+ */
+static bool go_around(unsigned first, int fd, unsigned *waits)
+{
+    unsigned place = first;
+    struct status_view view;
+    bool is_seen = status_look(place, &view);
+    *waits = 0;
+    for (unsigned steps = 0; is_seen && steps < status_places(); steps++) {
+        struct text text = {.length = 0};
+        text_add(&text, steps == 0 ? "deadlock: " : "");
+        add_thread(&text, view.ident, view.is_ours);
+        text_add(&text, view.wait.reason == WAITS_FOR_LOCK ? " waits for a lock of "
+                                                           : " waits for the end of ");
+        *waits += view.waits;
+        is_seen = step(&place, &view);
+        if (is_seen && place == first) {
+            add_thread(&text, view.ident, view.is_ours);
+            text_add_byte(&text, '\n');
+        }
+        if (fd >= 0) {
+            os_write(fd, text.bytes, text.length);
+        }
+        if (place == first) {
+            return is_seen;
+        }
+    }
+    return false;
+}
+
+/* Follows each thread to the ones that it waits for, until a thread that was seen before: where it
+   was seen on the same way, there is a ring. */
+static void write_rings(int fd)
+{
+    /* What marks the ways of this dump are numbers that no earlier dump has used. */
+    static unsigned way;
+    const unsigned first_way = way + 1;
+    for (unsigned start = 0; start < status_places(); start++) {
+        unsigned waits, waits_again, place = start;
+        struct status_view view;
+        bool is_seen = status_look(place, &view);
+        way++;
+        while (is_seen && *status_mark(place) < first_way) {
+            *status_mark(place) = way;
+            is_seen = step(&place, &view);
+        }
+        /* What moves while it is read may look like a ring: its waits have to be there twice. */
+        if (is_seen && *status_mark(place) == way && go_around(place, -1, &waits) &&
+            go_around(place, -1, &waits_again) && waits == waits_again) {
+            go_around(place, fd, &waits);
+        }
+    }
+}
+
+int pythread_dump(int fd)
+{
+    /* The epoch of the process in which a dump is under way: the child of a fork may find that of
+       its parent there. */
+    static atomic_uint writing;
+    struct text head = {.length = 0};
+    struct status_view view;
+    /* The child of a fork forgets its parent's threads here. */
+    unsigned epoch = fork_epoch(), before = atomic_load_explicit(&writing, memory_order_relaxed);
+    /* One at a time uses the marks. Acquire and release: it finds the last one's. */
+    if (before == epoch ||
+        !atomic_compare_exchange_strong_explicit(&writing, &before, epoch, memory_order_acquire,
+                                                 memory_order_relaxed)) {
+        return EBUSY;
+    }
+    text_add(&head, "pythread: the threads of process ");
+    text_add_number(&head, os_process_id());
+    text_add_byte(&head, '\n');
+    int error = os_write(fd, head.bytes, head.length);
+    for (unsigned place = 0; error == 0 && place < status_places(); place++) {
+        if (status_look(place, &view)) {
+            error = write_thread(fd, &view);
+        }
+    }
+    if (error == 0) {
+        write_rings(fd);
+    }
+    atomic_store_explicit(&writing, 0, memory_order_release);
+    return error;
+}
+
+/* ------------------------------------------------------------------------ PYTHREAD_DUMP_SIGNAL */
+
+#ifndef _WIN32
+
+static void dump(int signal)
+{
+    enum { STDERR = 2 };
+    (void)signal;
+    pythread_dump(STDERR);
+}
+
+static int signal_number(const char *name)
+{
+    static const struct {
+        const char *name;
+        int number;
+    } signals[] = {{"HUP", SIGHUP}, {"QUIT", SIGQUIT}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2}};
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+        if (strcmp(name, signals[i].name) == 0) {
+            return signals[i].number;
+        }
+    }
+    return 0;
+}
+
+void dump_on_signal(void)
+{
+    const char *name = getenv("PYTHREAD_DUMP_SIGNAL");
+    struct sigaction action = {.sa_handler = dump, .sa_flags = SA_ONSTACK | SA_RESTART};
+    if (name != NULL) {
+        int number = signal_number(strncmp(name, "SIG", 3) == 0 ? name + 3 : name);
+        if (number == 0) {
+            os_write_error("PYTHREAD_DUMP_SIGNAL is none of HUP, QUIT, USR1, USR2\n");
+        } else {
+            sigaction(number, &action, NULL);
+        }
+    }
+}
+
+__attribute__((constructor)) static void at_load(void)
+{
+    dump_on_signal();
+}
+
+#else
+
+void dump_on_signal(void)
+{
+}
+
+#endif

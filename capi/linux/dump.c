@@ -1,0 +1,3 @@
+/* dump.c - the one that the default engine has too. The go command compiles only what is in this
+ * folder. */
+#include "../dump.c"

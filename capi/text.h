@@ -1,0 +1,62 @@
+/*
+ * text.h - texts put together where printf may not be called: in a signal handler.
+ *
+ * Invariant: a text ends with a null byte, and what has no room is left out.
+ */
+#ifndef TEXT_H
+#define TEXT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Begins as {.length = 0}. */
+struct text {
+    size_t length;
+    char bytes[512];
+};
+
+static inline void text_add_byte(struct text *text, char byte)
+{
+    if (text->length + 1 < sizeof text->bytes) {
+        text->bytes[text->length++] = byte;
+        text->bytes[text->length] = '\0';
+    }
+}
+
+static inline void text_add(struct text *text, const char *added)
+{
+    size_t length = strlen(added), room = sizeof text->bytes - 1 - text->length;
+    length = length < room ? length : room;
+    memcpy(text->bytes + text->length, added, length);
+    text->length += length;
+    text->bytes[text->length] = '\0';
+}
+
+/* In base 10 or 16, with as many zeros in front as make it `least` digits long. */
+static inline void text_add_digits(struct text *text, uint64_t number, unsigned base, int least)
+{
+    enum { MOST_DIGITS = 20 };
+    char digits[MOST_DIGITS];
+    int count = 0;
+    do {
+        digits[count++] = "0123456789abcdef"[number % base];
+        number /= base;
+    } while (number != 0 || count < least);
+    while (count > 0) {
+        text_add_byte(text, digits[--count]);
+    }
+}
+
+static inline void text_add_number(struct text *text, uint64_t number)
+{
+    text_add_digits(text, number, 10, 1);
+}
+
+static inline void text_add_address(struct text *text, uint64_t address)
+{
+    text_add(text, "0x");
+    text_add_digits(text, address, 16, 1);
+}
+
+#endif

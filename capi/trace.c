@@ -1,0 +1,274 @@
+/*
+ * trace.c - pythread_trace: what the threads of this process did, in the trace event format, which
+ * Perfetto and chrome://tracing show.
+ *
+ * It is C because what is traced is. An event is written when it is over, into a buffer of the OS
+ * thread's; a full buffer goes to the file. Invariants: a buffer is written by whoever has made it
+ * busy; and whoever has done so while a trace is on may write to its file, since pythread_trace
+ * ends a trace by switching it off, making each buffer busy, and closing the file then.
+ *
+ * It calls status.h, which calls back.
+ */
+#define _GNU_SOURCE
+#include "fork.h"
+#include "os.h"
+#include "status.h"
+#include "text.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum { PAGE = 4096 };
+
+struct buffer {
+    struct buffer *next;
+    atomic_bool is_busy;
+    size_t length;
+    char bytes[PAGE - sizeof(void *) - 2 * sizeof(size_t)];
+};
+_Static_assert(sizeof(struct buffer) == PAGE, "a buffer is a page");
+
+/* All buffers there are; none is ever freed. */
+static _Atomic(struct buffer *) buffers;
+
+/* The file, and the process that opened it. Written while no trace is on. */
+static int file = -1;
+static unsigned epoch;
+
+static bool is_on(void)
+{
+    /* Sequentially consistent, as the end of a trace: see append and make_buffer. */
+    return atomic_load(&status_traced_by) != NULL;
+}
+
+/* ------------------------------------------------------------------------ buffers */
+
+/* Makes the buffer the caller's. It is another's for as long as a write to the file takes. */
+static void claim(struct buffer *buffer)
+{
+    while (atomic_exchange(&buffer->is_busy, true)) {
+        os_relax();
+    }
+}
+
+static void unclaim(struct buffer *buffer)
+{
+    atomic_store_explicit(&buffer->is_busy, false, memory_order_release);
+}
+
+static void flush(struct buffer *buffer)
+{
+    os_write(file, buffer->bytes, buffer->length);
+    buffer->length = 0;
+}
+
+static struct buffer *make_buffer(void)
+{
+    struct buffer *buffer = os_map(sizeof *buffer);
+    if (buffer != NULL) {
+        /* Sequentially consistent: either the end of a trace finds the buffer here, or append finds
+           that the trace is off. */
+        buffer->next = atomic_load(&buffers);
+        while (!atomic_compare_exchange_weak(&buffers, &buffer->next, buffer)) {
+        }
+    }
+    return buffer;
+}
+
+static void append(struct buffer *buffer, const struct text *text)
+{
+    if (atomic_exchange(&buffer->is_busy, true)) {
+        /* A signal handler has interrupted this very function; or the trace ends. */
+        if (is_on()) {
+            os_write(file, text->bytes, text->length);
+        }
+        return;
+    }
+    if (is_on()) {
+        if (buffer->length + text->length > sizeof buffer->bytes) {
+            flush(buffer);
+        }
+        memcpy(buffer->bytes + buffer->length, text->bytes, text->length);
+        buffer->length += text->length;
+    }
+    unclaim(buffer);
+}
+
+/* ------------------------------------------------------------------------ events */
+
+static void add_us(struct text *text, int64_t ns)
+{
+    ns = ns < 0 ? 0 : ns;
+    text_add_number(text, (uint64_t)ns / 1000);
+    text_add_byte(text, '.');
+    text_add_digits(text, (uint64_t)ns % 1000, 10, 3);
+}
+
+/* Begins an event: where, when, and of what kind it is in the format. */
+static void add_event(struct text *text, const char *kind, unsigned long os_thread, int64_t at)
+{
+    text_add(text, ",\n{\"ph\":\"");
+    text_add(text, kind);
+    text_add(text, "\",\"pid\":");
+    text_add_number(text, os_process_id());
+    text_add(text, ",\"tid\":");
+    text_add_number(text, os_thread);
+    text_add(text, ",\"ts\":");
+    add_us(text, at);
+}
+
+/* A bar from `since` until now, with a name that is followed by a number. */
+static void add_bar(struct text *text, unsigned long os_thread, int64_t since, const char *name)
+{
+    add_event(text, "X", os_thread, since);
+    text_add(text, ",\"dur\":");
+    add_us(text, os_now_ns() - since);
+    text_add(text, ",\"name\":\"");
+    text_add(text, name);
+}
+
+/* One end of the arrow from the start of a thread to its begin. */
+static void add_arrow(struct text *text, const char *kind, int64_t at, PyThread_ident_t ident)
+{
+    add_event(text, kind, status_native_id(), at);
+    text_add(text, ",\"cat\":\"start\",\"name\":\"start\",\"id\":");
+    text_add_number(text, ident);
+    text_add_byte(text, '}');
+}
+
+static void add_run(struct text *text, unsigned long os_thread, PyThread_ident_t ident,
+                    int64_t since)
+{
+    add_bar(text, os_thread, since, "thread ");
+    text_add_number(text, ident);
+    text_add(text, "\"}");
+}
+
+static void trace(void **memory, struct status_event event)
+{
+    struct text text = {.length = 0};
+    if (fork_epoch() != epoch || (*memory == NULL && (*memory = make_buffer()) == NULL)) {
+        return;
+    }
+    switch (event.what) {
+    case HAS_STARTED:
+        add_bar(&text, status_native_id(), event.since, "start thread ");
+        text_add_number(&text, event.ident);
+        text_add(&text, "\"}");
+        add_arrow(&text, "s", event.since, event.ident);
+        break;
+    case HAS_RUN:
+        add_run(&text, status_native_id(), event.ident, event.since);
+        add_arrow(&text, "f\",\"bp\":\"e", event.since, event.ident);
+        break;
+    case HAS_WAITED:
+        if (event.wait.reason == WAITS_FOR_LOCK) {
+            add_bar(&text, status_native_id(), event.since, "wait for lock ");
+            text_add_address(&text, event.wait.what);
+        } else {
+            add_bar(&text, status_native_id(), event.since, "join thread ");
+            text_add_number(&text, event.wait.what);
+        }
+        text_add(&text, "\"}");
+        break;
+    }
+    append(*memory, &text);
+}
+
+/* ------------------------------------------------------------------------ a trace */
+
+static int begin(const char *path)
+{
+    struct text head = {.length = 0};
+    int fd = os_create(path);
+    if (fd < 0) {
+        return -fd;
+    }
+    text_add(&head, "[{\"ph\":\"M\",\"pid\":");
+    text_add_number(&head, os_process_id());
+    text_add(&head, ",\"name\":\"process_labels\",\"args\":{\"labels\":\"pythread\"}}");
+    int error = os_write(fd, head.bytes, head.length);
+    if (error != 0) {
+        os_close(fd);
+        return error;
+    }
+    if (epoch != fork_epoch()) {
+        /* What the parent had in its buffers is the parent's. */
+        epoch = fork_epoch();
+        for (struct buffer *buffer = atomic_load(&buffers); buffer != NULL; buffer = buffer->next) {
+            buffer->length = 0;
+            unclaim(buffer);
+        }
+    }
+    file = fd;
+    atomic_store(&status_traced_by, trace);
+    return 0;
+}
+
+/* Writes the threads that have not ended, as bars until now. */
+static int write_running(void)
+{
+    struct status_view view;
+    int error = 0;
+    for (unsigned place = 0; error == 0 && place < status_places(); place++) {
+        if (status_look(place, &view) && view.is_ours) {
+            struct text text = {.length = 0};
+            add_run(&text, view.native_id, view.ident, view.since);
+            error = os_write(file, text.bytes, text.length);
+        }
+    }
+    return error;
+}
+
+static int end(void)
+{
+    static const char last[] = "\n]\n";
+    if (file < 0 || epoch != fork_epoch()) {
+        return 0;
+    }
+    atomic_store(&status_traced_by, NULL);
+    for (struct buffer *buffer = atomic_load(&buffers); buffer != NULL; buffer = buffer->next) {
+        claim(buffer);
+        flush(buffer);
+        unclaim(buffer);
+    }
+    int error = write_running();
+    if (error == 0) {
+        error = os_write(file, last, sizeof last - 1);
+    }
+    os_close(file);
+    file = -1;
+    return error;
+}
+
+int pythread_trace(const char *path)
+{
+    /* The epoch of the process in which a call is under way. */
+    static atomic_uint calling;
+    unsigned here = fork_epoch(), before = atomic_load_explicit(&calling, memory_order_relaxed);
+    /* Acquire and release: a call finds what the last one did. */
+    if (before == here ||
+        !atomic_compare_exchange_strong_explicit(&calling, &before, here, memory_order_acquire,
+                                                 memory_order_relaxed)) {
+        return EBUSY;
+    }
+    int error = end();
+    if (path != NULL) {
+        error = begin(path);
+    }
+    atomic_store_explicit(&calling, 0, memory_order_release);
+    return error;
+}
+
+__attribute__((constructor)) static void at_load(void)
+{
+    const char *path = getenv("PYTHREAD_TRACE");
+    if (path != NULL && pythread_trace(path) != 0) {
+        os_write_error("PYTHREAD_TRACE names no file that can be written\n");
+    }
+}
+
+__attribute__((destructor)) static void at_exit(void)
+{
+    pythread_trace(NULL);
+}

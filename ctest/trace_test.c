@@ -1,0 +1,254 @@
+/*
+ * trace_test.c - pythread_trace: what threads did is in the file, whoever did it and however the
+ * trace ends. That the file is JSON is shown by cksum_test.sh.
+ */
+#define _GNU_SOURCE
+#include "process.h"
+#include "threads.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+/* A file of the case's, which has no name after the trace has begun. */
+static int begin_trace(void)
+{
+    char name[] = "/tmp/pythread-trace-XXXXXX";
+    int file = mkstemp(name);
+    GE(file, 0);
+    EQ(pythread_trace(name), 0);
+    unlink(name);
+    return file;
+}
+
+/* What is in a file. The next call overwrites it. */
+static const char *contents(int file)
+{
+    enum { MOST = 1 << 22 };
+    static char text[MOST];
+    ssize_t length = pread(file, text, sizeof text - 1, 0);
+    GE(length, 0);
+    text[length] = '\0';
+    return text;
+}
+
+static int count_in(const char *text, const char *what)
+{
+    int count = 0;
+    for (; (text = strstr(text, what)) != NULL; text++) {
+        count++;
+    }
+    return count;
+}
+
+static const char *end_trace(int file)
+{
+    EQ(pythread_trace(NULL), 0);
+    const char *text = contents(file);
+    EQ(text[0], '[');
+    EQ_STR(text + strlen(text) - 3, "\n]\n");
+    return text;
+}
+
+static void acquire_and_release(void *lock)
+{
+    EQ(PyThread_acquire_lock(lock, WAIT_LOCK), 1);
+    PyThread_release_lock(lock);
+}
+
+/* Waits until a thread sleeps for the lock. */
+static void wait_for_waiter(PyThread_type_lock lock)
+{
+    char expected[64], text[4096];
+    snprintf(expected, sizeof expected, "for lock %p", lock);
+    FILE *file = tmpfile();
+    CHECK(file != NULL);
+    do {
+        rewind(file);
+        EQ(ftruncate(fileno(file), 0), 0);
+        EQ(pythread_dump(fileno(file)), 0);
+        text[pread(fileno(file), text, sizeof text - 1, 0)] = '\0';
+    } while (strstr(text, expected) == NULL);
+    fclose(file);
+}
+
+TEST(starts_threads_waits_and_joins_are_in_the_trace)
+{
+    char expected[64];
+    PyThread_type_lock lock = PyThread_allocate_lock();
+    EQ(PyThread_acquire_lock(lock, WAIT_LOCK), 1);
+    int file = begin_trace();
+    PyThread_handle_t thread = start(acquire_and_release, lock);
+    wait_for_waiter(lock);
+    PyThread_release_lock(lock);
+    join(thread);
+    const char *text = end_trace(file);
+    EQ(count_in(text, "\"name\":\"start thread 1\"}"), 1);
+    EQ(count_in(text, "\"name\":\"thread 1\"}"), 1);
+    EQ(count_in(text, "\"ph\":\"s\""), 1);
+    EQ(count_in(text, "\"ph\":\"f\""), 1);
+    snprintf(expected, sizeof expected, "\"name\":\"wait for lock %p\"}", lock);
+    EQ(count_in(text, expected), 1);
+}
+
+static void join_it(void *handle)
+{
+    join(*(PyThread_handle_t *)handle);
+}
+
+TEST(a_join_that_waits_is_in_the_trace_on_the_joiners_track)
+{
+    char expected[64];
+    sem_t door;
+    EQ(sem_init(&door, 0, 0), 0);
+    int file = begin_trace();
+    PyThread_handle_t blocked = start(wait_at_door, &door);
+    PyThread_handle_t joiner = start(join_it, &blocked);
+    sleep_ms(10);
+    sem_post(&door);
+    join(joiner);
+    const char *text = end_trace(file);
+    snprintf(expected, sizeof expected, "\"tid\":%lu,", PyThread_get_thread_native_id());
+    GE(count_in(text, expected), 2);
+    EQ(count_in(text, "\"name\":\"thread 1\"}"), 1);
+    EQ(count_in(text, "\"name\":\"thread 2\"}"), 1);
+}
+
+TEST(a_thread_that_has_not_ended_is_in_the_trace)
+{
+    sem_t door;
+    atomic_int arrived = 0;
+    EQ(sem_init(&door, 0, 0), 0);
+    int file = begin_trace();
+    PyThread_handle_t blocked = start(wait_at_door, &door);
+    PyThread_handle_t counted = start(count, &arrived);
+    join(counted);
+    sleep_ms(10);
+    EQ(count_in(end_trace(file), "\"name\":\"thread 1\"}"), 1);
+    sem_post(&door);
+    join(blocked);
+}
+
+TEST(each_of_many_threads_is_in_the_trace_once)
+{
+    enum { THREADS = 2000 / SLOWER, BATCH = 50 };
+    PyThread_handle_t threads[BATCH];
+    int file = begin_trace();
+    for (int i = 0; i < THREADS; i += BATCH) {
+        for (int j = 0; j < BATCH; j++) {
+            threads[j] = start(nothing, NULL);
+        }
+        for (int j = 0; j < BATCH; j++) {
+            join(threads[j]);
+        }
+    }
+    const char *text = end_trace(file);
+    EQ(count_in(text, "\"name\":\"start thread "), THREADS);
+    EQ(count_in(text, "\"name\":\"thread "), THREADS);
+    EQ(count_in(text, "\"ph\":\"f\""), THREADS);
+}
+
+TEST(a_new_trace_ends_the_one_before)
+{
+    int first = begin_trace();
+    join(start(nothing, NULL));
+    int second = begin_trace();
+    join(start(nothing, NULL));
+    const char *text = end_trace(second);
+    EQ(count_in(text, "\"name\":\"thread 1\"}"), 0);
+    EQ(count_in(text, "\"name\":\"thread 2\"}"), 1);
+    text = contents(first);
+    EQ(count_in(text, "\"name\":\"thread 1\"}"), 1);
+    EQ_STR(text + strlen(text) - 3, "\n]\n");
+}
+
+TEST(without_a_trace_nothing_is_ended)
+{
+    EQ(pythread_trace(NULL), 0);
+    EQ(pythread_trace(NULL), 0);
+}
+
+TEST(a_file_that_cannot_be_written_is_told)
+{
+    errno = EDOM;
+    EQ(pythread_trace("/no such directory/file"), ENOENT);
+    EQ(pythread_trace("/dev/full"), ENOSPC);
+    EQ(errno, EDOM);
+    join(start(nothing, NULL));
+    EQ(pythread_trace(NULL), 0);
+}
+
+static atomic_bool goes_on;
+
+static void start_and_join(void *unused)
+{
+    (void)unused;
+    while (atomic_load(&goes_on)) {
+        join(start(nothing, NULL));
+    }
+}
+
+TEST(traces_begin_and_end_while_threads_start_and_end)
+{
+    enum { STARTERS = 4, TRACES = 100 / SLOWER };
+    PyThread_handle_t starters[STARTERS];
+    atomic_store(&goes_on, true);
+    for (int i = 0; i < STARTERS; i++) {
+        starters[i] = start(start_and_join, NULL);
+    }
+    for (int i = 0; i < TRACES; i++) {
+        int file = begin_trace();
+        sleep_ms(1);
+        end_trace(file);
+        close(file);
+    }
+    atomic_store(&goes_on, false);
+    for (int i = 0; i < STARTERS; i++) {
+        join(starters[i]);
+    }
+}
+
+TEST(the_child_of_a_fork_writes_a_trace_of_its_own_alone)
+{
+    int status;
+    int file = begin_trace();
+    join(start(nothing, NULL));
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(50);
+        join(start(nothing, NULL));
+        int own = begin_trace();
+        join(start(nothing, NULL));
+        const char *text = end_trace(own);
+        EQ(count_in(text, "\"name\":\"thread 1\"}"), 0);
+        EQ(count_in(text, "\"name\":\"thread 2\"}"), 0);
+        EQ(count_in(text, "\"name\":\"thread 3\"}"), 1);
+        exit(0);
+    }
+    EQ(waitpid(child, &status, 0), child);
+    EQ(status, 0);
+    join(start(nothing, NULL));
+    const char *text = end_trace(file);
+    EQ(count_in(text, "\"name\":\"thread 1\"}"), 1);
+    EQ(count_in(text, "\"name\":\"thread 2\"}"), 1);
+    EQ(count_in(text, "\"name\":\"thread 3\"}"), 0);
+}
+
+static void start_one(long unused)
+{
+    (void)unused;
+    join(start(nothing, NULL));
+    exit(0);
+}
+
+TEST(the_environment_begins_a_trace_that_the_exit_ends)
+{
+    char name[] = "/tmp/pythread-trace-XXXXXX";
+    int file = mkstemp(name);
+    GE(file, 0);
+    EQ(setenv("PYTHREAD_TRACE", name, 1), 0);
+    run_in_process(start_one, 0);
+    unlink(name);
+    const char *text = contents(file);
+    EQ(count_in(text, "\"name\":\"thread 1\"}"), 1);
+    EQ_STR(text + strlen(text) - 3, "\n]\n");
+}
