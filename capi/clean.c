@@ -73,8 +73,6 @@ struct module {
     size_t image_size, size;
     /* The block may have been used although the thread's vector does not know it. */
     bool is_static;
-    /* This library's own variables are among them. */
-    bool has_ours;
 };
 
 /* True where these bytes of the block are as they began. */
@@ -90,29 +88,75 @@ static bool is_initial_part(const struct module *module, const char *block, size
     return edge == to || (*rest == 0 && memcmp(rest, rest + 1, to - edge - 1) == 0);
 }
 
-/* Only in libpythread.a, which is linked into a program: tells where the library's own variables
-   are among the program's, from the first to the second address, and from the third to the fourth.
- */
-__attribute__((weak, visibility("hidden"))) void clean_find_own_variables(const char *ends[4]);
-
 static bool is_initial(const struct module *module)
 {
     const char *block = block_of(module->number);
-    if (block == NULL) {
-        return !module->is_static;
+    return block != NULL ? is_initial_part(module, block, 0, module->size) : !module->is_static;
+}
+
+/*
+ * The module that this library is linked into: the shared library, or a program. In its block are
+ * also the variables of Go's runtime and, in a program, those of the rest of it.
+ */
+static struct module own_module;
+
+/* A part of its block. */
+struct part {
+    size_t from, to;
+};
+
+/* This library's variables. The linker knows where the image of their section is. */
+extern const char __start_pythread_variables[] __attribute__((visibility("hidden")));
+extern const char __stop_pythread_variables[] __attribute__((visibility("hidden")));
+static struct part own_variables;
+
+/* One of them, and how far it is from the begin of the block. */
+THREAD_LOCAL char ours;
+static size_t ours_offset;
+
+static const char *own_block(void)
+{
+    return &ours - ours_offset;
+}
+
+/* The end of the Go runtime's variable there, a pointer; 0 while nobody knows where it is. */
+static atomic_size_t gos_variable_end;
+
+/* Go's variable is never NULL on an OS thread of Go's that runs C. So where there is but one word
+   that has changed, it is this. All threads that find it write the same, and relaxed suffices: it
+   is a number alone. */
+void clean_find_gos_variable(void)
+{
+    size_t found = 0, count = 0;
+    if (!can_tell || atomic_load_explicit(&gos_variable_end, memory_order_relaxed) != 0) {
+        return;
     }
-    size_t from = 0;
-    if (module->has_ours) {
-        const char *ends[4];
-        clean_find_own_variables(ends);
-        for (int i = 0; i < 4; i += 2) {
-            if (!is_initial_part(module, block, from, ends[i] - block)) {
-                return false;
-            }
-            from = ends[i + 1] - block;
+    for (size_t i = 0; i + sizeof(void *) <= own_module.size; i += sizeof(void *)) {
+        size_t end = i + sizeof(void *);
+        bool is_ours = i < own_variables.to && end > own_variables.from;
+        if (!is_ours && !is_initial_part(&own_module, own_block(), i, end)) {
+            found = end;
+            count++;
         }
     }
-    return is_initial_part(module, block, from, module->size);
+    if (count == 1) {
+        atomic_store_explicit(&gos_variable_end, found, memory_order_relaxed);
+    }
+}
+
+/* True where the variables in its block that are neither the library's nor Go's are as they began.
+ */
+static bool own_module_is_initial(void)
+{
+    const char *block = own_block();
+    size_t end = atomic_load_explicit(&gos_variable_end, memory_order_relaxed);
+    struct part gos = {end == 0 ? 0 : end - sizeof(void *), end};
+    bool gos_is_first = gos.from < own_variables.from;
+    struct part first = gos_is_first ? gos : own_variables;
+    struct part second = gos_is_first ? own_variables : gos;
+    return is_initial_part(&own_module, block, 0, first.from) &&
+           is_initial_part(&own_module, block, first.to, second.from) &&
+           is_initial_part(&own_module, block, second.to, own_module.size);
 }
 
 /* The modules that are looked at, as of these numbers of loads and unloads. The loader's lock,
@@ -122,9 +166,6 @@ static struct module modules[MOST_MODULES];
 static size_t module_count;
 static unsigned long long loads, unloads;
 static bool is_complete;
-
-/* A variable of this library's, by which its module is known. */
-THREAD_LOCAL char ours;
 
 static bool is_within(const void *address, const char *block, size_t size)
 {
@@ -151,38 +192,71 @@ static bool uses_static_area(const struct dl_phdr_info *info)
    nobody else sees. */
 static const void *allocator;
 
-/* The C library's block is its own business, as this library's is ours, and the allocator's. */
+/* The C library's block is its own business, and the allocator's. The one with this library's
+   variables is looked at by itself. */
 static bool is_exempt(const struct dl_phdr_info *info, size_t size)
 {
     const char *block = info->dlpi_tls_data;
-    return (block != NULL &&
-            (is_within(&errno, block, size) ||
-             (is_within(&ours, block, size) && clean_find_own_variables == NULL))) ||
+    return info->dlpi_tls_modid == own_module.number ||
+           (block != NULL && is_within(&errno, block, size)) ||
            /* But the program itself, which has other variables too, has no name. */
            (info->dlpi_name[0] != '\0' && (const void *)info->dlpi_addr == allocator);
 }
 
-/* Adds the module to the list, if it has variables to look at. False where the list is full. */
-static bool add_module(const struct dl_phdr_info *info)
+/* False where the module has no thread-local variables. */
+static bool describe(const struct dl_phdr_info *info, struct module *module)
 {
     for (int i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *header = &info->dlpi_phdr[i];
-        if (header->p_type == PT_TLS && header->p_memsz > 0 && !is_exempt(info, header->p_memsz)) {
-            if (module_count == MOST_MODULES) {
-                return false;
-            }
-            modules[module_count++] = (struct module){
+        if (header->p_type == PT_TLS && header->p_memsz > 0) {
+            *module = (struct module){
                 .number = info->dlpi_tls_modid,
                 .image = (const char *)(info->dlpi_addr + header->p_vaddr),
                 .image_size = header->p_filesz,
                 .size = header->p_memsz,
                 .is_static = uses_static_area(info),
-                .has_ours = info->dlpi_tls_data != NULL &&
-                            is_within(&ours, info->dlpi_tls_data, header->p_memsz),
             };
+            return true;
         }
     }
+    return false;
+}
+
+/* Adds the module to the list, if it has variables to look at. False where the list is full. */
+static bool add_module(const struct dl_phdr_info *info)
+{
+    struct module module;
+    if (describe(info, &module) && !is_exempt(info, module.size)) {
+        if (module_count == MOST_MODULES) {
+            return false;
+        }
+        modules[module_count++] = module;
+    }
     return true;
+}
+
+/* Gives the block of a module's variables where the calling thread's vector does not have it yet. A
+   static C library, where it always has, has no such function. */
+extern __attribute__((weak)) void *__tls_get_addr(size_t module_and_offset[2]);
+
+static int find_own_module(struct dl_phdr_info *info, size_t size, void *unused)
+{
+    struct module module;
+    const char *block = info->dlpi_tls_data;
+    (void)size;
+    (void)unused;
+    if (!describe(info, &module) ||
+        !is_within(__start_pythread_variables, module.image, module.image_size)) {
+        return 0;
+    }
+    own_module = module;
+    own_variables = (struct part){(size_t)(__start_pythread_variables - module.image),
+                                  (size_t)(__stop_pythread_variables - module.image)};
+    if (block == NULL && __tls_get_addr != NULL) {
+        block = __tls_get_addr((size_t[]){module.number, 0});
+    }
+    ours_offset = (size_t)(&ours - block);
+    return ours_offset >= own_variables.from && ours_offset < own_variables.to;
 }
 
 struct look {
@@ -433,7 +507,8 @@ void clean_begin(void)
 
 bool clean_is_clean(const void *ignored)
 {
-    return destructors() == NULL && has_same_keys(ignored) && has_initial_variables();
+    return destructors() == NULL && has_same_keys(ignored) && own_module_is_initial() &&
+           has_initial_variables();
 }
 
 static void find_allocator(void)
@@ -471,7 +546,8 @@ void clean_keep_signal_mask(void)
 __attribute__((constructor(103))) static void at_load(void)
 {
     find_allocator();
-    can_tell = find_keys() && find_destructors() && get_scheduling(&initial_scheduling);
+    can_tell = dl_iterate_phdr(find_own_module, NULL) == 1 && find_keys() && find_destructors() &&
+               get_scheduling(&initial_scheduling);
 }
 
 #else
@@ -482,6 +558,10 @@ bool clean_can_tell(void)
 }
 
 void clean_keep_signal_mask(void)
+{
+}
+
+void clean_find_gos_variable(void)
 {
 }
 

@@ -7,6 +7,9 @@
 /* True where this library can see what a thread leaves. Known once constructors have run. */
 bool clean_can_tell(void);
 
+/* Looks where the Go runtime's variable is. The calling OS thread is Go's. */
+void clean_find_gos_variable(void);
+
 /* Tells that a thread is about to begin on the calling OS thread. */
 void clean_begin(void);
 

@@ -21,9 +21,11 @@
 #endif
 
 /* A variable of each thread. In the initial-exec model reading it is one load, in a shared library
-   too; Go's own thread-local storage binds the library to that model anyway. */
+   too; Go's own thread-local storage binds the library to that model anyway. The section has the
+   library's variables side by side, wherever they are linked to (clean.c). */
 #ifdef __ELF__
-#define OS_THREAD_LOCAL _Thread_local __attribute__((tls_model("initial-exec")))
+#define OS_THREAD_LOCAL                                                                            \
+    _Thread_local __attribute__((tls_model("initial-exec"), section("pythread_variables")))
 #else
 #define OS_THREAD_LOCAL _Thread_local
 #endif

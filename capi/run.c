@@ -81,6 +81,7 @@ static void enter(PyThread_ident_t ident, const struct inheritance *creator)
     }
     if (creator->reuse == PYTHREAD_REUSE_CLEAN) {
         set_name(creator->name);
+        clean_find_gos_variable();
         clean_begin();
     } else {
         name_is_known = false;

@@ -25,23 +25,20 @@ file(CONFIGURE OUTPUT static/names CONTENT "${lines}\n" @ONLY)
 #
 # The go command makes an archive anew each time, so it is called when the shared library has changed,
 # which is built from the same sources.
-set(ends ${PROJECT_SOURCE_DIR}/cmake)
 add_custom_command(
     OUTPUT ${PYTHREAD_STATIC_LIBRARY}
     COMMAND ${CMAKE_COMMAND} -E chdir ${PROJECT_SOURCE_DIR} ${PYTHREAD_GO} build
             -buildmode=c-archive -trimpath -buildvcs=false ${engine_flags}
             "-ldflags=${go_ldflags}" -o ${PROJECT_BINARY_DIR}/static/go.a ${go_package}
-    COMMAND ${CMAKE_C_COMPILER} -r -nostdlib -fPIC -ftls-model=initial-exec
-            -Wl,-d -Wl,--unique=.text ${wraps} ${ends}/static_first.c static/needs.c
-            -Wl,--whole-archive static/go.a -Wl,--no-whole-archive ${ends}/static_last.c
-            -o static/pythread.o
+    COMMAND ${CMAKE_C_COMPILER} -r -nostdlib -fPIC -Wl,-d -Wl,--unique=.text ${wraps} static/needs.c
+            -Wl,--whole-archive static/go.a -Wl,--no-whole-archive -o static/pythread.o
     COMMAND ${CMAKE_OBJCOPY} $<$<CONFIG:Release,MinSizeRel>:--strip-debug>
             --keep-global-symbols=static/names --rename-section .init_array=.init_array.00104
             static/pythread.o
     COMMAND ${CMAKE_COMMAND} -E rm -f ${PYTHREAD_STATIC_LIBRARY}
     COMMAND ${CMAKE_AR} rcs ${PYTHREAD_STATIC_LIBRARY} static/pythread.o
     DEPENDS ${PYTHREAD_LIBRARY} ${PROJECT_BINARY_DIR}/static/names
-            ${PROJECT_BINARY_DIR}/static/needs.c ${ends}/static_first.c ${ends}/static_last.c
+            ${PROJECT_BINARY_DIR}/static/needs.c
     WORKING_DIRECTORY ${PROJECT_BINARY_DIR}
     COMMENT "Making libpythread.a"
     COMMAND_EXPAND_LISTS VERBATIM)

@@ -56,6 +56,8 @@ static void find(void *library, const char *name, void *function)
     memcpy(function, &found, sizeof found);
 }
 
+static struct api shared;
+
 static struct api load(int flags)
 {
     struct api api = {.handle = dlopen(path(), flags)};
@@ -201,6 +203,28 @@ TEST(the_library_can_be_loaded_by_a_thread_that_ends)
     use_library(&api);
 }
 
+static void tell_os_thread(void *os_thread)
+{
+    *(unsigned long *)os_thread = shared.native_id();
+}
+
+TEST(threads_of_a_library_that_came_late_share_os_threads)
+{
+    unsigned long os_thread = 0, before;
+    PyThread_ident_t ident;
+    PyThread_handle_t handle;
+    int same = 0;
+    check_not_loaded();
+    shared = load(RTLD_NOW);
+    for (int i = 0; i < 1000; i++) {
+        before = os_thread;
+        EQ(shared.start(tell_os_thread, &os_thread, &ident, &handle), 0);
+        EQ(shared.join(handle), 0);
+        same += os_thread == before;
+    }
+    GT(same, 0);
+}
+
 TEST(the_library_is_loaded_once)
 {
     struct api first = load(RTLD_NOW), second = load(RTLD_LAZY | RTLD_GLOBAL);
@@ -241,7 +265,6 @@ TEST(many_threads_may_load_and_start_at_once)
     }
 }
 
-static struct api shared;
 static atomic_int arrived;
 static atomic_bool leave;
 

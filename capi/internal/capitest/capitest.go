@@ -76,6 +76,37 @@ __attribute__((constructor)) static void have_one_arena(void)
 #endif
 }
 
+// Thread-local variables in the program itself, one with a value and some that are zero.
+static __thread int variable = 3;
+static __thread char zeros[100];
+
+struct visit {
+    int changes, found_initial;
+    unsigned long os_thread;
+};
+
+static void visit_os_thread(void *arg)
+{
+    struct visit *visit = arg;
+    visit->os_thread = PyThread_get_thread_native_id();
+    visit->found_initial = variable == 3;
+    for (size_t i = 0; i < sizeof zeros; i++) {
+        visit->found_initial &= zeros[i] == 0;
+    }
+    if (visit->changes) {
+        variable = 4;
+        zeros[99] = 1;
+    }
+}
+
+static int run_visit(struct visit *visit)
+{
+    PyThread_ident_t ident;
+    PyThread_handle_t handle;
+    return PyThread_start_joinable_thread(visit_os_thread, visit, &ident, &handle) != 0 ||
+           PyThread_join_thread(handle) != 0;
+}
+
 static void count(PyThread_type_lock lock, long long *counter, int times)
 {
     for (int i = 0; i < times; i++) {
@@ -214,3 +245,21 @@ func Stats() (threads, handles int) {
 // Allocated returns how many bytes C code has allocated; 0 where that is not
 // known.
 func Allocated() int { return int(C.allocated()) }
+
+// ReuseClean is pythread_set_reuse(PYTHREAD_REUSE_CLEAN), and reports whether
+// there is this mode.
+func ReuseClean() bool { return C.pythread_set_reuse(C.PYTHREAD_REUSE_CLEAN) != -1 }
+
+// Visit has C run a thread that looks at thread-local variables of C code that is
+// linked into the program, and changes them if it is told so. It reports whether
+// the thread found their initial values, and the number of its OS thread.
+func Visit(changes bool) (foundInitial bool, osThread uint64) {
+	var visit C.struct_visit
+	if changes {
+		visit.changes = 1
+	}
+	if C.run_visit(&visit) != 0 {
+		panic("no thread")
+	}
+	return visit.found_initial != 0, uint64(visit.os_thread)
+}
