@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -180,7 +181,10 @@ func (t *thread) run(h *pythread.Handle) {
 		t.watchOSThread()
 	case C.OS_THREAD_WAS_UNFIT, C.OS_THREAD_NEVER_ENDS:
 		// Since this goroutine keeps the OS thread, the other gets another one.
-		value := pythread.Start(func() { t.run(h) }).Join()
+		value := pythread.StartWith(func(other *pythread.Handle) {
+			other.SetName("runs thread " + strconv.FormatUint(uint64(h.Ident()), 10)) // for a dump
+			t.run(h)
+		}).Join()
 		if fate == C.OS_THREAD_NEVER_ENDS {
 			runtime.UnlockOSThread()
 		}

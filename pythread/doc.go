@@ -8,6 +8,7 @@
 //   - [TSS] keeps a value per thread.
 //   - [ParseTimeout] and [GetInfo] are the logic behind the timeout arguments
 //     of Python's thread functions and behind sys.thread_info.
+//   - [Dump] writes where each thread stands, for a program that hangs.
 //
 // The package is pure Go, needs nothing but the standard library, and starts
 // no goroutine but the threads it is asked for.
@@ -34,6 +35,14 @@
 //
 // Start and Join cost about as much as a go statement and a channel, and a Lock
 // as much as a sync.Mutex, or less where many goroutines want it at once.
+//
+// # What threads do
+//
+// In a program that has called [EnableDump], [Dump] tells what each thread waits
+// for, and CPU and goroutine profiles tell threads apart, by the label "thread".
+// In an execution trace of [runtime/trace] every thread that starts during the
+// trace is a task of type "pythread.thread", whose log has its ident and its
+// name. All this works as well for the threads of C code, by package capi.
 //
 // # From CPython's names to Go's
 //

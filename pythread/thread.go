@@ -144,6 +144,9 @@ func Start(fn func()) *Handle {
 	if fn == nil {
 		panic("pythread: Start of a nil function")
 	}
+	if isSeen() {
+		return startSeen(func(*Handle) { fn() })
+	}
 	h := newHandle()
 	go func() {
 		defer h.finish()
@@ -160,6 +163,9 @@ func Start(fn func()) *Handle {
 func StartWith(fn func(*Handle)) *Handle {
 	if fn == nil {
 		panic("pythread: StartWith of a nil function")
+	}
+	if isSeen() {
+		return startSeen(fn)
 	}
 	h := newHandle()
 	go func() {
