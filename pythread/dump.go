@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// dumping tells that threads which start are listed for Dump. Nothing else is
-// published through it.
-var dumping atomic.Bool
+// dumping is nil or, after EnableDump, the function list, which the linker leaves
+// out of programs without EnableDump. No other memory is published through dumping.
+var dumping atomic.Pointer[func(*Handle, func(*Handle)) func(*Handle)]
 
 // listed has the threads that Dump writes, each as a listing under its ident,
 // from before its start returns until just before its end.
@@ -30,16 +30,18 @@ type listing struct {
 	goroutine string // its number in tracebacks; "" until the thread runs
 }
 
-// EnableDump has every thread that starts from now on listed for [Dump]. In the
+// EnableDump has every thread that starts from now on listed for [Dump]. In
 // profiles of [runtime/pprof] its goroutine, and those that it starts by go
-// statements, have the label "thread" with the thread's ident, in place of the
-// starter's labels.
+// statements, have the label "thread", its ident, in place of their starter's.
 //
 // To start and join a thread takes five times as long from then on. EnableDump
 // never blocks and may be called any number of times, from any goroutine.
 //
 // It stands for Python's faulthandler.enable.
-func EnableDump() { dumping.Store(true) }
+func EnableDump() {
+	f := list
+	dumping.Store(&f)
+}
 
 // Dump writes where each thread stands that was started after [EnableDump] and
 // has not ended: a line with its ident, its name, its age, and what it waits for
@@ -58,7 +60,7 @@ func EnableDump() { dumping.Store(true) }
 //
 // It stands for Python's faulthandler.dump_traceback.
 func Dump(w io.Writer) error {
-	if !dumping.Load() {
+	if dumping.Load() == nil {
 		_, err := io.WriteString(w, "pythread: no thread is listed, for EnableDump was not called\n")
 		return err
 	}
@@ -74,20 +76,17 @@ func Dump(w io.Writer) error {
 		if !ok {
 			stack = "[not yet running]" // when the stacks were written down
 		}
-		age := time.Since(l.started).Round(time.Millisecond)
-		fmt.Fprintf(&text, "%v started %v ago %s\n", l.handle, age, stack)
+		fmt.Fprintf(&text, "%v started %v ago %s\n", l.handle, time.Since(l.started).Round(time.Millisecond), stack)
 	}
 	_, err := io.WriteString(w, text.String())
 	return err
 }
 
-// stacks returns what each goroutine does, and its stack, under its number.
+// stacks returns each goroutine's state and, indented, its stack, by its number.
 func stacks() map[string]string {
-	text := make([]byte, 1<<20)
-	n := runtime.Stack(text, true)
-	for n == len(text) {
+	n, text := 0, make([]byte, 1<<20)
+	for n = runtime.Stack(text, true); n == len(text); n = runtime.Stack(text, true) {
 		text = make([]byte, 2*n)
-		n = runtime.Stack(text, true)
 	}
 	stacks := map[string]string{}
 	for traceback := range strings.SplitSeq(string(text[:n]), "\n\n") {
@@ -98,30 +97,24 @@ func stacks() map[string]string {
 	return stacks
 }
 
-// cutNumber returns a goroutine's number and what follows it in the traceback,
-// which begins with "goroutine 7 [running]:".
+// cutNumber cuts a traceback, as of "goroutine 7 [running]:", behind the number.
 func cutNumber(traceback string) (number, rest string) {
 	number, rest, _ = strings.Cut(strings.TrimPrefix(traceback, "goroutine "), " ")
-	return number, rest
+	return
 }
 
-// isSeen reports whether a thread that starts now is to be listed or traced. A
-// start that is neither costs these two loads, and no more.
-func isSeen() bool { return dumping.Load() || trace.IsEnabled() }
+// isSeen reports whether a thread that starts now is to be listed or traced. Any
+// other pays for these two loads, and for nothing more.
+func isSeen() bool { return dumping.Load() != nil || trace.IsEnabled() }
 
 // startSeen is StartWith where isSeen.
 func startSeen(fn func(*Handle)) *Handle {
 	h := newHandle()
-	l, isListed := listing{handle: h, started: time.Now()}, dumping.Load()
-	if isListed {
-		listed.Store(h.ident, l)
+	if list := dumping.Load(); list != nil {
+		fn = (*list)(h, fn)
 	}
 	go func() {
 		defer h.finish()
-		if isListed {
-			defer listed.Delete(h.ident)
-			l.enter()
-		}
 		if trace.IsEnabled() {
 			defer h.beginTask()()
 		}
@@ -130,13 +123,19 @@ func startSeen(fn func(*Handle)) *Handle {
 	return h
 }
 
-// enter tells Dump and the profiles that the calling goroutine is the thread's.
-func (l listing) enter() {
-	ident := strconv.FormatUint(uint64(l.handle.ident), 10)
-	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels("thread", ident)))
-	text := make([]byte, 64) // has room for the longest number
-	l.goroutine, _ = cutNumber(string(text[:runtime.Stack(text, false)]))
-	listed.Store(l.handle.ident, l)
+// list lists the thread, and returns what it runs to be listed until fn is over.
+func list(h *Handle, fn func(*Handle)) func(*Handle) {
+	l := listing{handle: h, started: time.Now()}
+	listed.Store(h.ident, l)
+	return func(h *Handle) {
+		defer listed.Delete(h.ident)
+		label := pprof.Labels("thread", strconv.FormatUint(uint64(h.ident), 10))
+		pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), label))
+		text := make([]byte, 64) // has room for the longest number
+		l.goroutine, _ = cutNumber(string(text[:runtime.Stack(text, false)]))
+		listed.Store(h.ident, l)
+		fn(h)
+	}
 }
 
 // beginTask begins the thread's task in the trace, and returns what ends it.
@@ -144,9 +143,7 @@ func (h *Handle) beginTask() (end func()) {
 	ctx, task := trace.NewTask(context.Background(), "pythread.thread")
 	trace.Log(ctx, "thread", h.String())
 	return func() {
-		if h.Name() != "" { // which it mostly gets when it has begun
-			trace.Log(ctx, "thread", h.String())
-		}
+		trace.Log(ctx, "thread", h.String()) // with the name that it may have by now
 		task.End()
 	}
 }

@@ -16,8 +16,11 @@ import (
 
 // setDumping is EnableDump, or its opposite, until the test is over.
 func setDumping(t testing.TB, on bool) {
-	before := dumping.Swap(on)
+	before := dumping.Swap(nil)
 	t.Cleanup(func() { dumping.Store(before) })
+	if on {
+		EnableDump()
+	}
 }
 
 func dump(t testing.TB) string {
