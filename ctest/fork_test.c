@@ -646,8 +646,10 @@ TEST(a_thousand_forks_under_load)
         join(forkers[i]);
     }
     EQ(pthread_join(pthread, NULL), 0);
-    close_scene();
+    /* The scene is closed once nobody else starts threads. */
+    atomic_store(&closing, true);
     EQ(pthread_join(load, NULL), 0);
+    close_scene();
 }
 
 /* Go knows a pthread that has started a thread. Go must not be called when that pthread ends in the
