@@ -100,7 +100,6 @@ static void enter(PyThread_ident_t ident, const struct inheritance *creator)
 /* Gives the OS thread back to Go. */
 static void leave(void)
 {
-    atomic_fetch_sub_explicit(&thread_run_count, 1, memory_order_relaxed);
     /* First of all: after the join nobody expects a handler to run here, or on a signal stack that
        may be freed by then. */
     discards_signals = os_is_any_signal(os_block_signals());
@@ -163,8 +162,7 @@ enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ide
     if (is_checked && is_unchecked && !(clean_is_clean(NULL) && clean_has_initial_scheduling())) {
         return OS_THREAD_WAS_UNFIT;
     }
-    /* Relaxed: it is looked at as a number alone. */
-    atomic_fetch_add_explicit(&thread_run_count, 1, memory_order_relaxed);
+    thread_came();
     enter(ident, &creator);
     pthread_cleanup_push(stop_exit, &ident);
     if (_setjmp(exit_to) == 0) {

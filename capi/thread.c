@@ -21,6 +21,7 @@
 #include "status.h"
 
 #include <errno.h>
+#include <limits.h>
 #ifndef _WIN32
 #include <pthread.h>
 #endif
@@ -34,8 +35,17 @@ void thread_goes_without_go(void)
 }
 
 atomic_uint go_state = GO_IS_UP;
-bool (*thread_may_start)(void);
-atomic_long thread_run_count;
+bool (*thread_takes_room)(void);
+struct thread_counts thread_counts;
+
+void thread_came(void)
+{
+    /* Relaxed: the counts publish nothing, and who waits looks again from time to time. */
+    unsigned now = atomic_fetch_add_explicit(&thread_counts.came, 1, memory_order_relaxed) + 1;
+    if (now == atomic_load_explicit(&thread_counts.awaited, memory_order_relaxed)) {
+        os_wake(&thread_counts.came, INT_MAX);
+    }
+}
 
 bool go_is_here(void)
 {
@@ -112,6 +122,9 @@ static PyThread_ident_t start_own(thread_func func, void *arg, bool joinable)
         go_cancel_own(ident);
         ident = 0;
     }
+    /* The pthread is no OS thread of Go's. */
+    thread_came();
+    atomic_fetch_add_explicit(&thread_counts.left, 1, memory_order_relaxed);
     return ident;
 }
 
@@ -162,6 +175,16 @@ static void call_elsewhere(struct call *call)
     }
 }
 
+void thread_wait_for_room(void)
+{
+    thread_came();
+    while (thread_takes_room != NULL && !thread_takes_room()) {
+        /* There will be room when another thread ends. */
+        atomic_uint nobody_wakes = 0;
+        os_wait(&nobody_wakes, 0, os_deadline_in(1000000));
+    }
+}
+
 /* Starts a thread. Its ident, which is also its handle; 0 where it did not start. */
 static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
 {
@@ -177,7 +200,7 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
         ident = call.ident;
     } else if (enter_go()) {
         int mode = reuse_mode();
-        if (thread_may_start != NULL && !thread_may_start()) {
+        if (thread_takes_room != NULL && !thread_takes_room()) {
             ident = 0;
         } else if (reuse_wants_own_pthread(mode) || stack_size() != 0) {
             ident = start_own(func, arg, joinable);

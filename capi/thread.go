@@ -149,6 +149,10 @@ func go_start_thread(fn C.thread_func, arg unsafe.Pointer, creator C.struct_inhe
 	return t.start(t.main)
 }
 
+// left counts the threads that have left their OS threads, which go on. It is
+// thread.c's.
+var left = (*atomic.Uint32)(unsafe.Pointer(&C.thread_counts.left))
+
 // main is the thread from its begin to its end.
 func (t *thread) main(h *pythread.Handle) {
 	t.list(h)
@@ -168,6 +172,7 @@ func (t *thread) run(h *pythread.Handle) {
 			// runtime.Goexit: fn's frames are gone.
 			C.thread_leave()
 			runtime.UnlockOSThread()
+			left.Add(1)
 		}
 	}()
 	fate := C.thread_run(t.fn, t.arg, C.PyThread_ident_t(h.Ident()), t.creator)
@@ -176,11 +181,13 @@ func (t *thread) run(h *pythread.Handle) {
 	switch fate {
 	case C.OS_THREAD_IS_REUSABLE:
 		runtime.UnlockOSThread()
+		left.Add(1)
 	case C.OS_THREAD_ENDS:
 	case C.OS_THREAD_ENDS_WATCHED:
 		t.watchOSThread()
 	case C.OS_THREAD_WAS_UNFIT, C.OS_THREAD_NEVER_ENDS:
 		// Since this goroutine keeps the OS thread, the other gets another one.
+		C.thread_wait_for_room()
 		value := pythread.StartWith(func(other *pythread.Handle) {
 			other.SetName("runs thread " + strconv.FormatUint(uint64(h.Ident()), 10)) // for a dump
 			t.run(h)

@@ -27,12 +27,21 @@ void thread_goes_without_go(void);
  */
 extern bool signals_stay_blocked;
 
-/* Set, before other threads exist, where a start has to ask first: it tells whether Go has OS
-   threads for another thread. NULL where nobody knows. */
-extern bool (*thread_may_start)(void);
+/* Set, before other threads exist, where a start has to take room first. False where there is none,
+   and none can be made. NULL where nobody counts. */
+extern bool (*thread_takes_room)(void);
 
-/* How many threads are on OS threads of Go's. */
-extern atomic_long thread_run_count;
+/* How many threads have come to their OS threads, and how many have left them to others, since the
+   library was loaded. On a cache line of their own, which starts leave alone. */
+extern struct thread_counts {
+    _Alignas(64) atomic_uint came;
+    atomic_uint left;
+    /* Who waits on came is woken at this number. */
+    atomic_uint awaited;
+} thread_counts;
+
+/* Counts one that has come. */
+void thread_came(void);
 
 /*
  * Whether Go can be entered. A library in a program of C's says that Go is starting, until its last
@@ -57,6 +66,10 @@ struct inheritance {
 
 /* What a thread inherits that the calling thread creates in this mode of reuse. */
 struct inheritance thread_inheritance(int reuse);
+
+/* Waits until there is room, and takes it, for a thread that has come to an OS thread on which it
+   cannot run. */
+void thread_wait_for_room(void);
 
 /* What is to become of an OS thread of Go's after a thread on it. */
 enum os_thread_fate {

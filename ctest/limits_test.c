@@ -4,6 +4,7 @@
  * its error value; when there is room again, starts work again. Each case sets its own limit.
  */
 #define _GNU_SOURCE
+#include "ends.h"
 #include "process.h"
 #include "threads.h"
 
@@ -209,7 +210,15 @@ TEST(starts_fail_at_the_limit_of_processes_and_work_again)
 
 TEST(starts_fail_at_a_limit_of_few_processes_and_work_again)
 {
-    const long limits[] = {2, 3, 10, 33, 34, 35};
+    const long limits[] = {20, 33, 34, 35};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        run_in_process(check_process_limit, limits[i]);
+    }
+}
+
+TEST(starts_fail_at_a_limit_of_very_few_processes_and_work_again)
+{
+    const long limits[] = {2, 3, 10};
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
         run_in_process(check_process_limit, limits[i]);
     }
@@ -284,17 +293,25 @@ static void check_cgroup_limit(long processes)
     check_limit((int)processes);
 }
 
+static void check_cgroup(long processes)
+{
+    run_in_process(check_cgroup_limit, processes);
+    name_cgroup(getpid());
+    /* The system may need a moment to free what ended there. */
+    for (int tries = 0; tries < 1000 && rmdir(cgroup) != 0; tries++) {
+        sleep_ms(1);
+    }
+}
+
 TEST(starts_fail_in_a_full_cgroup_and_work_again)
 {
-    const long limits[] = {10, 60, 200};
-    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-        run_in_process(check_cgroup_limit, limits[i]);
-        name_cgroup(getpid());
-        /* The system may need a moment to free what ended there. */
-        for (int tries = 0; tries < 1000 && rmdir(cgroup) != 0; tries++) {
-            sleep_ms(1);
-        }
-    }
+    check_cgroup(60);
+    check_cgroup(200);
+}
+
+TEST(starts_fail_in_a_full_cgroup_of_very_few_and_work_again)
+{
+    check_cgroup(10);
 }
 
 static void *nothing_from_pthread(void *arg)
@@ -456,8 +473,142 @@ TEST(bursts_at_the_limit_of_processes_neither_hang_nor_lose_a_thread)
 
 TEST(bursts_at_a_limit_of_few_processes_neither_hang_nor_lose_a_thread)
 {
-    run_in_process(check_burst, 20);
+    run_in_process(check_burst, 30);
     run_in_process(check_burst, 45);
+}
+
+TEST(bursts_at_a_limit_of_very_few_processes_neither_hang_nor_lose_a_thread)
+{
+    run_in_process(check_burst, 20);
+}
+
+/* Threads of a burst leave when all are there that were started, so each start has to be kept. */
+static atomic_int accepted, arrived, left;
+static sem_t gate, burst_ends;
+static pthread_key_t soiled;
+
+/* The last two bits of the habit say how the thread ends, and the bit before whether it leaves
+   something behind. */
+static void wait_for_burst(void *habit)
+{
+    count(&arrived);
+    wait_at_door(&gate);
+    if (((uintptr_t)habit & 4) != 0) {
+        EQ(pthread_setspecific(soiled, &gate), 0);
+    }
+    count(&left);
+    end((enum end)((uintptr_t)habit % ENDS));
+}
+
+/* Starts threads, joinable and detached, until starts have failed some times. */
+static void *start_burst(void *arg)
+{
+    struct starts *starts = arg;
+    for (;;) {
+        int failed = 0;
+        wait_at_door(&begin);
+        if (atomic_load(&stopped) != 0) {
+            return NULL;
+        }
+        for (uintptr_t i = 0; failed < TRIES; i++) {
+            PyThread_ident_t ident;
+            void *habit = (void *)(i / 2);
+            if (i % 2 == 0 ? PyThread_start_joinable_thread(wait_for_burst, habit, &ident,
+                                                            &starts->handles[starts->count]) == 0
+                           : PyThread_start_new_thread(wait_for_burst, habit) !=
+                                 PYTHREAD_INVALID_THREAD_ID) {
+                starts->count += i % 2 == 0;
+                count(&accepted);
+            } else {
+                failed++;
+            }
+        }
+        EQ(sem_post(&burst_ends), 0);
+    }
+}
+
+static void check_whole_burst(long processes, int reuse)
+{
+    static struct starts starts[STARTERS];
+    pthread_t pthreads[STARTERS];
+    pythread_set_reuse(reuse);
+    become_nobody();
+    EQ(pthread_key_create(&soiled, nothing), 0);
+    EQ(sem_init(&begin, 0, 0), 0);
+    EQ(sem_init(&gate, 0, 0), 0);
+    EQ(sem_init(&burst_ends, 0, 0), 0);
+    for (int i = 0; i < STARTERS; i++) {
+        EQ(pthread_create(&pthreads[i], NULL, start_burst, &starts[i]), 0);
+    }
+    limit(RLIMIT_NPROC, (rlim_t)processes);
+    for (int round = 0; round < 4; round++) {
+        atomic_store(&accepted, 0);
+        atomic_store(&arrived, 0);
+        atomic_store(&left, 0);
+        for (int i = 0; i < STARTERS; i++) {
+            EQ(sem_post(&begin), 0);
+        }
+        for (int i = 0; i < STARTERS; i++) {
+            wait_at_door(&burst_ends);
+        }
+        GE(atomic_load(&accepted), 1);
+        LT(atomic_load(&accepted), processes);
+        wait_for_count(&arrived, atomic_load(&accepted));
+        for (int i = 0; i < atomic_load(&accepted); i++) {
+            EQ(sem_post(&gate), 0);
+        }
+        for (int i = 0; i < STARTERS; i++) {
+            join_all(&starts[i]);
+        }
+        check_nothing_is_left();
+        EQ(atomic_load(&left), atomic_load(&accepted));
+    }
+    atomic_store(&stopped, 1);
+    for (int i = 0; i < STARTERS; i++) {
+        EQ(sem_post(&begin), 0);
+    }
+    for (int i = 0; i < STARTERS; i++) {
+        EQ(pthread_join(pthreads[i], NULL), 0);
+    }
+}
+
+static void check_whole_burst_on_clean(long processes)
+{
+    check_whole_burst(processes, PYTHREAD_REUSE_CLEAN);
+}
+
+static void check_whole_burst_on_fresh(long processes)
+{
+    check_whole_burst(processes, PYTHREAD_REUSE_NEVER);
+}
+
+static void check_whole_burst_on_used(long processes)
+{
+    check_whole_burst(processes, PYTHREAD_REUSE_ALWAYS);
+}
+
+TEST(all_threads_of_a_burst_at_the_limit_of_processes_run_at_once_or_fail_to_start)
+{
+    const long limits[] = {50, 60, 100, 300};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        run_in_process(check_whole_burst_on_clean, limits[i]);
+    }
+}
+
+TEST(all_threads_of_a_burst_run_at_once_or_fail_to_start_on_fresh_os_threads)
+{
+    const long limits[] = {50, 300};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        run_in_process(check_whole_burst_on_fresh, limits[i]);
+    }
+}
+
+TEST(all_threads_of_a_burst_run_at_once_or_fail_to_start_on_used_os_threads)
+{
+    const long limits[] = {50, 300};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        run_in_process(check_whole_burst_on_used, limits[i]);
+    }
 }
 
 /* ------------------------------------------------------------------------ memory */

@@ -4,16 +4,29 @@
  * go_threads.c - the OS threads that the Go runtime makes in a program of C's.
  *
  * The shared library is linked so that the runtime's pthread_create is the one below (--wrap).
- * Where the system refuses an OS thread, Go would end the process: here it gets one from a reserve,
- * and until the reserve is full again starts fail (thread.c). All OS threads of Go block all
- * signals from the start, so that a signal to the process runs its handler on a thread of the
- * program's. Invariant: go_threads_count is how many OS threads of Go's there are.
+ * Where the system refuses an OS thread, Go would end the process. So Go finds its OS threads in a
+ * reserve, and a start first fills the reserve with what Go can want then; where the system refuses
+ * that, the start fails. All OS threads of Go block all signals from the start, so that a signal to
+ * the process runs its handler on a thread of the program's.
+ *
+ * Invariant: from the first start on there are as many OS threads, of Go's and in the reserve, as
+ * the sum of quota() and capacity; and no more threads than capacity have room, which each takes
+ * before Go knows of it. So the reserve is not empty when Go asks it. For Go asks when none of its
+ * OS threads is idle. Then each that it has
+ *   - is some thread's: until its goroutine has left it, or it ends with the thread;
+ *   - or has a processor of Go's: one less than there are, since Go asks on behalf of one;
+ *   - or is Go's own;
+ *   - or has given its processor to another and is about to be idle, which takes it nanoseconds.
+ * These are fewer than the quota and the threads. Of the last kind there may be any number where
+ * the system lets others run at that very point; the quota has room for more than were ever seen.
  */
 #define _GNU_SOURCE
 #include "go_threads.h"
 
 #include "../thread.h"
+#include "_cgo_export.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
@@ -24,7 +37,43 @@
 atomic_long go_threads_count;
 
 #ifdef __linux__
-static bool may_start(void);
+
+/* NULL where the library is linked without --wrap, as an archive is: then nobody calls here. */
+__attribute__((weak)) int __real_pthread_create(pthread_t *, const pthread_attr_t *,
+                                                void *(*)(void *), void *);
+int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(*func)(void *),
+                          void *arg);
+
+/* These are enough until twice as many threads run at once. */
+enum { FEW_PROCESSORS = 4 };
+
+/* GOMAXPROCS, now and at most. */
+static atomic_int processors = FEW_PROCESSORS;
+static int most_processors;
+
+int go_threads_first_processors(int most)
+{
+    most_processors = most;
+    if (__real_pthread_create == NULL) {
+        atomic_store_explicit(&processors, most, memory_order_relaxed);
+    }
+    return atomic_load_explicit(&processors, memory_order_relaxed);
+}
+
+/* How many OS threads Go can want beside those of threads. */
+static int quota(void)
+{
+    /* The first, the monitor, the one that makes others, one that waits for timers, one for ends. */
+    enum { GOS_OWN = 5, ALMOST_IDLE = 4 };
+    /* Relaxed, here and below: counts publish nothing; the mutex publishes the reserve. */
+    return atomic_load_explicit(&processors, memory_order_relaxed) + GOS_OWN + ALMOST_IDLE;
+}
+
+/* For how many threads there are OS threads. */
+static atomic_int capacity;
+
+static bool takes_room(void);
+
 #endif
 
 /* The signal mask of the thread that loads the library, while Go starts. */
@@ -54,6 +103,12 @@ void go_threads_meet(void)
 __attribute__((constructor(101))) static void before_go_starts(void)
 {
     atomic_store_explicit(&go_state, GO_IS_STARTING, memory_order_relaxed);
+#ifdef __linux__
+    if (__real_pthread_create != NULL) {
+        atomic_store_explicit(&capacity, -quota(), memory_order_relaxed);
+        thread_takes_room = takes_room;
+    }
+#endif
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &loaders_mask);
@@ -63,42 +118,39 @@ __attribute__((constructor)) static void after_go_started(void)
 {
     is_loaded = true;
     signals_stay_blocked = true;
-#ifdef __linux__
-    thread_may_start = may_start;
-#endif
     pthread_sigmask(SIG_SETMASK, &loaders_mask, NULL);
 }
 
 #ifdef __linux__
-
-/* NULL where the library is linked without --wrap, as an archive is: then nobody calls here. */
-__attribute__((weak)) int __real_pthread_create(pthread_t *, const pthread_attr_t *,
-                                                void *(*)(void *), void *);
-int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(*func)(void *),
-                          void *arg);
 
 /* ------------------------------------------------------------------------ the reserve */
 
 /* An OS thread that waits until Go needs it. */
 struct spare {
     struct spare *next;
-    pthread_t os_thread;
     /* 1 once func and arg are set. */
     atomic_uint is_called;
     void *(*func)(void *);
     void *arg;
 };
 
-/* How many wait. With 16, bursts of starts at the limit of the system's have not emptied it. */
-enum { RESERVE = 16 };
-
 /* Guards the reserve. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct spare *spares;
-static int spare_count;
 
-/* False before the first start, and when Go took some. */
-static atomic_bool is_full;
+static void add_capacity(int threads)
+{
+    atomic_fetch_add_explicit(&capacity, threads, memory_order_relaxed);
+}
+
+/* An OS thread of Go's ends, and with it the thread on it. */
+static void count_end(void)
+{
+    atomic_fetch_sub_explicit(&go_threads_count, 1, memory_order_relaxed);
+    add_capacity(-1);
+    /* Release: see take_any. */
+    atomic_fetch_add_explicit(&thread_counts.left, 1, memory_order_release);
+}
 
 static void *be_spare(void *arg)
 {
@@ -109,60 +161,32 @@ static void *be_spare(void *arg)
     }
     void *result = spare->func(spare->arg);
     free(spare);
-    atomic_fetch_sub_explicit(&go_threads_count, 1, memory_order_relaxed);
+    count_end();
     return result;
 }
 
-/* Adds an OS thread to the reserve. False where it is full, or the system has none. */
+/* Adds an OS thread to the reserve. False where the system has none. */
 static bool add_spare(void)
 {
+    pthread_t os_thread;
     struct spare *spare = calloc(1, sizeof *spare);
-    bool added = false;
+    if (spare == NULL) {
+        return false;
+    }
     os_signals mask = os_block_signals();
-    pthread_mutex_lock(&mutex);
-    if (spare != NULL && spare_count < RESERVE) {
-        added = __real_pthread_create(&spare->os_thread, NULL, be_spare, spare) == 0;
-    }
-    if (added) {
-        pthread_detach(spare->os_thread);
-        spare->next = spares;
-        spares = spare;
-        spare_count++;
-        atomic_fetch_add_explicit(&go_threads_count, 1, memory_order_relaxed);
-        spare = NULL;
-    }
-    pthread_mutex_unlock(&mutex);
+    bool added = __real_pthread_create(&os_thread, NULL, be_spare, spare) == 0;
     os_set_signal_mask(mask);
-    free(spare);
-    return added;
-}
-
-/* How many OS threads Go has, or finds in the reserve, that run no thread. Go never ends those that
-   it took, so the reserve may stay short of what they have. */
-static long idle_count(void)
-{
-    enum { GOS_OWN = 4 }; /* its first, its monitor, the one that makes others, one for ends */
-    return atomic_load_explicit(&go_threads_count, memory_order_relaxed) -
-           atomic_load_explicit(&thread_run_count, memory_order_relaxed) - GOS_OWN;
-}
-
-/*
- * True where a thread may start: Go finds OS threads in the reserve, whatever the system says. The
- * first start fills the reserve.
- */
-static bool may_start(void)
-{
-    /* Relaxed, here and below: it is advice; the mutex orders the reserve. */
-    if (atomic_load_explicit(&is_full, memory_order_relaxed)) {
-        return true;
+    if (!added) {
+        free(spare);
+        return false;
     }
-    while (add_spare()) {
-    }
+    pthread_detach(os_thread);
     pthread_mutex_lock(&mutex);
-    bool filled = spare_count == RESERVE;
-    atomic_store_explicit(&is_full, filled, memory_order_relaxed);
+    spare->next = spares;
+    spares = spare;
     pthread_mutex_unlock(&mutex);
-    return filled || idle_count() >= RESERVE;
+    atomic_fetch_add_explicit(&go_threads_count, 1, memory_order_relaxed);
+    return true;
 }
 
 static bool call_spare(void *(*func)(void *), void *arg)
@@ -171,9 +195,7 @@ static bool call_spare(void *(*func)(void *), void *arg)
     struct spare *spare = spares;
     if (spare != NULL) {
         spares = spare->next;
-        spare_count--;
     }
-    atomic_store_explicit(&is_full, false, memory_order_relaxed);
     pthread_mutex_unlock(&mutex);
     if (spare == NULL) {
         return false;
@@ -182,6 +204,118 @@ static bool call_spare(void *(*func)(void *), void *arg)
     spare->arg = arg;
     atomic_store_explicit(&spare->is_called, 1, memory_order_release);
     os_wake(&spare->is_called, 1);
+    return true;
+}
+
+/* ------------------------------------------------------------------------ room */
+
+/*
+ * How many threads took room, and up to which number they may, as far as is known. On a cache line
+ * of their own, so that starts do not wait for that of the threads that run.
+ */
+static struct {
+    _Alignas(64) atomic_uint taken;
+    atomic_uint allowed;
+} room;
+
+static unsigned count_of(atomic_uint *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+/* Takes room that is known of. */
+static bool take(void)
+{
+    unsigned taken = count_of(&room.taken);
+    while ((int)(count_of(&room.allowed) - taken) > 0) {
+        if (atomic_compare_exchange_weak_explicit(&room.taken, &taken, taken + 1,
+                                                  memory_order_relaxed, memory_order_relaxed)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Takes room, also what threads have left. */
+static bool take_any(void)
+{
+    /* Acquire: who counts as having left because the OS thread ends has lowered the capacity. So
+       the sum is never above what it comes to be, and an old one does no harm. */
+    unsigned left = atomic_load_explicit(&thread_counts.left, memory_order_acquire);
+    int now = atomic_load_explicit(&capacity, memory_order_relaxed);
+    atomic_store_explicit(&room.allowed, left + (unsigned)now, memory_order_relaxed);
+    return take();
+}
+
+/* Waits until most of the queued threads have come. */
+static void wait_for_queued(int queued)
+{
+    unsigned came = count_of(&thread_counts.came);
+    unsigned awaited = came + (unsigned)(queued - queued / 4);
+    atomic_store_explicit(&thread_counts.awaited, awaited, memory_order_relaxed);
+    /* Another start may await another number: a wake-up that is lost costs a millisecond. */
+    int64_t deadline = os_deadline_in(1000000);
+    while ((int)(awaited - came) > 0 && os_wait(&thread_counts.came, came, deadline) != ETIMEDOUT) {
+        came = count_of(&thread_counts.came);
+    }
+}
+
+/* Gives Go twice as many processors, if the system has the OS threads that it can want for them. */
+static void add_processors(void)
+{
+    static atomic_flag others_do = ATOMIC_FLAG_INIT;
+    /* The number of OS threads from which on another try makes sense. */
+    static long worth_a_try;
+    /* Acquire and release: they guard worth_a_try. */
+    if (atomic_flag_test_and_set_explicit(&others_do, memory_order_acquire)) {
+        return;
+    }
+    int now = atomic_load_explicit(&processors, memory_order_relaxed);
+    int more = now <= most_processors / 2 ? now : most_processors - now;
+    long count = atomic_load_explicit(&go_threads_count, memory_order_relaxed);
+    if (more > 0 && count >= worth_a_try) {
+        int added = 0;
+        while (added < more && add_spare()) {
+            added++;
+        }
+        if (added == more) {
+            atomic_store_explicit(&processors, now + more, memory_order_relaxed);
+            go_use_processors(now + more);
+        } else {
+            add_capacity(added);
+            worth_a_try = count + more;
+        }
+    }
+    atomic_flag_clear_explicit(&others_do, memory_order_release);
+}
+
+/*
+ * Takes room for a thread, and makes it if there is none. Threads that have room and do not run yet
+ * may soon have run. So a start that is far ahead of them waits for them instead of making OS
+ * threads, and none fails while some are queued. That is not for ever: each of them finds its OS
+ * thread, whatever others do.
+ */
+static bool takes_room(void)
+{
+    enum { AHEAD = 64 };
+    if (take()) {
+        return true;
+    }
+    while (!take_any()) {
+        unsigned came = count_of(&thread_counts.came);
+        int running = (int)(came - count_of(&thread_counts.left));
+        int queued = (int)(count_of(&room.taken) - came);
+        if (running >= 2 * atomic_load_explicit(&processors, memory_order_relaxed)) {
+            add_processors();
+        }
+        if (queued < AHEAD && add_spare()) {
+            add_capacity(1);
+        } else if (queued > 0) {
+            wait_for_queued(queued);
+        } else {
+            return take_any();
+        }
+    }
     return true;
 }
 
@@ -197,7 +331,7 @@ static void *run(void *arg)
     struct start start = *(struct start *)arg;
     free(arg);
     void *result = start.func(start.arg);
-    atomic_fetch_sub_explicit(&go_threads_count, 1, memory_order_relaxed);
+    count_end();
     return result;
 }
 
@@ -214,6 +348,7 @@ static bool create(pthread_t *os_thread, const pthread_attr_t *attr, void *(*fun
         return false;
     }
     atomic_fetch_add_explicit(&go_threads_count, 1, memory_order_relaxed);
+    add_capacity(1);
     return true;
 }
 
@@ -223,7 +358,7 @@ int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void
 {
     const struct timespec tick = {0, 1000000};
     unsigned starting = GO_IS_STARTING;
-    if (create(os_thread, attr, func, arg)) {
+    if (call_spare(func, arg) || create(os_thread, attr, func, arg)) {
         return 0;
     }
     if (atomic_compare_exchange_strong_explicit(&go_state, &starting, GO_IS_GIVEN_UP,
@@ -237,7 +372,7 @@ int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void
     while (!go_is_here()) {
         pause();
     }
-    /* With the reserve empty, Go waits until others end, or limits are raised. */
+    /* Before the first start, or against all odds: Go waits until the system has an OS thread. */
     while (!call_spare(func, arg) && !create(os_thread, attr, func, arg)) {
         nanosleep(&tick, NULL);
     }

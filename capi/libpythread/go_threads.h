@@ -4,7 +4,7 @@
 
 #include <stdatomic.h>
 
-/* How many there are; 0 where the library cannot count them. */
+/* How many there are, those in reserve too; 0 where the library cannot count them. */
 extern atomic_long go_threads_count;
 
 /*
@@ -12,6 +12,9 @@ extern atomic_long go_threads_count;
  * has no more, the first thread would wait for ever.
  */
 enum { GO_WORKERS = 2 };
+
+/* Tells how many processors (GOMAXPROCS) Go may have, and returns how many it has at first. */
+int go_threads_first_processors(int most);
 
 /* Waits until so many goroutines are here, each on an OS thread of its own. */
 void go_threads_meet(void);

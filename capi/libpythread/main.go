@@ -20,7 +20,7 @@ func init() {
 	// A thread that blocks in C keeps its processor of Go's until the
 	// runtime's monitor takes it away, tens of microseconds later: with a few
 	// to spare, the next thread starts at once.
-	runtime.GOMAXPROCS(max(32, runtime.NumCPU()))
+	runtime.GOMAXPROCS(firstProcessors(max(32, runtime.NumCPU())))
 	// Go never ends its first OS thread, so no thread may run there: one that
 	// leaves its OS thread unusable takes it along.
 	runtime.LockOSThread()
