@@ -151,7 +151,8 @@ static bool own_module_is_initial(void)
     const char *block = own_block();
     size_t end = atomic_load_explicit(&gos_variable_end, memory_order_relaxed);
     struct part gos = {end == 0 ? 0 : end - sizeof(void *), end};
-    bool gos_is_first = gos.from < own_variables.from;
+    /* Also where it is not known, and both begin at 0. */
+    bool gos_is_first = gos.from <= own_variables.from;
     struct part first = gos_is_first ? gos : own_variables;
     struct part second = gos_is_first ? own_variables : gos;
     return is_initial_part(&own_module, block, 0, first.from) &&
