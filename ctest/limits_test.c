@@ -482,7 +482,9 @@ TEST(bursts_at_a_limit_of_very_few_processes_neither_hang_nor_lose_a_thread)
     run_in_process(check_burst, 20);
 }
 
-/* Threads of a burst leave when all are there that were started, so each start has to be kept. */
+/* Threads of a burst leave when all are there that were started. So a start that succeeds must lead
+   to a thread that runs, whatever the others wait for. */
+enum { REFUSALS = 20 };
 static atomic_int accepted, arrived, left;
 static sem_t gate, burst_ends;
 static pthread_key_t soiled;
@@ -510,7 +512,7 @@ static void *start_burst(void *arg)
         if (atomic_load(&stopped) != 0) {
             return NULL;
         }
-        for (uintptr_t i = 0; failed < TRIES; i++) {
+        for (uintptr_t i = 0; failed < REFUSALS; i++) {
             PyThread_ident_t ident;
             void *habit = (void *)(i / 2);
             if (i % 2 == 0 ? PyThread_start_joinable_thread(wait_for_burst, habit, &ident,
