@@ -63,7 +63,8 @@ int go_threads_first_processors(int most)
 /* How many OS threads Go can want beside those of threads. */
 static int quota(void)
 {
-    /* The first, the monitor, the one that makes others, one that waits for timers, one for ends. */
+    /* The first, the monitor, the one that makes others, one that waits for timers, one for ends.
+     */
     enum { GOS_OWN = 5, ALMOST_IDLE = 4 };
     /* Relaxed, here and below: counts publish nothing; the mutex publishes the reserve. */
     return atomic_load_explicit(&processors, memory_order_relaxed) + GOS_OWN + ALMOST_IDLE;
