@@ -88,6 +88,7 @@ TEST(starts_threads_waits_and_joins_are_in_the_trace)
     EQ(count_in(text, "\"ph\":\"f\""), 1);
     snprintf(expected, sizeof expected, "\"name\":\"wait for lock %p\"}", lock);
     EQ(count_in(text, expected), 1);
+    PyThread_free_lock(lock);
 }
 
 static void join_it(void *handle)
@@ -210,6 +211,7 @@ TEST(traces_begin_and_end_while_threads_start_and_end)
 TEST(the_child_of_a_fork_writes_a_trace_of_its_own_alone)
 {
     int status;
+    test_skip_under_asan(ASAN_AFTER_FORK);
     int file = begin_trace();
     join(start(nothing, NULL));
     pid_t child = fork();
