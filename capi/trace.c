@@ -31,9 +31,11 @@ _Static_assert(sizeof(struct buffer) == PAGE, "a buffer is a page");
 /* All buffers there are; none is ever freed. */
 static _Atomic(struct buffer *) buffers;
 
-/* The file, and the process that opened it. Written while no trace is on. */
+/* The file, and the process that opened it, by its epoch and its number, which a system call tells.
+   Written while no trace is on. */
 static int file = -1;
 static unsigned epoch;
+static unsigned long process;
 
 static bool is_on(void)
 {
@@ -110,7 +112,7 @@ static void add_event(struct text *text, const char *kind, unsigned long os_thre
     text_add(text, ",\n{\"ph\":\"");
     text_add(text, kind);
     text_add(text, "\",\"pid\":");
-    text_add_number(text, os_process_id());
+    text_add_number(text, process);
     text_add(text, ",\"tid\":");
     text_add_number(text, os_thread);
     text_add(text, ",\"ts\":");
@@ -184,8 +186,9 @@ static int begin(const char *path)
     if (fd < 0) {
         return -fd;
     }
+    process = os_process_id();
     text_add(&head, "[{\"ph\":\"M\",\"pid\":");
-    text_add_number(&head, os_process_id());
+    text_add_number(&head, process);
     text_add(&head, ",\"name\":\"process_labels\",\"args\":{\"labels\":\"pythread\"}}");
     int error = os_write(fd, head.bytes, head.length);
     if (error != 0) {
