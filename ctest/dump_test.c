@@ -100,8 +100,8 @@ TEST(a_ring_of_locks_is_named)
         threads[i] = start(acquire_both, &locks[i]);
     }
     check_dump_has("deadlock: thread ");
-    check_dump_has("thread 1 waits for a lock of thread 2 ");
-    check_dump_has("thread 2 waits for a lock of thread 3 ");
+    check_dump_has("thread 1 waits for a lock of thread 2");
+    check_dump_has("thread 2 waits for a lock of thread 3");
     check_dump_has("thread 3 waits for a lock of thread 1");
     const char *ring = strstr(dump(), "deadlock: ");
     CHECK(strstr(ring + 1, "deadlock: ") == NULL);
@@ -148,7 +148,7 @@ TEST(a_ring_of_a_lock_and_a_join_is_named)
     atomic_int arrived = 0;
     struct two_locks locks = {PyThread_allocate_lock(), PyThread_allocate_lock(), &arrived, 1};
     PyThread_handle_t thread = start(hold_and_join, &locks);
-    check_dump_has("thread 1 waits for the end of thread 2 ");
+    check_dump_has("thread 1 waits for the end of thread 2");
     check_dump_has("thread 2 waits for a lock of thread 1");
     check_dump_has("deadlock: ");
     PyThread_release_lock(locks.first);
