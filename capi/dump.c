@@ -30,11 +30,7 @@ static void add_thread(struct text *text, PyThread_ident_t ident, bool is_ours)
 
 static void add_duration(struct text *text, int64_t since)
 {
-    int64_t ms = (status_now() - since) / 1000000;
-    ms = ms < 0 ? 0 : ms;
-    text_add_number(text, (uint64_t)ms / 1000);
-    text_add_byte(text, '.');
-    text_add_digits(text, (uint64_t)ms % 1000, 10, 3);
+    text_add_thousandths(text, (status_now() - since) / 1000000);
     text_add(text, " s");
 }
 
@@ -200,17 +196,11 @@ static void write_rings(int fd)
 
 int pythread_dump(int fd)
 {
-    /* The epoch of the process in which a dump is under way: the child of a fork may find that of
-       its parent there. */
     static atomic_uint writing;
     struct text head = {.length = 0};
     struct status_view view;
-    /* The child of a fork forgets its parent's threads here. */
-    unsigned epoch = fork_epoch(), before = atomic_load_explicit(&writing, memory_order_relaxed);
-    /* One at a time uses the marks. Acquire and release: it finds the last one's. */
-    if (before == epoch ||
-        !atomic_compare_exchange_strong_explicit(&writing, &before, epoch, memory_order_acquire,
-                                                 memory_order_relaxed)) {
+    /* One at a time uses the marks. The child of a fork forgets its parent's threads here. */
+    if (!fork_enter(&writing)) {
         return EBUSY;
     }
     text_add(&head, "pythread: the threads of process ");
@@ -225,7 +215,7 @@ int pythread_dump(int fd)
     if (error == 0) {
         write_rings(fd);
     }
-    atomic_store_explicit(&writing, 0, memory_order_release);
+    fork_leave(&writing);
     return error;
 }
 
@@ -235,9 +225,8 @@ int pythread_dump(int fd)
 
 static void dump(int signal)
 {
-    enum { STDERR = 2 };
     (void)signal;
-    pythread_dump(STDERR);
+    pythread_dump(OS_STDERR);
 }
 
 static int signal_number(const char *name)

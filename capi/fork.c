@@ -64,3 +64,17 @@ unsigned fork_epoch(void)
     unsigned epoch = atomic_load_explicit(current, memory_order_acquire);
     return __builtin_expect(epoch >= FORK_FIRST_EPOCH, 1) ? epoch : enter_process();
 }
+
+bool fork_enter(atomic_uint *gate)
+{
+    /* The gate has the epoch of whoever is in. */
+    unsigned epoch = fork_epoch(), before = atomic_load_explicit(gate, memory_order_relaxed);
+    /* Acquire: what the last one did before it left has happened. */
+    return before != epoch && atomic_compare_exchange_strong_explicit(
+                                  gate, &before, epoch, memory_order_acquire, memory_order_relaxed);
+}
+
+void fork_leave(atomic_uint *gate)
+{
+    atomic_store_explicit(gate, 0, memory_order_release);
+}

@@ -145,11 +145,12 @@ void os_close(int fd);
 /* Writes to a file descriptor, past all buffers, and all of it. 0, or errno's value. */
 int os_write(int fd, const void *bytes, size_t length);
 
+enum { OS_STDERR = 2 };
+
 /* Writes a text to stderr. Where that fails nobody is told. */
 static inline void os_write_error(const char *text)
 {
-    enum { STDERR = 2 };
-    os_write(STDERR, text, strlen(text));
+    os_write(OS_STDERR, text, strlen(text));
 }
 
 /* ------------------------------------------------------------------------ what a dump asks */

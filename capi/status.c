@@ -38,7 +38,7 @@ _Atomic(status_tracer *) status_traced_by;
 /* The status that the calling OS thread has taken, and the one that it had last. */
 THREAD_LOCAL struct status *mine, *last;
 
-static void set_self(PyThread_ident_t ident)
+void status_act_for(PyThread_ident_t ident)
 {
     self_ident = ident;
     caller_ident = ident;
@@ -206,18 +206,13 @@ void status_end(void)
 PyThread_ident_t status_become(PyThread_ident_t ident)
 {
     PyThread_ident_t before = self_ident;
-    set_self(ident);
+    status_act_for(ident);
     if (ident == 0) {
         status_end();
     } else {
         show(ident, true);
     }
     return before;
-}
-
-void status_act_for(PyThread_ident_t ident)
-{
-    set_self(ident);
 }
 
 PyThread_ident_t status_current(void)

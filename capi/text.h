@@ -53,6 +53,15 @@ static inline void text_add_number(struct text *text, uint64_t number)
     text_add_digits(text, number, 10, 1);
 }
 
+/* A number of thousandths, as a number with three digits behind the point; below 0 as 0. */
+static inline void text_add_thousandths(struct text *text, int64_t thousandths)
+{
+    uint64_t number = thousandths < 0 ? 0 : (uint64_t)thousandths;
+    text_add_number(text, number / 1000);
+    text_add_byte(text, '.');
+    text_add_digits(text, number % 1000, 10, 3);
+}
+
 static inline void text_add_address(struct text *text, uint64_t address)
 {
     text_add(text, "0x");

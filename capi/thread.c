@@ -166,12 +166,18 @@ static bool go_has_left(void)
     return has_no_go && go_is_here();
 }
 
+/* Waits where only the end of some thread helps, of which nobody tells. */
+static void wait_a_millisecond(void)
+{
+    atomic_uint nobody_wakes = 0;
+    os_wait(&nobody_wakes, 0, os_deadline_in(1000000));
+}
+
 static void call_elsewhere(struct call *call)
 {
     while (!own_run_elsewhere(make_call, call, self_ident) && call->what != START) {
         /* The system has no OS thread left; it will have one when another ends. */
-        atomic_uint nobody_wakes = 0;
-        os_wait(&nobody_wakes, 0, os_deadline_in(1000000));
+        wait_a_millisecond();
     }
 }
 
@@ -180,8 +186,7 @@ void thread_wait_for_room(void)
     thread_came();
     while (thread_takes_room != NULL && !thread_takes_room()) {
         /* There will be room when another thread ends. */
-        atomic_uint nobody_wakes = 0;
-        os_wait(&nobody_wakes, 0, os_deadline_in(1000000));
+        wait_a_millisecond();
     }
 }
 

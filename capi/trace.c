@@ -98,15 +98,7 @@ static void append(struct buffer *buffer, const struct text *text)
 
 /* ------------------------------------------------------------------------ events */
 
-static void add_us(struct text *text, int64_t ns)
-{
-    ns = ns < 0 ? 0 : ns;
-    text_add_number(text, (uint64_t)ns / 1000);
-    text_add_byte(text, '.');
-    text_add_digits(text, (uint64_t)ns % 1000, 10, 3);
-}
-
-/* Begins an event: where, when, and of what kind it is in the format. */
+/* Begins an event: where, when, and of what kind it is in the format, whose times are in us. */
 static void add_event(struct text *text, const char *kind, unsigned long os_thread, int64_t at)
 {
     text_add(text, ",\n{\"ph\":\"");
@@ -116,7 +108,7 @@ static void add_event(struct text *text, const char *kind, unsigned long os_thre
     text_add(text, ",\"tid\":");
     text_add_number(text, os_thread);
     text_add(text, ",\"ts\":");
-    add_us(text, at);
+    text_add_thousandths(text, at);
 }
 
 /* A bar from `since` until now, with a name that is followed by a number. */
@@ -124,7 +116,7 @@ static void add_bar(struct text *text, unsigned long os_thread, int64_t since, c
 {
     add_event(text, "X", os_thread, since);
     text_add(text, ",\"dur\":");
-    add_us(text, os_now_ns() - since);
+    text_add_thousandths(text, os_now_ns() - since);
     text_add(text, ",\"name\":\"");
     text_add(text, name);
 }
@@ -246,20 +238,15 @@ static int end(void)
 
 int pythread_trace(const char *path)
 {
-    /* The epoch of the process in which a call is under way. */
     static atomic_uint calling;
-    unsigned here = fork_epoch(), before = atomic_load_explicit(&calling, memory_order_relaxed);
-    /* Acquire and release: a call finds what the last one did. */
-    if (before == here ||
-        !atomic_compare_exchange_strong_explicit(&calling, &before, here, memory_order_acquire,
-                                                 memory_order_relaxed)) {
+    if (!fork_enter(&calling)) {
         return EBUSY;
     }
     int error = end();
     if (path != NULL) {
         error = begin(path);
     }
-    atomic_store_explicit(&calling, 0, memory_order_release);
+    fork_leave(&calling);
     return error;
 }
 

@@ -3,6 +3,7 @@
  * handlers.
  */
 #define _GNU_SOURCE
+#include "dump.h"
 #include "process.h"
 #include "threads.h"
 
@@ -10,37 +11,6 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/time.h>
-
-/* A dump, as a text. The next call overwrites it. */
-static const char *dump(void)
-{
-    enum { MOST = 1 << 20 };
-    static char text[MOST];
-    FILE *file = tmpfile();
-    CHECK(file != NULL);
-    EQ(pythread_dump(fileno(file)), 0);
-    rewind(file);
-    text[fread(text, 1, sizeof text - 1, file)] = '\0';
-    fclose(file);
-    return text;
-}
-
-/* Checks that a dump has a text, made as by printf, now or before long. */
-__attribute__((format(printf, 1, 2))) static void check_dump_has(const char *format, ...)
-{
-    char expected[256];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(expected, sizeof expected, format, arguments);
-    va_end(arguments);
-    for (int i = 0; i < 20000 && strstr(dump(), expected) == NULL; i++) {
-        sleep_ms(1);
-    }
-    if (strstr(dump(), expected) == NULL) {
-        fprintf(stderr, "no \"%s\" in the dump:\n%s", expected, dump());
-        test_fail();
-    }
-}
 
 static void check_dump_lacks(const char *text)
 {
@@ -116,16 +86,11 @@ TEST(a_ring_of_locks_is_named)
     }
 }
 
-static void join_handle(void *handle)
-{
-    join(*(PyThread_handle_t *)handle);
-}
-
 TEST(who_waits_for_whose_end_is_shown)
 {
     sem_t door;
     EQ(sem_init(&door, 0, 0), 0);
-    PyThread_handle_t first = start(wait_at_door, &door), second = start(join_handle, &first);
+    PyThread_handle_t first = start(wait_at_door, &door), second = start(join_it, &first);
     check_dump_has("s for the end of thread 1\n");
     check_dump_has("thread 1 ");
     sem_post(&door);

@@ -379,11 +379,6 @@ TEST(child_of_a_thread_on_a_fresh_os_thread_has_the_whole_library)
     close_scene();
 }
 
-static void join_in_child(void *handle)
-{
-    EQ(PyThread_join_thread(*(PyThread_handle_t *)handle), 0);
-}
-
 static PyThread_handle_t forker;
 
 /* In the child, the thread that forked can be joined like any other thread. */
@@ -396,7 +391,7 @@ static void be_joined_in_child(void *gate)
         return;
     }
     EQ(PyThread_join_thread(forker), EDEADLK);
-    PyThread_handle_t joiner = start(join_in_child, &forker);
+    PyThread_handle_t joiner = start(join_it, &forker);
     sleep_ms(10);
     EQ(PyThread_detach_thread(joiner), 0);
 }

@@ -24,6 +24,12 @@ static inline void join(PyThread_handle_t handle)
     EQ(PyThread_join_thread(handle), 0);
 }
 
+/* What a thread runs that joins another: the argument points to the handle. */
+static inline void join_it(void *handle)
+{
+    join(*(PyThread_handle_t *)handle);
+}
+
 /* Threads get OS threads of their own from now on, or what the engine gives them by default. */
 static inline void use_fresh_os_threads(int on)
 {

@@ -3,6 +3,7 @@
  * trace ends. That the file is JSON is shown by cksum_test.sh.
  */
 #define _GNU_SOURCE
+#include "dump.h"
 #include "process.h"
 #include "threads.h"
 
@@ -55,22 +56,6 @@ static void acquire_and_release(void *lock)
     PyThread_release_lock(lock);
 }
 
-/* Waits until a thread sleeps for the lock. */
-static void wait_for_waiter(PyThread_type_lock lock)
-{
-    char expected[64], text[4096];
-    snprintf(expected, sizeof expected, "for lock %p", lock);
-    FILE *file = tmpfile();
-    CHECK(file != NULL);
-    do {
-        rewind(file);
-        EQ(ftruncate(fileno(file), 0), 0);
-        EQ(pythread_dump(fileno(file)), 0);
-        text[pread(fileno(file), text, sizeof text - 1, 0)] = '\0';
-    } while (strstr(text, expected) == NULL);
-    fclose(file);
-}
-
 TEST(starts_threads_waits_and_joins_are_in_the_trace)
 {
     char expected[64];
@@ -78,7 +63,7 @@ TEST(starts_threads_waits_and_joins_are_in_the_trace)
     EQ(PyThread_acquire_lock(lock, WAIT_LOCK), 1);
     int file = begin_trace();
     PyThread_handle_t thread = start(acquire_and_release, lock);
-    wait_for_waiter(lock);
+    check_dump_has("for lock %p", lock);
     PyThread_release_lock(lock);
     join(thread);
     const char *text = end_trace(file);
@@ -89,11 +74,6 @@ TEST(starts_threads_waits_and_joins_are_in_the_trace)
     snprintf(expected, sizeof expected, "\"name\":\"wait for lock %p\"}", lock);
     EQ(count_in(text, expected), 1);
     PyThread_free_lock(lock);
-}
-
-static void join_it(void *handle)
-{
-    join(*(PyThread_handle_t *)handle);
 }
 
 TEST(a_join_that_waits_is_in_the_trace_on_the_joiners_track)
