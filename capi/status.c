@@ -78,7 +78,11 @@ static struct status *at(unsigned place)
     return atomic_load_explicit(&blocks[block], memory_order_relaxed) + (place - first);
 }
 
-/* Adds a block. False where there is no memory, or another thread adds it. */
+/*
+ * Adds a block to this many, unless another thread does. False where there is no memory. A thread
+ * that finds the block there counts it as well, so that nobody waits for the one that made it: that
+ * may be the very code that a signal handler has interrupted.
+ */
 static bool add_block(unsigned count)
 {
     struct status *none = NULL;
@@ -89,13 +93,14 @@ static bool add_block(unsigned count)
     if (block == NULL) {
         return false;
     }
-    if (!atomic_compare_exchange_strong_explicit(&blocks[count], &none, block, memory_order_relaxed,
-                                                 memory_order_relaxed)) {
+    /* Acquire, where another made the block: who finds the count finds the block, by the release
+       that follows, whoever counts it. */
+    if (!atomic_compare_exchange_strong_explicit(&blocks[count], &none, block, memory_order_acq_rel,
+                                                 memory_order_acquire)) {
         os_unmap(block, (sizeof *block * FIRST_BLOCK) << count);
-        return false;
     }
-    /* Release: who finds the count finds the block. */
-    atomic_store_explicit(&block_count, count + 1, memory_order_release);
+    atomic_compare_exchange_strong_explicit(&block_count, &count, count + 1, memory_order_release,
+                                            memory_order_relaxed);
     return true;
 }
 
