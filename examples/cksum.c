@@ -371,6 +371,8 @@ static size_t window_size(size_t jobs)
  */
 static void hold_standard_streams(void)
 {
+    /* Go opens files while it starts, and might have one of these numbers meanwhile. */
+    PyThread_init_thread();
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
         if (fcntl(fd, F_GETFD) < 0) {
             open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);

@@ -115,8 +115,10 @@ typedef uintptr_t PyThread_handle_t;
 
 /*
  * Prepares the library: on the default engine it waits until the Go runtime,
- * which starts when the library is loaded, is up. Idempotent, and not needed:
- * the first start waits as well. CPython: all versions.
+ * which starts when the library is loaded, is up. Until then Go opens files and
+ * closes them again, so that a file of the program's may get another descriptor
+ * than the lowest. Idempotent, and not needed otherwise: the first start waits
+ * as well. CPython: all versions.
  */
 PYTHREAD_API void PyThread_init_thread(void);
 

@@ -23,6 +23,7 @@
 #define _GNU_SOURCE
 #include "go_threads.h"
 
+#include "../internal/nofile/nofile.h"
 #include "../thread.h"
 #include "_cgo_export.h"
 
@@ -110,6 +111,7 @@ __attribute__((constructor(101))) static void before_go_starts(void)
         thread_takes_room = takes_room;
     }
 #endif
+    nofile_note();
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &loaders_mask);
@@ -359,6 +361,9 @@ int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void
 {
     const struct timespec tick = {0, 1000000};
     unsigned starting = GO_IS_STARTING;
+    if (atomic_load_explicit(&go_state, memory_order_relaxed) == GO_IS_STARTING) {
+        nofile_note();
+    }
     if (call_spare(func, arg) || create(os_thread, attr, func, arg)) {
         return 0;
     }

@@ -5,7 +5,11 @@ package main
 // #include "go_threads.h"
 import "C"
 
-import "sync"
+import (
+	"sync"
+
+	_ "github.com/seed-c0a0ef17/pythread/capi/internal/nofile"
+)
 
 // The last init function: a thread that starts before waits for it (go_state).
 // On Windows none does.

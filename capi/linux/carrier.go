@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	_ "github.com/seed-c0a0ef17/pythread/capi/internal/nofile"
 	"github.com/seed-c0a0ef17/pythread/pythread"
 )
 

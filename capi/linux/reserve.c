@@ -21,6 +21,7 @@
 
 #include "args.h"
 #include "fork.h"
+#include "internal/nofile/nofile.h"
 #include "memory.h"
 #include "os.h"
 #include "stack.h"
@@ -300,6 +301,9 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, os_thre
         runtime_func = func;
         runtime_arg = arg;
         return 0;
+    }
+    if (!reserve_go_running()) {
+        nofile_note();
     }
     while ((spare = take_spare()) == NULL) {
         /* The quota was too small. An error would end the process, so wait: another OS thread, or

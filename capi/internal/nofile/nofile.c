@@ -1,0 +1,34 @@
+//go:build unix
+
+#include "nofile.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/resource.h>
+
+/* RLIM_INFINITY: none. Relaxed: it publishes nothing, and is one word. */
+static _Atomic(rlim_t) noted = RLIM_INFINITY;
+
+/* Go raises a limit below that to one less than the most. */
+static bool is_gos(const struct rlimit *limit)
+{
+    return limit->rlim_cur == limit->rlim_max - 1;
+}
+
+void nofile_note(void)
+{
+    struct rlimit now;
+    if (getrlimit(RLIMIT_NOFILE, &now) == 0 && !is_gos(&now)) {
+        atomic_store_explicit(&noted, now.rlim_cur, memory_order_relaxed);
+    }
+}
+
+void nofile_restore(void)
+{
+    struct rlimit now;
+    rlim_t before = atomic_load_explicit(&noted, memory_order_relaxed);
+    if (getrlimit(RLIMIT_NOFILE, &now) == 0 && is_gos(&now) && before < now.rlim_cur) {
+        now.rlim_cur = before;
+        setrlimit(RLIMIT_NOFILE, &now);
+    }
+}
