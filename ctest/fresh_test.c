@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 /* ------------------------------------------------------------------------ C++ objects */
@@ -201,6 +202,27 @@ TEST(pthread_keys_outlive_a_thread_that_shares_its_os_thread)
         join(start(leave_key_value, &found));
     }
     EQ_PTR(found, &found);
+}
+
+/* ------------------------------------------------------------------------ what prctl sets */
+
+enum { SLACK = 123456 };
+
+static void find_restrictions(void *unused)
+{
+    (void)unused;
+    EQ(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 1);
+    EQ(prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0), SLACK);
+}
+
+TEST(a_fresh_thread_inherits_what_prctl_has_set_for_its_creator)
+{
+    use_fresh_os_threads(1);
+    EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    EQ(prctl(PR_SET_TIMERSLACK, SLACK, 0, 0, 0), 0);
+    for (int i = 0; i < 100; i++) {
+        join(start(find_restrictions, NULL));
+    }
 }
 
 /* ------------------------------------------------------------------------ identity, OS threads */

@@ -626,14 +626,15 @@ typedef enum pythread_reuse {
  * pthread_create would have given it. Thread-local variables have their initial values, pthread
  * keys are NULL; signal mask, floating-point modes, name, affinity, nice value and policy are the
  * creator's. Destructors of pthread keys and of C++ thread_local objects have run when the join
- * returns. An OS thread on which a thread left something ends with that thread. Not seen are:
- * credentials set by raw system calls, unshare, setns, I/O priority, memory policy (set_mempolicy),
- * what prctl sets for one thread, but its name (timer slack, securebits, no_new_privs, the signal
- * at the parent's death and more), seccomp filters, robust mutexes left locked, variables of the C
- * library and of the allocator, and memory behind pointers that did not change; in a Go program,
- * what goroutines leave that call C code themselves. Nor does what an OS thread has used of
- * processors and more begin at 0 (CLOCK_THREAD_CPUTIME_ID, which is Python's time.thread_time, and
- * RUSAGE_THREAD). A program whose threads change or read these uses PYTHREAD_REUSE_NEVER.
+ * returns. An OS thread on which a thread left something ends with that thread. Not seen, and not
+ * inherited from the creator, are: credentials set by raw system calls, unshare, setns, I/O
+ * priority, memory policy (set_mempolicy), what prctl sets for one thread, but its name (timer
+ * slack, securebits, no_new_privs, the signal at the parent's death and more), seccomp filters,
+ * robust mutexes left locked, variables of the C library and of the allocator, and memory behind
+ * pointers that did not change; in a Go program, what goroutines leave that call C code themselves.
+ * Nor does what an OS thread has used of processors and more begin at 0 (CLOCK_THREAD_CPUTIME_ID,
+ * which is Python's time.thread_time, and RUSAGE_THREAD). A program whose threads change or read
+ * these uses PYTHREAD_REUSE_NEVER.
  *
  * PYTHREAD_REUSE_NEVER: the same, and all of that too, with an OS thread for each thread.
  *
