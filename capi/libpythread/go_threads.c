@@ -6,8 +6,7 @@
  * The shared library is linked so that the runtime's pthread_create is the one below (--wrap).
  * Where the system refuses an OS thread, Go would end the process. So Go finds its OS threads in a
  * reserve, and a start first fills the reserve with what Go can want then; where the system refuses
- * that, the start fails. All OS threads of Go block all signals from the start, so that a signal to
- * the process runs its handler on a thread of the program's.
+ * that, the start fails.
  *
  * Invariant: from the first start on there are as many OS threads, of Go's and in the reserve, as
  * the sum of quota() and capacity; and no more threads than capacity have room, which each takes
@@ -30,7 +29,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -78,8 +76,6 @@ static bool takes_room(void);
 
 #endif
 
-/* The signal mask of the thread that loads the library, while Go starts. */
-static sigset_t loaders_mask;
 static bool is_loaded;
 
 void go_threads_are_up(void)
@@ -111,17 +107,11 @@ __attribute__((constructor(101))) static void before_go_starts(void)
         thread_takes_room = takes_room;
     }
 #endif
-    nofile_note();
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &loaders_mask);
 }
 
 __attribute__((constructor)) static void after_go_started(void)
 {
     is_loaded = true;
-    signals_stay_blocked = true;
-    pthread_sigmask(SIG_SETMASK, &loaders_mask, NULL);
 }
 
 #ifdef __linux__
