@@ -21,6 +21,7 @@ import (
 var (
 	out          = flag.String("out", ".", "write the results to this `directory`")
 	rounds       = flag.Int("rounds", 25, "measure that many rounds")
+	most         = flag.Duration("most", time.Hour, "begin no further round after this `time`")
 	goCommand    = flag.String("go", "go", "the go `command`")
 	program      = flag.String("bench", "", "the `program` built from bench.c")
 	handedOver   = flag.String("handed", "", "the `program` built from handed/main.go")
@@ -66,6 +67,10 @@ func measureAll(all []task) results {
 	r := results{}
 	p := progress{began: time.Now(), all: (*rounds + 1) * len(all)}
 	for round := range *rounds + 1 {
+		if round > 1 && time.Since(p.began) > *most {
+			*rounds = round - 1
+			break
+		}
 		for i, t := range all {
 			p.tell(fmt.Sprintf("round %d of %d, row %d of %d: %s", round, *rounds, i+1, len(all), t.name))
 			if !t.isDue(round, i) {
@@ -104,7 +109,8 @@ func (p *progress) tell(what string) {
 	left := ""
 	if p.done > p.all/20 {
 		each := float64(now.Sub(p.began)) / float64(p.done-1)
-		left = fmt.Sprintf(" (%v left)", time.Duration(each*float64(p.all-p.done+1)).Round(time.Second))
+		wait := min(time.Duration(each*float64(p.all-p.done+1)), max(0, *most-now.Sub(p.began)))
+		left = fmt.Sprintf(" (%v left)", wait.Round(time.Second))
 	}
 	if isTerminal() {
 		fmt.Fprintf(os.Stderr, "\r\033[Kbench: %s%s", what, left)

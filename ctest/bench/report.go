@@ -43,6 +43,7 @@ type section struct {
 	Ours  []string `json:"ours"`
 	Rows  []line   `json:"rows"`
 
+	limits    []string
 	tableOnly bool
 }
 
@@ -69,7 +70,7 @@ type cell struct {
 func (r results) compare() []section {
 	var sections []section
 	for _, g := range groups() {
-		s := section{Title: g.title, tableOnly: g.tableOnly}
+		s := section{Title: g.title, limits: g.limits, tableOnly: g.tableOnly}
 		for _, c := range g.columns {
 			s.Ours = append(s.Ours, c.title)
 		}
@@ -256,6 +257,12 @@ func markdown(sections []section, curves []curve, about string) string {
 			lines = append(lines, append(cells, median(l.Theirs, l.Unit)))
 		}
 		fmt.Fprintf(&text, "\n## %s\n\n%s", s.Title, table(lines))
+		if len(s.limits) > 0 {
+			text.WriteString("\nWhat keeps rows below 1, or below their targets:\n\n")
+		}
+		for _, limit := range s.limits {
+			fmt.Fprintf(&text, "- %s\n", limit)
+		}
 	}
 	text.WriteString("\n## As the number grows\n\nThe time for each.\n")
 	for _, g := range growths {
