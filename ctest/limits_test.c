@@ -15,7 +15,6 @@
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -40,14 +39,6 @@ static void become_nobody(void)
     EQ(setresuid(user, user, user), 0);
     EQ(syscall(SYS_capset, &header, kept), 0);
     EQ(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_DAC_READ_SEARCH, 0, 0), 0);
-}
-
-static void limit(int resource, rlim_t soft)
-{
-    struct rlimit limit;
-    EQ(getrlimit((__rlimit_resource_t)resource, &limit), 0);
-    limit.rlim_cur = soft;
-    EQ(setrlimit((__rlimit_resource_t)resource, &limit), 0);
 }
 
 /* ------------------------------------------------------------------------ threads that block */
@@ -170,7 +161,7 @@ static void check_limit(int most)
 static void check_process_limit(long processes)
 {
     become_nobody();
-    limit(RLIMIT_NPROC, (rlim_t)processes);
+    set_soft_limit(RLIMIT_NPROC, (rlim_t)processes);
     check_limit((int)processes);
 }
 
@@ -178,7 +169,7 @@ static void check_process_limit(long processes)
 static void check_single_starts(long processes)
 {
     become_nobody();
-    limit(RLIMIT_NPROC, (rlim_t)processes);
+    set_soft_limit(RLIMIT_NPROC, (rlim_t)processes);
     for (int round = 0; round < 3; round++) {
         int threads = 0;
         while (start_at(threads) == 0) {
@@ -324,7 +315,7 @@ TEST(the_library_loads_where_no_thread_can_be)
     static const char stage[] = "PYTHREAD_TEST_STAGE";
     if (getenv(stage) == NULL) {
         become_nobody();
-        limit(RLIMIT_NPROC, 1);
+        set_soft_limit(RLIMIT_NPROC, 1);
         setenv(stage, "1", 1);
         execl("/proc/self/exe", "limits_test", __func__, NULL);
         test_skip("/proc/self/exe: %s", strerror(errno));
@@ -334,11 +325,11 @@ TEST(the_library_loads_where_no_thread_can_be)
     PyThread_init_thread();
     EQ(start_all(0, 1), 0);
     check_nothing_is_left();
-    limit(RLIMIT_NPROC, 100);
+    set_soft_limit(RLIMIT_NPROC, 100);
     join(start(nothing, NULL));
     check_limit(100);
     /* LeakSanitizer needs a process when this one ends. */
-    limit(RLIMIT_NPROC, 200);
+    set_soft_limit(RLIMIT_NPROC, 200);
 }
 
 /* ------------------------------------------------------------------------ bursts */
@@ -427,7 +418,7 @@ static void check_burst(long processes)
     for (int i = 0; i < STARTERS / 2; i++) {
         EQ(pthread_create(&pthreads[i], NULL, start_on_from_pthread, starts[2 * i]), 0);
     }
-    limit(RLIMIT_NPROC, (rlim_t)processes);
+    set_soft_limit(RLIMIT_NPROC, (rlim_t)processes);
     for (int i = 0; i < STARTERS / 2; i++) {
         EQ(sem_post(&begin), 0);
     }
@@ -542,7 +533,7 @@ static void check_whole_burst(long processes, int reuse)
     for (int i = 0; i < STARTERS; i++) {
         EQ(pthread_create(&pthreads[i], NULL, start_burst, &starts[i]), 0);
     }
-    limit(RLIMIT_NPROC, (rlim_t)processes);
+    set_soft_limit(RLIMIT_NPROC, (rlim_t)processes);
     for (int round = 0; round < 4; round++) {
         atomic_store(&accepted, 0);
         atomic_store(&arrived, 0);
@@ -628,7 +619,7 @@ static void take_address_space(void)
 
 static void check_address_space(long mib)
 {
-    limit(RLIMIT_AS, (rlim_t)mib << 20);
+    set_soft_limit(RLIMIT_AS, (rlim_t)mib << 20);
     check_limit(MOST);
 }
 
@@ -646,7 +637,7 @@ TEST(starts_fail_without_address_space_and_work_again)
 
 static void live_without_address_space(long mib)
 {
-    limit(RLIMIT_AS, (rlim_t)mib << 20);
+    set_soft_limit(RLIMIT_AS, (rlim_t)mib << 20);
     int count = start_all(0, MOST);
     GE(count, 1);
     wait_until_inside(count);

@@ -633,19 +633,11 @@ TEST(loading_leaves_no_signal_stack)
     in_child(load_without_signal_stack, 0);
 }
 
-static void limit_open_files(rlim_t most)
-{
-    struct rlimit limit;
-    EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
-    limit.rlim_cur = most;
-    EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
-}
-
 static void load_with_limits(int unused)
 {
     struct rlimit before[RLIM_NLIMITS], after[RLIM_NLIMITS];
     (void)unused;
-    limit_open_files(100);
+    set_soft_limit(RLIMIT_NOFILE, 100);
     for (int i = 0; i < RLIM_NLIMITS; i++) {
         EQ(getrlimit((__rlimit_resource_t)i, &before[i]), 0);
     }
@@ -668,7 +660,7 @@ static void load_and_set_limit(int unused)
     struct rlimit after;
     (void)unused;
     struct api api = load(RTLD_NOW);
-    limit_open_files(101);
+    set_soft_limit(RLIMIT_NOFILE, 101);
     use_library(&api);
     EQ(getrlimit(RLIMIT_NOFILE, &after), 0);
     EQ(after.rlim_cur, 101);

@@ -1,6 +1,6 @@
 /*
  * process.h - what a test asks about its own process, which is how many OS threads and how much
- * memory it has, and processes of their own for parts of a test.
+ * memory it has, the limits that it sets there, and processes of their own for parts of a test.
  */
 #ifndef PROCESS_H
 #define PROCESS_H
@@ -44,6 +44,7 @@ static inline size_t mallocs_bytes(void)
 
 #else
 
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 /* Executes this program anew, with the arguments that this process has. The name /proc/self/exe
@@ -65,6 +66,14 @@ static inline void execute_anew(void)
     arguments[count] = NULL;
     execv(arguments[0], arguments);
     _exit(127);
+}
+
+static inline void set_soft_limit(int resource, rlim_t soft)
+{
+    struct rlimit limit;
+    EQ(getrlimit((__rlimit_resource_t)resource, &limit), 0);
+    limit.rlim_cur = soft;
+    EQ(setrlimit((__rlimit_resource_t)resource, &limit), 0);
 }
 
 /*

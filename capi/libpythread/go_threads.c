@@ -352,6 +352,7 @@ int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void
     const struct timespec tick = {0, 1000000};
     unsigned starting = GO_IS_STARTING;
     if (atomic_load_explicit(&go_state, memory_order_relaxed) == GO_IS_STARTING) {
+        /* The program may have set it since the library was loaded. */
         nofile_note();
     }
     if (call_spare(func, arg) || create(os_thread, attr, func, arg)) {

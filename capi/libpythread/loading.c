@@ -29,6 +29,7 @@ static struct sigaction actions[HANDLED];
 __attribute__((constructor(101))) static void before_go_starts(void)
 {
     sigset_t all;
+    /* For an archive: Go's pthread_create, which notes it later, is then the C library's. */
     nofile_note();
     for (int i = 0; i < HANDLED; i++) {
         sigaction(handled[i], NULL, &actions[i]);

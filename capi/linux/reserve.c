@@ -303,6 +303,7 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, os_thre
         return 0;
     }
     if (!reserve_go_running()) {
+        /* The program may have set it until now. */
         nofile_note();
     }
     while ((spare = take_spare()) == NULL) {

@@ -100,7 +100,7 @@ func groups() []group {
 		}, limits: []string{
 			"The first thread waits for the Go runtime, which starts beside the program when the library is loaded. What " +
 				"comes on top of the empty Go library are the OS threads that Go finds in reserve, so that no start ends " +
-				"the process, and the packages that the library uses.",
+				"the process.",
 			"Go's start takes a processor beside **Python's**, the load of 2.8 MB and 300 page faults, which take 20 µs each " +
 				"on some virtual machines.",
 		}},
