@@ -16,9 +16,15 @@ import (
 	"time"
 )
 
-// dumping is nil or, after EnableDump, the function list, which the linker leaves
+// dumping is nil or, after EnableDump, what lists threads. The linker leaves it
 // out of programs without EnableDump. No other memory is published through dumping.
-var dumping atomic.Pointer[func(*Handle, func(*Handle)) func(*Handle)]
+var dumping atomic.Pointer[lister]
+
+// lister has the functions that list a thread, and that run fn as a listed thread.
+type lister struct {
+	add func(h *Handle)
+	run func(h *Handle, fn func(*Handle))
+}
 
 // listed has the threads that Dump writes, each as a listing under its ident,
 // from before its start returns until just before its end.
@@ -39,8 +45,7 @@ type listing struct {
 //
 // It stands for Python's faulthandler.enable.
 func EnableDump() {
-	f := list
-	dumping.Store(&f)
+	dumping.Store(&lister{add: list, run: runListed})
 }
 
 // Dump writes where each thread stands that was started after [EnableDump] and
@@ -91,7 +96,7 @@ func stacks() map[string]string {
 	stacks := map[string]string{}
 	for traceback := range strings.SplitSeq(string(text[:n]), "\n\n") {
 		number, stack := cutNumber(traceback)
-		stack, _, _ = strings.Cut(stack, "\ncreated by ") // always by startSeen
+		stack, _, _ = strings.Cut(stack, "\ncreated by ") // which is this package
 		stacks[number] = strings.ReplaceAll(strings.TrimSpace(stack), "\n", "\n\t")
 	}
 	return stacks
@@ -107,35 +112,35 @@ func cutNumber(traceback string) (number, rest string) {
 // other pays for these two loads, and for nothing more.
 func isSeen() bool { return dumping.Load() != nil || trace.IsEnabled() }
 
-// startSeen is StartWith where isSeen.
-func startSeen(fn func(*Handle)) *Handle {
-	h := newHandle()
-	if list := dumping.Load(); list != nil {
-		fn = (*list)(h, fn)
+// runSeen is run where isSeen.
+func (h *Handle) runSeen(fn func(*Handle)) {
+	defer h.finish()
+	if trace.IsEnabled() {
+		defer h.beginTask()()
 	}
-	go func() {
-		defer h.finish()
-		if trace.IsEnabled() {
-			defer h.beginTask()()
-		}
+	if list := dumping.Load(); list != nil {
+		list.run(h, fn)
+	} else {
 		fn(h)
-	}()
-	return h
+	}
 }
 
-// list lists the thread, and returns what it runs to be listed until fn is over.
-func list(h *Handle, fn func(*Handle)) func(*Handle) {
+// list lists a thread that does not run yet.
+func list(h *Handle) { listed.Store(h.ident, listing{handle: h, started: time.Now()}) }
+
+// runListed runs fn, and has the thread listed until fn is over.
+func runListed(h *Handle, fn func(*Handle)) {
 	l := listing{handle: h, started: time.Now()}
-	listed.Store(h.ident, l)
-	return func(h *Handle) {
-		defer listed.Delete(h.ident)
-		label := pprof.Labels("thread", strconv.FormatUint(uint64(h.ident), 10))
-		pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), label))
-		text := make([]byte, 64) // has room for the longest number
-		l.goroutine, _ = cutNumber(string(text[:runtime.Stack(text, false)]))
-		listed.Store(h.ident, l)
-		fn(h)
+	if before, ok := listed.Load(h.ident); ok { // not where EnableDump was called since
+		l = before.(listing)
 	}
+	defer listed.Delete(h.ident)
+	label := pprof.Labels("thread", strconv.FormatUint(uint64(h.ident), 10))
+	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), label))
+	text := make([]byte, 64) // has room for the longest number
+	l.goroutine, _ = cutNumber(string(text[:runtime.Stack(text, false)]))
+	listed.Store(h.ident, l)
+	fn(h)
 }
 
 // beginTask begins the thread's task in the trace, and returns what ends it.

@@ -144,15 +144,7 @@ func Start(fn func()) *Handle {
 	if fn == nil {
 		panic("pythread: Start of a nil function")
 	}
-	if isSeen() {
-		return startSeen(func(*Handle) { fn() })
-	}
-	h := newHandle()
-	go func() {
-		defer h.finish()
-		fn()
-	}()
-	return h
+	return startThread(func(*Handle) { fn() })
 }
 
 // StartWith is [Start] for a function that needs its own handle: to use a
@@ -164,21 +156,85 @@ func StartWith(fn func(*Handle)) *Handle {
 	if fn == nil {
 		panic("pythread: StartWith of a nil function")
 	}
-	if isSeen() {
-		return startSeen(fn)
-	}
+	return startThread(fn)
+}
+
+func startThread(fn func(*Handle)) *Handle {
 	h := newHandle()
-	go func() {
-		defer h.finish()
-		fn(h)
-	}()
+	if isSeen() {
+		go h.runSeen(fn)
+	} else {
+		go h.run(fn)
+	}
 	return h
 }
 
+// Prepared is a thread that has its handle before it runs. It is for a caller
+// that has a goroutine to run it: one that is there already, or one that runs
+// several threads, one after another. [Start] is for all other cases.
+//
+// [Prepare] makes a Prepared; the zero Prepared must not be used. A Prepared
+// that Run is never called for is a thread that never ends.
+type Prepared struct {
+	handle Handle
+	begun  atomic.Bool // Run has been called
+}
+
+// Prepare returns a new thread that does not run yet. It never blocks and may be
+// called from any goroutine.
+//
+// It mirrors the first half of PyThread_start_joinable_thread (3.13), which makes
+// the handle before the operating system starts the thread.
+func Prepare() *Prepared {
+	p := new(Prepared)
+	p.handle.prepare()
+	return p
+}
+
+// Handle returns the thread's handle, the same one each time. It never blocks and
+// may be called from any goroutine, before Run and after it.
+func (p *Prepared) Handle() *Handle { return &p.handle }
+
+// Run runs fn as the thread, on the calling goroutine, and returns when the
+// thread has ended. The goroutine may then run another Prepared. A panic in fn
+// ends the thread alone, as in [Start]. A runtime.Goexit in fn ends the thread
+// and then the goroutine: Run does not return.
+//
+// What happens before Run happens before fn begins. Run panics if it was called
+// before for this thread, or if fn is nil.
+func (p *Prepared) Run(fn func(*Handle)) {
+	if fn == nil {
+		panic("pythread: Run of a nil function")
+	}
+	if p.begun.Swap(true) {
+		panic("pythread: Run of a thread that was run before")
+	}
+	if isSeen() {
+		p.handle.runSeen(fn)
+	} else {
+		p.handle.run(fn)
+	}
+}
+
 func newHandle() *Handle {
-	h := &Handle{ident: Ident(idents.Add(1))}
-	h.joiners.L = (*joinLock)(h)
+	h := new(Handle)
+	h.prepare()
 	return h
+}
+
+// prepare makes h a new thread, which does not run yet.
+func (h *Handle) prepare() {
+	h.ident = Ident(idents.Add(1))
+	h.joiners.L = (*joinLock)(h)
+	if list := dumping.Load(); list != nil {
+		list.add(h)
+	}
+}
+
+// run runs fn as the thread, from its begin to its end.
+func (h *Handle) run(fn func(*Handle)) {
+	defer h.finish()
+	fn(h)
 }
 
 // finish ends the thread. The goroutine has to defer finish itself: only a
