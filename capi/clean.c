@@ -490,6 +490,15 @@ bool clean_has_initial_scheduling(void)
     return get_scheduling(&now) && memcmp(&now, &initial_scheduling, sizeof now) == 0;
 }
 
+void clean_restore_scheduling(void)
+{
+    if (can_tell && !clean_has_initial_scheduling()) {
+        syscall(SYS_sched_setattr, 0, &initial_scheduling.attributes, 0);
+        syscall(SYS_sched_setaffinity, 0, sizeof initial_scheduling.processors,
+                &initial_scheduling.processors);
+    }
+}
+
 /* ------------------------------------------------------------------------ all of it */
 
 void clean_begin(void)
@@ -579,6 +588,10 @@ bool clean_is_clean(const void *ignored)
 bool clean_has_initial_scheduling(void)
 {
     return true;
+}
+
+void clean_restore_scheduling(void)
+{
 }
 
 #endif

@@ -30,4 +30,8 @@ void clean_keep_signal_mask(void);
  */
 bool clean_has_initial_scheduling(void);
 
+/* Gives the calling OS thread, which is to be Go's, these processors, nice value and policy, where
+   the system lets it. Its creator may have had others. */
+void clean_restore_scheduling(void);
+
 #endif

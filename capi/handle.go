@@ -27,7 +27,7 @@ func FromHandle(handle uintptr) (*pythread.Handle, bool) {
 	if errno != 0 {
 		return nil, false
 	}
-	return t.handle.Load(), true
+	return t.handle, true
 }
 
 // FromIdent returns the thread with an ident that C code was told or has asked
@@ -38,7 +38,7 @@ func FromHandle(handle uintptr) (*pythread.Handle, bool) {
 // use.
 func FromIdent(ident pythread.Ident) (*pythread.Handle, bool) {
 	if t := threads.get(ident); t != nil && t.given == 0 {
-		return t.handle.Load(), true
+		return t.handle, true
 	}
 	if g, ok := guests.Load(ident); ok {
 		return g.(*guest).handle, true
@@ -62,8 +62,7 @@ func ToHandle(h *pythread.Handle) (uintptr, error) {
 	if h == nil || h.Ident() == 0 {
 		return 0, ErrNoThread
 	}
-	t := &thread{given: givenBit + pythread.Ident(lastGiven.Add(1))}
-	t.handle.Store(h)
+	t := &thread{handle: h, given: givenBit + pythread.Ident(lastGiven.Add(1))}
 	t.users.Store(1)    // the C handle alone
 	t.ended.Store(true) // C did not start it, and does not count it
 	threads.add(t.given, t)

@@ -8,9 +8,11 @@
 
 void pythread_get_stats(pythread_stats *stats)
 {
+    struct visit visit;
     *stats = (pythread_stats){0};
-    if (enter_go()) {
+    if (enter_go(&visit)) {
         go_get_stats(stats);
+        leave_go(&visit);
     } else {
         plain_count(&stats->threads, &stats->handles);
     }

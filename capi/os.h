@@ -125,7 +125,8 @@ typedef uint64_t os_signals;
 /* The calling thread's signal mask. What changes it gives the one before. */
 os_signals os_signal_mask(void);
 os_signals os_set_signal_mask(os_signals mask);
-os_signals os_block_signals(void);
+os_signals os_block_signals(void); /* but those that the C library sends among its threads */
+os_signals os_block_all_signals(void);
 
 /* Whether there is any signal in the set. */
 bool os_is_any_signal(os_signals signals);

@@ -89,8 +89,13 @@ os_signals os_set_signal_mask(os_signals mask)
 
 os_signals os_block_signals(void)
 {
-    /* Every signal but those that the C library sends among its threads. */
+    /* 32 and 33 are the C library's. */
     return os_set_signal_mask(~(3ULL << 31));
+}
+
+os_signals os_block_all_signals(void)
+{
+    return os_set_signal_mask(~0ULL);
 }
 
 bool os_is_any_signal(os_signals signals)

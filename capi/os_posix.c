@@ -326,6 +326,11 @@ os_signals os_block_signals(void)
     return os_set_signal_mask(all);
 }
 
+os_signals os_block_all_signals(void)
+{
+    return os_block_signals();
+}
+
 bool os_is_any_signal(os_signals signals)
 {
     int signal = 1;

@@ -126,6 +126,11 @@ os_signals os_block_signals(void)
     return 0;
 }
 
+os_signals os_block_all_signals(void)
+{
+    return 0;
+}
+
 bool os_is_any_signal(os_signals signals)
 {
     return signals != 0;

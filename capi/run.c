@@ -50,10 +50,13 @@ void thread_note_gos_first(void)
     gos_first = os_self();
 }
 
-struct inheritance thread_inheritance(int reuse)
+struct inheritance thread_inheritance(int reuse, const struct visit *visit)
 {
     struct inheritance self = {
-        .float_mode = os_float_mode(), .signal_mask = os_signal_mask(), .reuse = reuse};
+        .float_mode = os_float_mode(),
+        .signal_mask = visit->blocks_signals ? visit->signal_mask : os_signal_mask(),
+        .reuse = reuse,
+    };
     if (reuse == PYTHREAD_REUSE_CLEAN) {
         os_get_name(self.name);
     }
@@ -74,10 +77,15 @@ static void set_name(const char *creators)
 
 static void enter(PyThread_ident_t ident, const struct inheritance *creator)
 {
-    THREAD_LOCAL bool has_signal_stack;
-    if (!has_signal_stack) {
-        has_signal_stack = true;
+    static const stack_t none = {.ss_flags = SS_DISABLE};
+    THREAD_LOCAL bool knows_signal_stack;
+    if (!knows_signal_stack) {
+        knows_signal_stack = true;
         sigaltstack(NULL, &signal_stack);
+    }
+    if (signals_stay_blocked) {
+        /* The thread has none, as any new one. */
+        sigaltstack(&none, NULL);
     }
     if (creator->reuse == PYTHREAD_REUSE_CLEAN) {
         set_name(creator->name);
@@ -103,8 +111,8 @@ static void leave(void)
     /* First of all: after the join nobody expects a handler to run here, or on a signal stack that
        may be freed by then. */
     discards_signals = os_is_any_signal(os_block_signals());
-    /* Go needs its own signal stack whenever a signal comes while it runs on a goroutine's stack.
-     */
+    /* Go needs its own signal stack for signals that come while it runs on a goroutine's stack: in
+       a C program those that the C library sends to all threads. */
     sigaltstack(&signal_stack, NULL);
     os_set_float_mode(before.float_mode);
     if (!signals_stay_blocked) {

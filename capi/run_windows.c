@@ -21,9 +21,10 @@ THREAD_LOCAL uint64_t float_mode_before;
 THREAD_LOCAL bool runs;
 THREAD_LOCAL jmp_buf exit_to;
 
-struct inheritance thread_inheritance(int reuse)
+struct inheritance thread_inheritance(int reuse, const struct visit *visit)
 {
     (void)reuse;
+    (void)visit;
     return (struct inheritance){.float_mode = os_float_mode()};
 }
 

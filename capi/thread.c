@@ -26,17 +26,9 @@
 #include <pthread.h>
 #endif
 
-/* Go has left the calling OS thread, or is about to. */
-THREAD_LOCAL bool has_no_go;
-
-void thread_goes_without_go(void)
-{
-    has_no_go = true;
-}
-
-atomic_uint go_state = GO_IS_UP;
 bool (*thread_takes_room)(void);
 struct thread_counts thread_counts;
+struct thread_ends thread_ends[THREAD_ENDS];
 
 void thread_came(void)
 {
@@ -47,50 +39,11 @@ void thread_came(void)
     }
 }
 
-bool go_is_here(void)
-{
-    /* Acquire: once it is up, what its start did has happened. */
-    return fork_epoch() == FORK_FIRST_EPOCH &&
-           atomic_load_explicit(&go_state, memory_order_acquire) != GO_IS_GIVEN_UP;
-}
-
-bool go_is_programs_own(void)
-{
-    return atomic_load_explicit(&go_state, memory_order_relaxed) == GO_IS_UP;
-}
-
-static void wait_for_go(void)
-{
-    while (atomic_load_explicit(&go_state, memory_order_acquire) == GO_IS_STARTING) {
-        os_wait(&go_state, GO_IS_STARTING, OS_NO_DEADLINE);
-    }
-}
-
-bool enter_go(void)
-{
-    /* Set once Go knows the calling OS thread. */
-    THREAD_LOCAL bool known;
-    if (fork_epoch() == FORK_FIRST_EPOCH) {
-        wait_for_go();
-    }
-    if (!go_is_here() || has_no_go) {
-        return false;
-    }
-    if (!known) {
-        known = true;
-        /* When Go first meets an OS thread it unblocks some signals there, for good. */
-        os_signals mask = os_signal_mask();
-        go_init_thread();
-        os_set_signal_mask(mask);
-    }
-    return true;
-}
-
 #ifndef _WIN32 /* Where processes do not fork. */
 
 static void begin_in_child(void)
 {
-    if (fork_epoch() != FORK_FIRST_EPOCH && self_ident != 0) {
+    if (go_is_lost() && self_ident != 0) {
         plain_survive(self_ident);
     }
     status_survive();
@@ -105,22 +58,38 @@ __attribute__((constructor)) static void at_load(void)
 
 void PyThread_init_thread(void)
 {
-    if (enter_go()) {
+    struct visit visit;
+    if (enter_go(&visit)) { /* else Go sleeps, and wakes for the first thread */
         go_init_thread();
+        leave_go(&visit);
     }
 }
 
 static PyThread_ident_t start_goroutine(thread_func func, void *arg, int mode, bool joinable)
 {
-    return go_start_thread(func, arg, thread_inheritance(mode), joinable);
+    struct visit visit;
+    PyThread_ident_t ident = 0;
+    if (enter_go(&visit)) {
+        ident = go_start_thread(func, arg, thread_inheritance(mode, &visit), joinable);
+        leave_go(&visit);
+    }
+    return ident;
 }
 
 static PyThread_ident_t start_own(thread_func func, void *arg, bool joinable)
 {
-    PyThread_ident_t ident = go_start_own(joinable);
-    if (!own_start(func, arg, ident)) {
-        go_cancel_own(ident);
-        ident = 0;
+    struct visit visit;
+    PyThread_ident_t ident = 0;
+    if (enter_go(&visit)) {
+        ident = go_start_own(joinable);
+        leave_go(&visit);
+        /* Outside of the visit: the pthread inherits the signal mask. */
+        if (!own_start(func, arg, ident)) {
+            enter_go(&visit);
+            go_cancel_own(ident);
+            leave_go(&visit);
+            ident = 0;
+        }
     }
     /* The pthread is no OS thread of Go's. */
     thread_came();
@@ -161,11 +130,6 @@ static void make_call(void *arg)
     }
 }
 
-static bool go_has_left(void)
-{
-    return has_no_go && go_is_here();
-}
-
 /* Waits where only the end of some thread helps, of which nobody tells. */
 static void wait_a_millisecond(void)
 {
@@ -203,7 +167,9 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
         struct call call = {.what = START, .func = func, .arg = arg, .joinable = joinable};
         call_elsewhere(&call);
         ident = call.ident;
-    } else if (enter_go()) {
+    } else if (go_is_lost()) {
+        ident = plain_start(func, arg, joinable);
+    } else if (wake_go()) {
         int mode = reuse_mode();
         if (thread_takes_room != NULL && !thread_takes_room()) {
             ident = 0;
@@ -213,8 +179,6 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
             ident = start_goroutine(func, arg, mode, joinable);
         }
         plain_count_from(ident);
-    } else {
-        ident = plain_start(func, arg, joinable);
     }
     if (ident != 0) {
         status_started(ident, since);
@@ -241,9 +205,45 @@ int PyThread_start_joinable_thread(void (*func)(void *), void *arg, PyThread_ide
     return 0;
 }
 
+void thread_wake_joins(struct thread_ends *ends)
+{
+    os_wake(&ends->count, INT_MAX);
+}
+
+/* Waits until the count has changed. */
+static void wait_for_end(struct thread_ends *ends, unsigned seen)
+{
+    /* Sequentially consistent, as the end is, which counts before it looks for waiters: so the end
+       sees this waiter, or the waiter the new count. */
+    atomic_fetch_add_explicit(&ends->waiters, 1, memory_order_seq_cst);
+    while (atomic_load_explicit(&ends->count, memory_order_seq_cst) == seen) {
+        os_wait(&ends->count, seen, OS_NO_DEADLINE);
+    }
+    atomic_fetch_sub_explicit(&ends->waiters, 1, memory_order_relaxed);
+}
+
+/* Waits in C, outside of the visits, so that signal handlers run meanwhile. */
+static int join(PyThread_handle_t handle, struct visit *visit)
+{
+    struct thread_ends *ends = &thread_ends[handle % THREAD_ENDS];
+    /* Acquire, here and below: the look at the thread comes after that at the count. */
+    unsigned seen = atomic_load_explicit(&ends->count, memory_order_acquire);
+    int error = go_begin_join(handle, self_ident);
+    leave_go(visit);
+    while (error == EAGAIN) {
+        wait_for_end(ends, seen);
+        seen = atomic_load_explicit(&ends->count, memory_order_acquire);
+        enter_go(visit);
+        error = go_end_join(handle, self_ident);
+        leave_go(visit);
+    }
+    return error;
+}
+
 int PyThread_join_thread(PyThread_handle_t handle)
 {
     int saved = errno, error;
+    struct visit visit;
     /* The handle is the thread's ident. */
     struct status_wait before = status_wait(WAITS_FOR_THREAD, handle);
     if (go_has_left()) {
@@ -251,7 +251,7 @@ int PyThread_join_thread(PyThread_handle_t handle)
         call_elsewhere(&call);
         error = call.error;
     } else {
-        error = enter_go() ? go_join_thread(handle, self_ident) : plain_join(handle, self_ident);
+        error = enter_go(&visit) ? join(handle, &visit) : plain_join(handle, self_ident);
     }
     status_wait_ends(before);
     errno = saved;
@@ -261,12 +261,16 @@ int PyThread_join_thread(PyThread_handle_t handle)
 int PyThread_detach_thread(PyThread_handle_t handle)
 {
     int saved = errno, error;
+    struct visit visit;
     if (go_has_left()) {
         struct call call = {.what = DETACH, .handle = handle};
         call_elsewhere(&call);
         error = call.error;
+    } else if (enter_go(&visit)) {
+        error = go_detach_thread(handle);
+        leave_go(&visit);
     } else {
-        error = enter_go() ? go_detach_thread(handle) : plain_detach(handle);
+        error = plain_detach(handle);
     }
     errno = saved;
     return error;
@@ -290,6 +294,7 @@ unsigned long PyThread_get_thread_native_id(void)
 int pythread_set_name(const char *name)
 {
     int saved = errno;
+    struct visit visit;
     char kept[OS_NAME_SIZE] = "";
     if (name == NULL) {
         return EINVAL;
@@ -298,8 +303,9 @@ int pythread_set_name(const char *name)
     if (!do_runs()) { /* else the OS thread is Go's, and stays as it was */
         os_set_name(kept);
     }
-    if (self_ident != 0 && enter_go()) {
+    if (self_ident != 0 && enter_go(&visit)) {
         go_set_name(self_ident, kept);
+        leave_go(&visit);
     }
     errno = saved;
     return 0;
@@ -323,10 +329,22 @@ void PyThread_hang_thread(void)
 
 size_t PyThread_get_stacksize(void)
 {
-    return enter_go() ? go_get_stacksize() : 0;
+    struct visit visit;
+    size_t size = 0;
+    if (enter_go(&visit)) {
+        size = go_get_stacksize();
+        leave_go(&visit);
+    }
+    return size;
 }
 
 int PyThread_set_stacksize(size_t size)
 {
-    return enter_go() ? go_set_stacksize(size) : -2;
+    struct visit visit;
+    int result = -2;
+    if (enter_go(&visit)) {
+        result = go_set_stacksize(size);
+        leave_go(&visit);
+    }
+    return result;
 }

@@ -17,32 +17,28 @@ import (
 
 // thread is a thread that C knows: C started it, or Go gave C a handle to it.
 type thread struct {
-	// handle is the core's. The thread and its start both store it, as either
-	// may be the first to need it.
-	handle atomic.Pointer[pythread.Handle]
+	// core is the core's thread, where C started it; handle is its handle, or
+	// that of Go's thread.
+	core   *pythread.Prepared
+	handle *pythread.Handle
 
 	// What a thread on a goroutine runs, and what it inherits.
 	fn      C.thread_func
 	arg     unsafe.Pointer
 	creator C.struct_inheritance
 
-	// listed tells that the table has the thread, and that handle is stored.
-	listed atomic.Bool
-
 	// given is the C handle that ToHandle made; 0 where C started the thread,
 	// whose C handle is its ident.
 	given pythread.Ident
 
-	// users are the thread until it has ended, its start until it is done,
-	// and the C handle until it is spent. The last of them takes the thread
-	// out of threads.
+	// users are the thread until it has ended, and the C handle until it is
+	// spent. The last of them takes the thread out of threads.
 	users        atomic.Int32
 	spent, ended atomic.Bool
 
-	// osThread is what to wait for when the thread has ended: for the end of
-	// the OS thread too, with all destructors of its storage behind it, or for
-	// nothing where the OS thread goes on to run other threads.
-	osThread sync.WaitGroup
+	// running counts what a join waits for: the thread, and its OS thread if
+	// that ends with it, with the destructors of its storage.
+	running atomic.Int32
 }
 
 var threads table
@@ -50,56 +46,46 @@ var threads table
 // newest is the newest ident that C was told.
 var newest atomic.Uint64
 
+// newThread makes a thread, which C knows from now on.
 func newThread(joinable bool) *thread {
-	t := new(thread)
+	t := &thread{core: pythread.Prepare()}
+	t.handle = t.core.Handle()
+	t.running.Store(1)
 	if joinable {
-		t.users.Store(3)
-	} else {
 		t.users.Store(2)
+	} else {
+		t.users.Store(1)
 		t.spent.Store(true)
+	}
+	threads.add(t.ident(), t)
+	ident := uint64(t.ident())
+	for n := newest.Load(); n < ident && !newest.CompareAndSwap(n, ident); {
+		n = newest.Load()
 	}
 	return t
 }
 
-// start starts t with main as what its goroutine does, and returns its ident.
-func (t *thread) start(main func(*pythread.Handle)) C.PyThread_ident_t {
-	h := pythread.StartWith(main)
-	t.list(h)
-	t.leave()
-	ident := uint64(h.Ident())
-	for n := newest.Load(); n < ident && !newest.CompareAndSwap(n, ident); {
-		n = newest.Load()
-	}
-	return C.PyThread_ident_t(ident)
-}
+func (t *thread) ident() pythread.Ident { return t.handle.Ident() }
 
-// list puts t into the table, under the ident of h, its handle. Either of the
-// thread and its start may come first: the thread may join or detach by its own
-// ident at once, the starter when the start has returned.
-func (t *thread) list(h *pythread.Handle) {
-	if !t.listed.Load() {
-		t.handle.Store(h)
-		threads.add(h.Ident(), t)
-		t.listed.Store(true)
+// key is what t has in the table: the C handle.
+func (t *thread) key() pythread.Ident {
+	if t.given != 0 {
+		return t.given
 	}
+	return t.ident()
 }
-
-func (t *thread) ident() pythread.Ident { return t.handle.Load().Ident() }
 
 // end ends the thread, but for its handle.
 func (t *thread) end() {
 	t.ended.Store(true)
+	t.stop()
 	t.leave()
 }
 
 // leave ends one use of t.
 func (t *thread) leave() {
 	if t.users.Add(-1) == 0 {
-		if t.given != 0 {
-			threads.remove(t.given)
-		} else {
-			threads.remove(t.ident())
-		}
+		threads.remove(t.key())
 	}
 }
 
@@ -146,7 +132,9 @@ func go_set_name(ident C.PyThread_ident_t, name *C.char) {
 func go_start_thread(fn C.thread_func, arg unsafe.Pointer, creator C.struct_inheritance, joinable C.bool) C.PyThread_ident_t {
 	t := newThread(bool(joinable))
 	t.fn, t.arg, t.creator = fn, arg, creator
-	return t.start(t.main)
+	ident := t.ident()
+	go t.main()
+	return C.PyThread_ident_t(ident)
 }
 
 // left counts the threads that have left their OS threads, which go on. It is
@@ -154,10 +142,9 @@ func go_start_thread(fn C.thread_func, arg unsafe.Pointer, creator C.struct_inhe
 var left = (*atomic.Uint32)(unsafe.Pointer(&C.thread_counts.left))
 
 // main is the thread from its begin to its end.
-func (t *thread) main(h *pythread.Handle) {
-	t.list(h)
+func (t *thread) main() {
 	defer t.end()
-	t.run(h)
+	t.core.Run(t.run)
 }
 
 // run runs fn on an OS thread of Go's.
@@ -205,17 +192,13 @@ func (t *thread) run(h *pythread.Handle) {
 func init() { C.thread_note_gos_first() }
 
 // go_start_own starts a thread that C has on a pthread of its own, to be made
-// next: its goroutine only waits for the pthread to end.
+// next.
 //
 //export go_start_own
 func go_start_own(joinable C.bool) C.PyThread_ident_t {
 	t := newThread(bool(joinable))
 	t.watchOSThread()
-	return t.start(func(h *pythread.Handle) {
-		t.list(h)
-		t.osThread.Wait()
-		t.end()
-	})
+	return C.PyThread_ident_t(t.ident())
 }
 
 // go_cancel_own takes back go_start_own where the pthread could not be made.
@@ -229,13 +212,18 @@ func go_cancel_own(ident C.PyThread_ident_t) {
 
 // watchOSThread has a join wait until C tells that the OS thread has ended.
 func (t *thread) watchOSThread() {
-	t.osThread.Add(1)
+	t.running.Add(1)
 	t.users.Add(1)
 	watchEnds()
 }
 
+// endOSThread ends the OS thread, and with it a thread that ran on no goroutine.
 func (t *thread) endOSThread() {
-	t.osThread.Done()
+	if t.fn == nil {
+		t.core.Run(func(*pythread.Handle) {})
+		t.end()
+	}
+	t.stop()
 	t.leave()
 }
 
@@ -248,17 +236,81 @@ var watchEnds = sync.OnceFunc(func() {
 	}()
 })
 
-//export go_join_thread
-func go_join_thread(handle C.PyThread_handle_t, joiner C.PyThread_ident_t) C.int {
+// ends counts the ends of threads, for the joins that wait in C (thread.h).
+var ends = (*[C.THREAD_ENDS]struct {
+	count, waiters atomic.Uint32
+	_              [56]byte
+})(unsafe.Pointer(&C.thread_ends))
+
+// stop says that one of the things that a join of t waits for is over.
+func (t *thread) stop() {
+	if t.running.Add(-1) == 0 {
+		t.tellEnd()
+	}
+}
+
+// tellEnd wakes the joins of t.
+func (t *thread) tellEnd() {
+	i := t.key() % C.THREAD_ENDS
+	// Go's atomic operations are sequentially consistent: see wait_for_end in
+	// thread.c.
+	ends[i].count.Add(1)
+	if ends[i].waiters.Load() != 0 {
+		C.thread_wake_joins(&C.thread_ends[i])
+	}
+}
+
+// isOver reports whether a join of t need not wait.
+func (t *thread) isOver() bool {
+	if t.given != 0 {
+		return hasEnded(t.handle)
+	}
+	return t.running.Load() == 0
+}
+
+// go_begin_join joins a thread that has ended. The result is EAGAIN where the
+// caller has to wait, in C, until go_end_join gives another.
+//
+//export go_begin_join
+func go_begin_join(handle C.PyThread_handle_t, joiner C.PyThread_ident_t) C.int {
 	t, errno := find(handle)
 	if errno != 0 {
 		return errno
 	}
-	if !t.join(pythread.Ident(joiner)) {
-		return C.EDEADLK
+	if !t.isOver() {
+		if !t.beginJoin(pythread.Ident(joiner)) {
+			return C.EDEADLK
+		}
+		if t.given != 0 {
+			go func() {
+				<-t.handle.Done()
+				t.tellEnd()
+			}()
+		}
+		return C.EAGAIN
 	}
-	t.osThread.Wait()
 	t.spend()
+	return 0
+}
+
+// go_end_join ends a join that has waited; EAGAIN where it has to wait on.
+//
+//export go_end_join
+func go_end_join(handle C.PyThread_handle_t, joiner C.PyThread_ident_t) C.int {
+	// A thread that is not in the table any more has ended, and its handle is
+	// spent: another join came first.
+	t := threads.get(pythread.Ident(handle))
+	if t != nil && !t.isOver() {
+		return C.EAGAIN
+	}
+	if joiner != 0 {
+		joins.Lock()
+		delete(joined, pythread.Ident(joiner))
+		joins.Unlock()
+	}
+	if t != nil {
+		t.spend()
+	}
 	return 0
 }
 
@@ -268,28 +320,22 @@ var (
 	joined = map[pythread.Ident]pythread.Ident{}
 )
 
-// join waits until t has ended. It reports false at once where that would be
-// for ever: where t is the joiner, or waits for it, perhaps through others. Of
-// several threads that close such a ring at once the last sees it, since all
-// look and enter under one mutex.
-func (t *thread) join(joiner pythread.Ident) bool {
+// beginJoin notes that the joiner waits for t. It reports false where that would
+// be for ever: where t is the joiner, or waits for it, perhaps through others. Of
+// several threads that close such a ring at once the last sees it, since all look
+// and enter under one mutex.
+func (t *thread) beginJoin(joiner pythread.Ident) bool {
 	if joiner == 0 {
-		t.handle.Load().Join()
 		return true
 	}
 	joins.Lock()
+	defer joins.Unlock()
 	for next := t.ident(); next != 0; next = joined[next] {
 		if next == joiner {
-			joins.Unlock()
 			return false
 		}
 	}
 	joined[joiner] = t.ident()
-	joins.Unlock()
-	t.handle.Load().Join()
-	joins.Lock()
-	delete(joined, joiner)
-	joins.Unlock()
 	return true
 }
 

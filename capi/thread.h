@@ -2,6 +2,7 @@
 #ifndef THREAD_H
 #define THREAD_H
 
+#include "gate.h"
 #include "os.h"
 #include "pythread.h"
 
@@ -9,17 +10,6 @@
 #include <stdint.h>
 
 typedef void (*thread_func)(void *);
-
-/* True where this process has a Go runtime: not in the child of a fork, and not where Go could not
-   start. */
-bool go_is_here(void);
-
-/* The same, and readies the calling OS thread for calls of the //export functions, which it may
-   make from then on. */
-bool enter_go(void);
-
-/* Has calls of the calling OS thread's that need Go made on another: Go is about to end it. */
-void thread_goes_without_go(void);
 
 /*
  * Set, before other threads exist, where Go's OS threads serve this library alone: all signals stay
@@ -44,15 +34,18 @@ extern struct thread_counts {
 void thread_came(void);
 
 /*
- * Whether Go can be entered. A library in a program of C's says that Go is starting, until its last
- * init function has run; a thread that starts meanwhile waits, but where the system refuses Go an
- * OS thread Go is given up, for good.
+ * The ends of threads, on which joins wait. A thread's ident says which of these counts its end. A
+ * join looks at the count, then whether the thread has ended, and then waits for the count to
+ * change. So it misses no end, and may be woken by that of another thread.
  */
-enum go_state { GO_IS_UP, GO_IS_STARTING, GO_IS_GIVEN_UP };
-extern atomic_uint go_state;
+enum { THREAD_ENDS = 64 };
+extern struct thread_ends {
+    _Alignas(64) atomic_uint count;
+    atomic_uint waiters;
+} thread_ends[THREAD_ENDS];
 
-/* True, while Go's init functions run, in a program of Go's. */
-bool go_is_programs_own(void);
+/* Wakes the joins that wait here. */
+void thread_wake_joins(struct thread_ends *ends);
 
 /* What a thread inherits from its creator. */
 struct inheritance {
@@ -64,8 +57,9 @@ struct inheritance {
 #endif
 };
 
-/* What a thread inherits that the calling thread creates in this mode of reuse. */
-struct inheritance thread_inheritance(int reuse);
+/* What a thread inherits that the calling thread creates in this mode of reuse. The signal mask is
+   the visit's, if that blocks signals. */
+struct inheritance thread_inheritance(int reuse, const struct visit *visit);
 
 /* Waits until there is room, and takes it, for a thread that has come to an OS thread on which it
    cannot run. */

@@ -22,7 +22,11 @@
 #define _GNU_SOURCE
 #include "go_threads.h"
 
+#include "go_start.h"
+
+#include "../clean.h"
 #include "../internal/nofile/nofile.h"
+#include "../gate.h"
 #include "../thread.h"
 #include "_cgo_export.h"
 
@@ -42,9 +46,6 @@ __attribute__((weak)) int __real_pthread_create(pthread_t *, const pthread_attr_
                                                 void *(*)(void *), void *);
 int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(*func)(void *),
                           void *arg);
-
-/* These are enough until twice as many threads run at once. */
-enum { FEW_PROCESSORS = 4 };
 
 /* GOMAXPROCS, now and at most. */
 static atomic_int processors = FEW_PROCESSORS;
@@ -76,17 +77,6 @@ static bool takes_room(void);
 
 #endif
 
-static bool is_loaded;
-
-void go_threads_are_up(void)
-{
-    unsigned starting = GO_IS_STARTING;
-    /* Unless it was given up. Release: what the start did happens before a call that finds this. */
-    atomic_compare_exchange_strong_explicit(&go_state, &starting, GO_IS_UP, memory_order_release,
-                                            memory_order_relaxed);
-    os_wake(&go_state, INT_MAX);
-}
-
 void go_threads_meet(void)
 {
     static atomic_uint arrived;
@@ -97,21 +87,18 @@ void go_threads_meet(void)
     }
 }
 
-/* Before Go's own constructor, and after it. */
+/* Before Go's own constructor, which may call pthread_create. */
 __attribute__((constructor(101))) static void before_go_starts(void)
 {
-    atomic_store_explicit(&go_state, GO_IS_STARTING, memory_order_relaxed);
 #ifdef __linux__
     if (__real_pthread_create != NULL) {
         atomic_store_explicit(&capacity, -quota(), memory_order_relaxed);
         thread_takes_room = takes_room;
+        go_start_waits();
+        return;
     }
 #endif
-}
-
-__attribute__((constructor)) static void after_go_started(void)
-{
-    is_loaded = true;
+    go_sleeps(NULL);
 }
 
 #ifdef __linux__
@@ -121,6 +108,8 @@ __attribute__((constructor)) static void after_go_started(void)
 /* An OS thread that waits until Go needs it. */
 struct spare {
     struct spare *next;
+    /* How many more the reserve wants: this one makes the next. */
+    int more;
     /* 1 once func and arg are set. */
     atomic_uint is_called;
     void *(*func)(void *);
@@ -145,9 +134,15 @@ static void count_end(void)
     atomic_fetch_add_explicit(&thread_counts.left, 1, memory_order_release);
 }
 
+static bool add_spare(int more);
+
 static void *be_spare(void *arg)
 {
     struct spare *spare = arg;
+    clean_restore_scheduling();
+    if (spare->more > 0 && add_spare(spare->more - 1)) {
+        add_capacity(1);
+    }
     /* Acquire: func and arg are those that were set before. */
     while (atomic_load_explicit(&spare->is_called, memory_order_acquire) == 0) {
         os_wait(&spare->is_called, 0, OS_NO_DEADLINE);
@@ -158,28 +153,31 @@ static void *be_spare(void *arg)
     return result;
 }
 
-/* Adds an OS thread to the reserve. False where the system has none. */
-static bool add_spare(void)
+/* Adds an OS thread to the reserve, and lets it add so many more beside the caller. False where the
+   system has none. */
+static bool add_spare(int more)
 {
     pthread_t os_thread;
     struct spare *spare = calloc(1, sizeof *spare);
     if (spare == NULL) {
         return false;
     }
+    spare->more = more;
+    /* The OS thread inherits the mask; and a handler must not find the mutex held. */
     os_signals mask = os_block_signals();
     bool added = __real_pthread_create(&os_thread, NULL, be_spare, spare) == 0;
-    os_set_signal_mask(mask);
-    if (!added) {
+    if (added) {
+        pthread_detach(os_thread);
+        pthread_mutex_lock(&mutex);
+        spare->next = spares;
+        spares = spare;
+        pthread_mutex_unlock(&mutex);
+        atomic_fetch_add_explicit(&go_threads_count, 1, memory_order_relaxed);
+    } else {
         free(spare);
-        return false;
     }
-    pthread_detach(os_thread);
-    pthread_mutex_lock(&mutex);
-    spare->next = spares;
-    spares = spare;
-    pthread_mutex_unlock(&mutex);
-    atomic_fetch_add_explicit(&go_threads_count, 1, memory_order_relaxed);
-    return true;
+    os_set_signal_mask(mask);
+    return added;
 }
 
 static bool call_spare(void *(*func)(void *), void *arg)
@@ -268,12 +266,16 @@ static void add_processors(void)
     long count = atomic_load_explicit(&go_threads_count, memory_order_relaxed);
     if (more > 0 && count >= worth_a_try) {
         int added = 0;
-        while (added < more && add_spare()) {
+        while (added < more && add_spare(0)) {
             added++;
         }
         if (added == more) {
+            struct visit visit;
             atomic_store_explicit(&processors, now + more, memory_order_relaxed);
-            go_use_processors(now + more);
+            if (enter_go(&visit)) {
+                go_use_processors(now + more);
+                leave_go(&visit);
+            }
         } else {
             add_capacity(added);
             worth_a_try = count + more;
@@ -291,7 +293,17 @@ static void add_processors(void)
 static bool takes_room(void)
 {
     enum { AHEAD = 64 };
+    static atomic_flag has_started = ATOMIC_FLAG_INIT;
     if (take()) {
+        return true;
+    }
+    if (!atomic_flag_test_and_set_explicit(&has_started, memory_order_relaxed)) {
+        /* Go has come up with an OS thread for the first thread (GO_WORKERS). The quota is made
+           beside that thread, or by the second start. */
+        atomic_fetch_add_explicit(&room.taken, 1, memory_order_relaxed);
+        if (add_spare(-atomic_load_explicit(&capacity, memory_order_relaxed))) {
+            add_capacity(1);
+        }
         return true;
     }
     while (!take_any()) {
@@ -301,7 +313,7 @@ static bool takes_room(void)
         if (running >= 2 * atomic_load_explicit(&processors, memory_order_relaxed)) {
             add_processors();
         }
-        if (queued < AHEAD && add_spare()) {
+        if (queued < AHEAD && add_spare(0)) {
             add_capacity(1);
         } else if (queued > 0) {
             wait_for_queued(queued);
@@ -323,23 +335,25 @@ static void *run(void *arg)
 {
     struct start start = *(struct start *)arg;
     free(arg);
+    clean_restore_scheduling();
     void *result = start.func(start.arg);
     count_end();
     return result;
 }
 
-static bool create(pthread_t *os_thread, const pthread_attr_t *attr, void *(*func)(void *),
-                   void *arg)
+bool go_threads_create(void *(*func)(void *), void *arg)
 {
+    pthread_t os_thread;
     struct start *start = malloc(sizeof *start);
     if (start == NULL) {
         return false;
     }
     *start = (struct start){func, arg};
-    if (__real_pthread_create(os_thread, attr, run, start) != 0) {
+    if (__real_pthread_create(&os_thread, NULL, run, start) != 0) {
         free(start);
         return false;
     }
+    pthread_detach(os_thread);
     atomic_fetch_add_explicit(&go_threads_count, 1, memory_order_relaxed);
     add_capacity(1);
     return true;
@@ -350,27 +364,18 @@ int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void
                           void *arg)
 {
     const struct timespec tick = {0, 1000000};
-    unsigned starting = GO_IS_STARTING;
-    if (atomic_load_explicit(&go_state, memory_order_relaxed) == GO_IS_STARTING) {
-        /* The program may have set it since the library was loaded. */
+    (void)os_thread;
+    (void)attr;
+    if (go_start_takes(func, arg)) {
+        return 0;
+    }
+    if (!go_is_here()) {
+        /* The program may have set it since Go began to start. */
         nofile_note();
     }
-    if (call_spare(func, arg) || create(os_thread, attr, func, arg)) {
-        return 0;
-    }
-    if (atomic_compare_exchange_strong_explicit(&go_state, &starting, GO_IS_GIVEN_UP,
-                                                memory_order_relaxed, memory_order_relaxed)) {
-        os_wake(&go_state, INT_MAX);
-    }
-    if (!is_loaded) {
-        /* The loader waits, and Go asks for its first OS thread, which nobody will miss. */
-        return 0;
-    }
-    while (!go_is_here()) {
-        pause();
-    }
-    /* Before the first start, or against all odds: Go waits until the system has an OS thread. */
-    while (!call_spare(func, arg) && !create(os_thread, attr, func, arg)) {
+    /* While Go starts, or against all odds: Go waits until the system has an OS thread. */
+    while (!call_spare(func, arg) && !go_threads_create(func, arg)) {
+        go_was_refused();
         nanosleep(&tick, NULL);
     }
     return 0;

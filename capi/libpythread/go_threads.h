@@ -3,6 +3,7 @@
 #define GO_THREADS_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 /* How many there are, those in reserve too; 0 where the library cannot count them. */
 extern atomic_long go_threads_count;
@@ -13,13 +14,18 @@ extern atomic_long go_threads_count;
  */
 enum { GO_WORKERS = 2 };
 
-/* Tells how many processors (GOMAXPROCS) Go may have, and returns how many it has at first. */
+/* How many processors (GOMAXPROCS) Go has at first. These are enough until twice as many threads
+   run at once. */
+#define FEW_PROCESSORS 4
+
+/* Tells how many processors Go may have, and returns how many it has at first. */
 int go_threads_first_processors(int most);
 
 /* Waits until so many goroutines are here, each on an OS thread of its own. */
 void go_threads_meet(void);
 
-/* Tells that Go is up. */
-void go_threads_are_up(void);
+/* Makes an OS thread for Go, which inherits the caller's signal mask. False where the system has
+   none. */
+bool go_threads_create(void *(*func)(void *), void *arg);
 
 #endif

@@ -1,14 +1,17 @@
 //go:build unix
 
 /*
- * loading.c - what a program in C gets back when the library has been loaded, and Go with it.
+ * loading.c - what Go's constructor changes in a C program is changed back: the signal mask and the
+ * signal handlers.
  *
- * Invariant: the program has its own signal mask and signal actions, and handlers run on its own
- * threads. For Go's first OS thread, and so all others, begins with all signals blocked.
+ * Invariant: once the library is loaded the program has its own signal mask and handlers. Nothing
+ * is to be done where Go waits for the first thread and its table of signals was found
+ * (go_start.c): then its constructor changes nothing.
  */
 #define _GNU_SOURCE
 #include "../internal/nofile/nofile.h"
 #include "../thread.h"
+#include "go_start.h"
 
 #include <signal.h>
 #include <stddef.h>
@@ -17,19 +20,23 @@
 static sigset_t mask;
 
 /*
- * Go's constructor sets handlers for these, which no Go code of the library's needs. Without them a
- * fault ends the process as in any program of C's; and SIGURG, by which Go asks goroutines to make
- * way, is ignored by default, so that it interrupts no system call.
+ * Go's constructor sets handlers for these, which no Go code of the library needs. Without them a
+ * fault ends the process as in any C program. Go preempts goroutines by SIGURG, which is ignored by
+ * default, so that it interrupts no system call.
  */
 static const int handled[] = {SIGSEGV, SIGBUS, SIGFPE, SIGPIPE, SIGURG};
 enum { HANDLED = sizeof handled / sizeof *handled };
 static struct sigaction actions[HANDLED];
 
-/* Before Go's own constructor, and after it. */
-__attribute__((constructor(101))) static void before_go_starts(void)
+/* Before Go's own constructor, and after those that decide when Go starts. */
+__attribute__((constructor(102))) static void before_go_starts(void)
 {
+    signals_stay_blocked = true;
+    if (go_start_leaves_signals()) {
+        return;
+    }
     sigset_t all;
-    /* For an archive: Go's pthread_create, which notes it later, is then the C library's. */
+    /* Where Go starts now, its pthread_create, which notes the limit later, is the C library's. */
     nofile_note();
     for (int i = 0; i < HANDLED; i++) {
         sigaction(handled[i], NULL, &actions[i]);
@@ -40,6 +47,9 @@ __attribute__((constructor(101))) static void before_go_starts(void)
 
 __attribute__((constructor)) static void after_go_started(void)
 {
+    if (go_start_leaves_signals()) {
+        return;
+    }
     for (int i = 0; i < HANDLED; i++) {
         if (actions[i].sa_handler != SIG_DFL && actions[i].sa_handler != SIG_IGN) {
             /* It may run while its thread is on the small stack of a goroutine. */
@@ -47,6 +57,5 @@ __attribute__((constructor)) static void after_go_started(void)
         }
         sigaction(handled[i], &actions[i], NULL);
     }
-    signals_stay_blocked = true;
     pthread_sigmask(SIG_SETMASK, &mask, NULL);
 }

@@ -11,7 +11,7 @@
 #define _GNU_SOURCE
 #include "go_threads.h"
 
-#include "../fork.h"
+#include "../gate.h"
 #include "../os.h"
 #include "../own.h"
 #include "../thread.h"
@@ -25,10 +25,9 @@ static bool others_are_gone(void)
 {
     pythread_stats stats;
     size_t count = os_thread_count();
-    /* Of Go's OS threads the child of a fork has none. */
-    size_t others = fork_epoch() == FORK_FIRST_EPOCH
-                        ? (size_t)atomic_load_explicit(&go_threads_count, memory_order_relaxed)
-                        : 0;
+    /* The child of a fork has none of Go's OS threads. */
+    size_t others =
+        go_is_here() ? (size_t)atomic_load_explicit(&go_threads_count, memory_order_relaxed) : 0;
     pythread_get_stats(&stats);
     return stats.threads == 0 && count == others + 1;
 }

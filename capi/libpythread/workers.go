@@ -2,6 +2,7 @@
 
 package main
 
+// #include "../gate.h"
 // #include "go_threads.h"
 import "C"
 
@@ -11,7 +12,7 @@ import (
 	_ "github.com/seed-c0a0ef17/pythread/capi/internal/nofile"
 )
 
-// The last init function: a thread that starts before waits for it (go_state).
+// The last init function: a thread that starts before waits for it (gate.c).
 // On Windows none does.
 func init() {
 	var workers sync.WaitGroup
@@ -23,5 +24,5 @@ func init() {
 		}()
 	}
 	workers.Wait()
-	C.go_threads_are_up()
+	C.go_is_up()
 }

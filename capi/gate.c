@@ -1,0 +1,167 @@
+/*
+ * gate.c - whether this process has a Go runtime, and how an OS thread calls it.
+ *
+ * In a Go program Go is there from the start. In a C program it sleeps until the first thread
+ * starts, and belongs to the process that woke it: the child of a fork has no runtime of its
+ * parent's, but wakes one of its own if the parent's slept. Invariant: Go is called only between
+ * enter_go and leave_go, in the process that started it.
+ *
+ * The files with the public functions call this. It calls fork.h and os.h, and the exports.
+ */
+#define _GNU_SOURCE
+#include "gate.h"
+
+#include "_cgo_export.h"
+#include "fork.h"
+
+#include <limits.h>
+#include <signal.h>
+
+/* The epoch of the process that started Go, or is about to; 0 while Go sleeps. */
+static atomic_uint home = FORK_FIRST_EPOCH;
+
+/* IS_UP, or an even number that grows by REFUSAL with each OS thread that Go did not get. */
+enum { IS_UP = 1, REFUSAL = 2 };
+static atomic_uint state = IS_UP;
+
+static bool is_programs_own = true;
+static bool (*start_go)(void);
+
+/* Go has left the calling OS thread, or is about to. */
+THREAD_LOCAL bool has_no_go;
+
+bool go_is_here(void)
+{
+    /* Acquire: what Go's start did happens before a call that finds Go up. */
+    return atomic_load_explicit(&home, memory_order_relaxed) == fork_epoch() &&
+           atomic_load_explicit(&state, memory_order_acquire) == IS_UP;
+}
+
+bool go_is_lost(void)
+{
+    /* Relaxed: home changes from 0 to this epoch at most, and neither means that Go is lost. */
+    unsigned epoch = atomic_load_explicit(&home, memory_order_relaxed);
+    return epoch != 0 && epoch != fork_epoch();
+}
+
+bool go_is_programs_own(void)
+{
+    return is_programs_own;
+}
+
+void thread_goes_without_go(void)
+{
+    has_no_go = true;
+}
+
+bool go_has_left(void)
+{
+    return has_no_go && go_is_here();
+}
+
+/* ------------------------------------------------------------------------ the start of Go */
+
+void go_sleeps(bool (*start)(void))
+{
+    /* Relaxed, all: there are no other threads yet. */
+    is_programs_own = false;
+    start_go = start;
+    atomic_store_explicit(&state, 0, memory_order_relaxed);
+    atomic_store_explicit(&home, start != NULL ? 0 : fork_epoch(), memory_order_relaxed);
+}
+
+void go_is_up(void)
+{
+    /* Release: what the start did happens before a call that finds Go up. */
+    atomic_store_explicit(&state, IS_UP, memory_order_release);
+    os_wake(&state, INT_MAX);
+}
+
+void go_was_refused(void)
+{
+    unsigned before = atomic_load_explicit(&state, memory_order_relaxed);
+    /* Not where Go is up. Relaxed: the number publishes nothing. */
+    if (before != IS_UP &&
+        atomic_compare_exchange_strong_explicit(&state, &before, before + REFUSAL,
+                                                memory_order_relaxed, memory_order_relaxed)) {
+        os_wake(&state, INT_MAX);
+    }
+}
+
+/* Begins to start Go, unless another thread does. */
+static void begin(void)
+{
+    unsigned asleep = 0;
+    /* A signal handler that wakes Go too would wait for the code that it interrupted. */
+    os_signals mask = os_block_signals();
+    /* Relaxed: one thread alone gets the turn; the state publishes that Go is up. A child that is
+       forked from here on finds the epoch of another process, and goes without Go. */
+    if (atomic_compare_exchange_strong_explicit(&home, &asleep, fork_epoch(), memory_order_relaxed,
+                                                memory_order_relaxed) &&
+        !start_go()) {
+        atomic_store_explicit(&home, 0, memory_order_relaxed);
+        go_was_refused();
+    }
+    os_set_signal_mask(mask);
+}
+
+bool wake_go(void)
+{
+    unsigned before = atomic_load_explicit(&state, memory_order_acquire), now = before;
+    if (now != IS_UP) {
+        begin();
+    }
+    /* Two refusals: the first may have been decided before this call. */
+    while ((now = atomic_load_explicit(&state, memory_order_acquire)) != IS_UP &&
+           now - before < 2 * REFUSAL && atomic_load_explicit(&home, memory_order_relaxed) != 0) {
+        os_wait(&state, now, OS_NO_DEADLINE);
+    }
+    return now == IS_UP;
+}
+
+/* ------------------------------------------------------------------------ visits */
+
+/*
+ * Has Go know the calling OS thread. When Go first meets one it gives it a signal stack if it has
+ * none, and unblocks some signals. Both stay in a Go program, where Go handles signals.
+ */
+static void meet_go(void)
+{
+#ifdef _WIN32
+    go_init_thread();
+#else
+    stack_t signal_stack;
+    os_signals mask = os_signal_mask();
+    sigaltstack(NULL, &signal_stack);
+    go_init_thread();
+    os_set_signal_mask(mask);
+    if (!is_programs_own) {
+        sigaltstack(&signal_stack, NULL);
+    }
+#endif
+}
+
+bool enter_go(struct visit *visit)
+{
+    /* Set once Go knows the calling OS thread. */
+    THREAD_LOCAL bool is_known;
+    if (!go_is_here() || has_no_go) {
+        return false;
+    }
+    visit->blocks_signals = !is_programs_own;
+    if (visit->blocks_signals) {
+        visit->signal_mask = os_block_all_signals();
+    }
+    if (!is_known) {
+        is_known = true;
+        meet_go();
+    }
+    return true;
+}
+
+void leave_go(const struct visit *visit)
+{
+    if (visit->blocks_signals) {
+        os_set_signal_mask(visit->signal_mask);
+    }
+}

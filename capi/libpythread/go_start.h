@@ -1,0 +1,25 @@
+/* go_start.h - when the Go runtime starts in a C program, and what it is told then. */
+#ifndef GO_START_H
+#define GO_START_H
+
+#include <stdbool.h>
+
+/* Has Go wait for the first thread. Called before Go's constructor. */
+void go_start_waits(void);
+
+/* Takes over the start of Go's first OS thread, which Go's constructor asks for. False later, when
+   Go asks for other OS threads. */
+bool go_start_takes(void *(*func)(void *), void *arg);
+
+/* True where Go's constructor starts nothing and leaves the program's signals alone. Known from the
+   constructors with priority 101 on. */
+#ifdef __linux__
+bool go_start_leaves_signals(void);
+#else
+static inline bool go_start_leaves_signals(void)
+{
+    return false;
+}
+#endif
+
+#endif
