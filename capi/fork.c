@@ -21,12 +21,12 @@ static atomic_uint *current;
 /* The epoch of this process, or of the last ancestor that asked for its own. */
 static unsigned last = FORK_FIRST_EPOCH;
 
-/* NULL where there is no engine: the tests of locks and storage alone. */
-static void (*reset_engine)(void);
+/* NULL in a program that has the locks and the storage alone, as some tests are. */
+static void (*reset_state)(void);
 
 void fork_on_child(void (*reset)(void))
 {
-    reset_engine = reset;
+    reset_state = reset;
 }
 
 __attribute__((constructor(101))) static void at_load(void)
@@ -43,8 +43,8 @@ static unsigned enter_process(void)
     os_signals mask = os_block_signals();
     if (atomic_compare_exchange_strong_explicit(current, &epoch, RESETTING, memory_order_acquire,
                                                 memory_order_acquire)) {
-        if (reset_engine != NULL) {
-            reset_engine();
+        if (reset_state != NULL) {
+            reset_state();
         }
         /* Release: who finds the epoch finds what was reset. A child that is forked before this
            resets it again, and may use the same number, since this process never did. */

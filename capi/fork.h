@@ -16,8 +16,8 @@ unsigned fork_epoch(void);
 enum { FORK_FIRST_EPOCH = 2 };
 
 /*
- * Names the function that resets what the parent's threads left in the engine's state. It runs
- * once in every child, before fork_epoch returns there for the first time. The engine calls this
+ * Names the function that resets what the parent's threads left in the library's state. It runs
+ * once in every child, before fork_epoch returns there for the first time. plain.c calls this
  * in a constructor, before there are other threads.
  */
 void fork_on_child(void (*reset)(void));

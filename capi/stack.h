@@ -3,7 +3,7 @@
  *
  * The library does not set stack sizes (PyThread_set_stacksize returns -2), since threads share OS
  * threads. Under pythread-run they can be set: its companion, preload/preload.c, defines the
- * function below. Both engines ask here.
+ * function below.
  */
 #ifndef STACK_H
 #define STACK_H

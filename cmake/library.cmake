@@ -32,12 +32,7 @@ else()
         "-Wl,-soname,${soname} '-Wl,--version-script=${PROJECT_BINARY_DIR}/pythread.map'")
 endif()
 set(go_ldflags "$<$<CONFIG:Release,MinSizeRel>:-s -w>")
-if(PYTHREAD_ENGINE STREQUAL "linux")
-    set(go_package ./capi/linux)
-    include(cmake/linux_engine.cmake)
-else()
-    set(go_package ./capi/libpythread)
-endif()
+set(go_package ./capi/libpythread)
 set(ldflags "${go_ldflags} -extldflags \"${extldflags}\"")
 
 # The go command is the one that knows when there is something to do, so it is asked at every build;
@@ -49,7 +44,6 @@ endif()
 add_custom_target(
     pythread_go ALL
     COMMAND ${PYTHREAD_GO} build -v -buildmode=c-shared -trimpath -buildvcs=false
-            ${engine_flags}
             $<$<STREQUAL:${PYTHREAD_SANITIZE},address>:-asan> -ldflags ${ldflags}
             -o ${PROJECT_BINARY_DIR}/go/${go_output} ${go_package}
     COMMAND ${CMAKE_COMMAND} -E copy_if_different ${PROJECT_BINARY_DIR}/go/${go_output}

@@ -22,14 +22,11 @@ if(NOT goarch OR NOT goos MATCHES "^(linux|windows|freebsd)$" OR
             "does not load as a shared library, or only as go build makes it. The Go package pythread "
             "builds anywhere.")
 endif()
-if(PYTHREAD_ENGINE STREQUAL "linux" AND NOT "${goos}/${goarch}" MATCHES "^linux/(amd64|arm64)$")
-    message(FATAL_ERROR "The Linux engine is for Linux on amd64 or arm64.")
-endif()
 
-# The go command does not see what a package includes from outside of its folder: the header, and
-# what the Linux engine has of capi/. With the hash of all these files among the flags, a change of
-# one is another build.
-file(GLOB included CONFIGURE_DEPENDS ${PYTHREAD_HEADER} capi/*.[ch])
+# The go command does not see what a package includes from outside of its folder: pythread.h, and
+# what capi/libpythread has of the headers of capi/. With the hash of all these files among the flags,
+# a change of one is another build.
+file(GLOB included CONFIGURE_DEPENDS ${PYTHREAD_HEADER} capi/*.h)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${included})
 set(hash "")
 foreach(file IN LISTS included)

@@ -18,8 +18,3 @@ configure_file(capi/preload/pythread-run.in ${PROJECT_BINARY_DIR}/package/pythre
 install(TARGETS pythread_preload DESTINATION ${CMAKE_INSTALL_LIBDIR}/pythread COMPONENT development)
 install(PROGRAMS ${PROJECT_BINARY_DIR}/package/pythread-run DESTINATION ${CMAKE_INSTALL_BINDIR}
         COMPONENT development)
-
-# Only by name, cmake --install BUILD --component engine: the library again, where the pythread-run of a
-# build with the other engine looks for this one.
-install(FILES ${PYTHREAD_LIBRARY} RENAME ${soname}
-        DESTINATION ${CMAKE_INSTALL_LIBDIR}/pythread-${PYTHREAD_ENGINE} COMPONENT engine EXCLUDE_FROM_ALL)

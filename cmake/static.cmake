@@ -28,7 +28,7 @@ file(CONFIGURE OUTPUT static/names CONTENT "${lines}\n" @ONLY)
 add_custom_command(
     OUTPUT ${PYTHREAD_STATIC_LIBRARY}
     COMMAND ${CMAKE_COMMAND} -E chdir ${PROJECT_SOURCE_DIR} ${PYTHREAD_GO} build
-            -buildmode=c-archive -trimpath -buildvcs=false ${engine_flags}
+            -buildmode=c-archive -trimpath -buildvcs=false
             "-ldflags=${go_ldflags}" -o ${PROJECT_BINARY_DIR}/static/go.a ${go_package}
     COMMAND ${CMAKE_C_COMPILER} -r -nostdlib -fPIC -Wl,-d -Wl,--unique=.text ${wraps} static/needs.c
             -Wl,--whole-archive static/go.a -Wl,--no-whole-archive -o static/pythread.o

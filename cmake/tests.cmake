@@ -6,7 +6,6 @@ set(environment
     CC=${CMAKE_C_COMPILER} CXX=${CMAKE_CXX_COMPILER} GO=${GO_EXECUTABLE} CMAKE=${CMAKE_COMMAND}
     PYTHREAD_SOURCE_DIR=${PROJECT_SOURCE_DIR} PYTHREAD_BINARY_DIR=${PROJECT_BINARY_DIR}
     PYTHREAD_LIBRARY=${PYTHREAD_LIBRARY} PYTHREAD_PYTHON=${PYTHREAD_PYTHON}
-    PYTHREAD_ENGINE=${PYTHREAD_ENGINE}
     PYTHREAD_STRESS_SECONDS=${PYTHREAD_STRESS_SECONDS})
 
 set(run ${CMAKE_CROSSCOMPILING_EMULATOR})
@@ -53,16 +52,16 @@ endif()
 # A case that is skipped with the reason that follows these words.
 set(skipped sh -c "echo \"skipped: $1\" && exit 77" skipped)
 
-# What this engine is expected to fail: a list of regular expressions for the names of tests, and a
+# What is expected to fail in this build: a list of regular expressions for the names of tests, and a
 # list of the reasons. A line whose case does not exist (any more) is a mistake.
 set(expectations ${PROJECT_SOURCE_DIR}/ctest/expected_failures.txt)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${expectations})
 file(STRINGS ${expectations} lines REGEX "^[^#]")
 foreach(line IN LISTS lines)
-    if(NOT line MATCHES "^(go|linux|host|qemu|wine|valgrind) +([a-z_]+)\\.([A-Za-z0-9_]+|\\*) +(.+)$")
-        message(FATAL_ERROR "${expectations}: not ENGINE CASE REASON: ${line}")
+    if(NOT line MATCHES "^(library|host|qemu|wine|valgrind) +([a-z_]+)\\.([A-Za-z0-9_]+|\\*) +(.+)$")
+        message(FATAL_ERROR "${expectations}: not WHERE CASE REASON: ${line}")
     endif()
-    set(engine ${CMAKE_MATCH_1})
+    set(where ${CMAKE_MATCH_1})
     set(concept ${CMAKE_MATCH_2})
     string(REPLACE * .* case ${CMAKE_MATCH_3})
     string(REPLACE ";" "," reason "${CMAKE_MATCH_4}") # it becomes an element of lists
@@ -73,10 +72,10 @@ foreach(line IN LISTS lines)
     if(NOT source)
         message(FATAL_ERROR "${expectations}: there is no such case: ${line}")
     endif()
-    if(engine STREQUAL "host")
+    if(where STREQUAL "host")
         list(APPEND expected_tests "^host_${concept}\\.${case}$")
         list(APPEND expected_reasons "${reason}")
-    elseif(engine STREQUAL PYTHREAD_ENGINE OR engine STREQUAL runner)
+    elseif(where STREQUAL "library" OR where STREQUAL runner)
         list(APPEND expected_tests "^${concept}\\.${case}$")
         list(APPEND expected_reasons "${reason}")
     endif()
@@ -175,15 +174,13 @@ function(pythread_add_hosted_tests concept)
                        COMMAND ${arg_HOST} $<TARGET_FILE:host_${concept}>)
 endfunction()
 
-# Registers the cases that <concept>_test.sh --list prints, each run with the further arguments, and
-# with the labels in the variable <concept>_labels.
+# Registers the cases that <concept>_test.sh --list prints, each run with the further arguments.
 function(pythread_add_script_tests concept)
     set(command sh ${CMAKE_CURRENT_SOURCE_DIR}/${concept}_test.sh)
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${concept}_test.sh)
     execute_process(COMMAND ${command} --list OUTPUT_VARIABLE cases COMMAND_ERROR_IS_FATAL ANY)
     string(REGEX MATCHALL "[^\n]+" cases "${cases}")
-    pythread_add_cases(${concept} CASES ${cases} COMMAND ${command} ${ARGN} TIMEOUT 300
-                       LABELS ${${concept}_labels})
+    pythread_add_cases(${concept} CASES ${cases} COMMAND ${command} ${ARGN} TIMEOUT 300)
 endfunction()
 
 # The last words of every run of ctest: what was skipped, and why.

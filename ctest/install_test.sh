@@ -52,8 +52,7 @@ END
 # as_part GENERATOR COMMAND: the consumer builds the library from its sources, and nothing else of them.
 as_part() {
     "$CMAKE" -S "$here/consumer" -B consumer -G "$1" -DPYTHREAD_BY="$2" \
-        -DPYTHREAD_SOURCES="$source_dir" -DPYTHREAD_ENGINE="$PYTHREAD_ENGINE" \
-        -DCMAKE_BUILD_TYPE=RelWithDebInfo
+        -DPYTHREAD_SOURCES="$source_dir" -DCMAKE_BUILD_TYPE=RelWithDebInfo
     "$CMAKE" --build consumer
     run_consumer
     same "the parent's version" "$(sed -n 's/^CMAKE_PROJECT_VERSION:.*=//p' consumer/CMakeCache.txt)" 7.8

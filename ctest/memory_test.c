@@ -448,7 +448,7 @@ TEST(the_first_start_of_a_pthread_outlives_any_failure)
     for (long n = 0; n < 60; n++) {
         for (int i = 0; i < 10; i++) {
             pthread_t pthread;
-            /* By then no carrier waits for a start. */
+            /* By then the OS threads of the start before are asleep. */
             sleep_ms(2);
             EQ(pthread_create(&pthread, NULL, start_from_pthread, &n), 0);
             EQ(pthread_join(pthread, NULL), 0);

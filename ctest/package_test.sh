@@ -9,7 +9,6 @@ needs_packages() {
     need doxygen --with-tools
     need dpkg-deb ""
     need pkg-config ""
-    [ "$PYTHREAD_ENGINE" = go ] || skip "the packages have the default engine"
 }
 
 test_preset_makes_packages() {

@@ -18,36 +18,8 @@ refuses() {
 
 test_bad_arguments_are_refused() {
     refuses "no program"
-    refuses "no such option: --engine=windows" --engine=windows true
     refuses "no such option: --reuse=sometimes" --reuse=sometimes true
     refuses "no such option: -x" -x true
-}
-
-other=$([ "${PYTHREAD_ENGINE:-go}" = go ] && echo linux || echo go)
-
-test_an_engine_that_is_not_installed_is_refused() {
-    refuses "engine $other is not installed; do cmake --install .* -DPYTHREAD_ENGINE=$other" \
-        "--engine=$other" true
-    "$run" "--engine=$PYTHREAD_ENGINE" true
-}
-
-# files: the files below a prefix but for those of the other engine, with their times.
-files() {
-    find "$1" ! -type d ! -path "*/pythread-$other/*" -exec stat -c '%n %y' {} + | sort
-}
-
-test_the_other_engine_is_installed_beside_the_first() {
-    "$CMAKE" --install "$binary_dir" --prefix "$scratch/prefix" >/dev/null
-    files prefix >before
-    "$CMAKE" -S "$source_dir" -B build -DPYTHREAD_ENGINE="$other" -DBUILD_TESTING=OFF \
-        -DPYTHREAD_STATIC=OFF >/dev/null
-    "$CMAKE" --build build --target pythread_go >/dev/null 2>&1
-    "$CMAKE" --install build --prefix "$scratch/prefix" --component engine >/dev/null
-    files prefix | diff before -
-    prefix/bin/pythread-run "--engine=$other" cat /proc/self/maps >maps
-    grep -q "$scratch/prefix/.*/pythread-$other/libpythread" maps || fail "$(cat maps)"
-    prefix/bin/pythread-run cat /proc/self/maps >maps
-    ! grep "/pythread-$other/" maps || fail "the first engine is the other"
 }
 
 test_help_and_version() {

@@ -30,7 +30,7 @@ static inline void join_it(void *handle)
     join(*(PyThread_handle_t *)handle);
 }
 
-/* Threads get OS threads of their own from now on, or what the engine gives them by default. */
+/* Threads get OS threads of their own from now on, or what the library gives them by default. */
 static inline void use_fresh_os_threads(int on)
 {
     static int usual = -1;

@@ -1,4 +1,4 @@
-# toolchains.sh - the default engine and the Go packages, built and tested with each Go from the one in
+# toolchains.sh - the library and the Go packages, built and tested with each Go from the one in
 # go.mod to the newest; the go command downloads what is not installed. Arguments: the directory of the
 # test programs, then the versions.
 . "$(dirname "$0")/test.sh"

@@ -10,8 +10,7 @@
  * The library is Go's, and Go asks of a program that its signal handlers are
  * installed with SA_ONSTACK: one that is not, and runs while its thread is in a
  * start or a join, may end the process. It ends the process, too, where the
- * system has no memory for it. The engine that the library was built with is
- * "default" or "Linux"; what only one of them does is said where it matters.
+ * system has no memory for it.
  *
  * Unless a comment says otherwise, every function may be called from any
  * thread at any time, before or without PyThread_init_thread, in a signal
@@ -114,21 +113,20 @@ typedef unsigned long long PyThread_ident_t;
 typedef uintptr_t PyThread_handle_t;
 
 /*
- * Prepares the library: on the default engine it waits until the Go runtime,
- * which starts when the library is loaded, is up. Until then Go opens files and
- * closes them again, so that a file of the program's may get another descriptor
- * than the lowest. Idempotent, and not needed otherwise: the first start waits
- * as well. CPython: all versions.
+ * Prepares the library: waits until the Go runtime, which starts when the
+ * library is loaded, is up. Until then Go opens files and closes them again, so
+ * that a file of the program's may get another descriptor than the lowest.
+ * Idempotent, and not needed otherwise: the first start waits as well.
+ * CPython: all versions.
  */
 PYTHREAD_API void PyThread_init_thread(void);
 
 /*
  * Starts a detached thread that runs func(arg). Does not wait for it to run;
  * it may run, and end, before this returns. It begins with the caller's signal
- * mask, floating-point modes and name (Linux engine: the program's name), errno
- * 0, empty thread-specific storage and the global locale, on an OS thread that
- * other threads may have used before (pythread_set_reuse tells what that
- * means). A signal stack it has not on the Linux engine, and Go's on the other.
+ * mask, floating-point modes and name, errno 0, empty thread-specific storage
+ * and the global locale, on an OS thread that other threads may have used before
+ * (pythread_set_reuse tells what that means). Its signal stack is Go's.
  *
  * func  what to run; it ends by return, or by PyThread_exit_thread
  * arg   handed to func as it is; the library does not look at it
@@ -217,9 +215,8 @@ PYTHREAD_API unsigned long PyThread_get_thread_native_id(void);
 
 /*
  * Ends the calling thread, from any depth of calls; joiners are released. It is
- * pthread_exit(NULL): cleanup handlers run, and C++ frames unwind (Linux engine:
- * not in a thread on a reused OS thread, where C frames vanish as with longjmp).
- * On Windows they vanish too, and a thread must not end in another way.
+ * pthread_exit(NULL): cleanup handlers run, and C++ frames unwind. On Windows C
+ * frames vanish as with longjmp, and a thread must not end in another way.
  * From main, the process ends with status 0 when its last thread has ended, but
  * on Windows, where the Go runtime stays. A
  * thread that C started in a Go program must not call it below a Go function.
@@ -622,19 +619,19 @@ typedef enum pythread_reuse {
  * Says which OS threads the threads run on that are started from now on, by any thread.
  *
  * PYTHREAD_REUSE_CLEAN, the default where the library can see what a thread leaves on its OS thread
- * (the default engine, on Linux with glibc, amd64 and arm64): a thread finds its OS thread as
- * pthread_create would have given it. Thread-local variables have their initial values, pthread
- * keys are NULL; signal mask, floating-point modes, name, affinity, nice value and policy are the
- * creator's. Destructors of pthread keys and of C++ thread_local objects have run when the join
- * returns. An OS thread on which a thread left something ends with that thread. Not seen, and not
- * inherited from the creator, are: credentials set by raw system calls, unshare, setns, I/O
- * priority, memory policy (set_mempolicy), what prctl sets for one thread, but its name (timer
- * slack, securebits, no_new_privs, the signal at the parent's death and more), seccomp filters,
- * robust mutexes left locked, variables of the C library and of the allocator, and memory behind
- * pointers that did not change; in a Go program, what goroutines leave that call C code themselves.
- * Nor does what an OS thread has used of processors and more begin at 0 (CLOCK_THREAD_CPUTIME_ID,
- * which is Python's time.thread_time, and RUSAGE_THREAD). A program whose threads change or read
- * these uses PYTHREAD_REUSE_NEVER.
+ * (on Linux with glibc, amd64 and arm64): a thread finds its OS thread as pthread_create would have
+ * given it. Thread-local variables have their initial values, pthread keys are NULL; signal mask,
+ * floating-point modes, name, affinity, nice value and policy are the creator's. Destructors of
+ * pthread keys and of C++ thread_local objects have run when the join returns. An OS thread on
+ * which a thread left something ends with that thread. Not seen, and not inherited from the
+ * creator, are: credentials set by raw system calls, unshare, setns, I/O priority, memory policy
+ * (set_mempolicy), what prctl sets for one thread, but its name (timer slack, securebits,
+ * no_new_privs, the signal at the parent's death and more), seccomp filters, robust mutexes left
+ * locked, variables of the C library and of the allocator, and memory behind pointers that did not
+ * change; in a Go program, what goroutines leave that call C code themselves. Nor does what an OS
+ * thread has used of processors and more begin at 0 (CLOCK_THREAD_CPUTIME_ID, which is Python's
+ * time.thread_time, and RUSAGE_THREAD). A program whose threads change or read these uses
+ * PYTHREAD_REUSE_NEVER.
  *
  * PYTHREAD_REUSE_NEVER: the same, and all of that too, with an OS thread for each thread.
  *
@@ -703,8 +700,8 @@ PYTHREAD_API int pythread_trace(const char *path);
 typedef struct pythread_stats {
     size_t threads;    /* threads started here that have not ended */
     size_t handles;    /* handles that are not spent */
-    size_t os_threads; /* OS threads of the Go runtime, idle ones too; default engine: no spares */
-    size_t goroutines; /* goroutines that run threads, or are about to; Linux engine: or were */
+    size_t os_threads; /* OS threads of the Go runtime, idle ones too, but no spares */
+    size_t goroutines; /* goroutines that run threads, or are about to */
 } pythread_stats;
 
 /*

@@ -39,7 +39,6 @@
 static struct {
     unsigned long (*start_new)(void (*)(void *), void *);
     int (*start_joinable)(void (*)(void *), void *, PyThread_ident_t *, PyThread_handle_t *);
-    void (*exit)(void);
     int (*kill)(pthread_t, int);
     int (*sigqueue)(pthread_t, int, const union sigval);
     int (*getcpuclockid)(pthread_t, clockid_t *);
@@ -63,7 +62,6 @@ __attribute__((constructor)) static void find_all(void)
 {
     find_next("PyThread_start_new_thread", &next.start_new);
     find_next("PyThread_start_joinable_thread", &next.start_joinable);
-    find_next("PyThread_exit_thread", &next.exit);
     find_next("pthread_kill", &next.kill);
     find_next("pthread_sigqueue", &next.sigqueue);
     find_next("pthread_getcpuclockid", &next.getcpuclockid);
@@ -175,14 +173,6 @@ static void run(void *arg)
     pthread_cleanup_push(end, NULL);
     func(func_arg);
     pthread_cleanup_pop(1);
-}
-
-/* On the Linux engine an exit jumps past the cleanup handler. */
-void PyThread_exit_thread(void)
-{
-    end(NULL);
-    next.exit();
-    abort();
 }
 
 static struct thread *new_thread(void (*func)(void *), void *arg)

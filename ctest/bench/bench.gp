@@ -34,12 +34,10 @@ plot $bars using 3:(-$1):(1):3:(-$1 - 0.38):(-$1 + 0.38):($3 < 1 ? slower : fast
          with boxxyerror linecolor rgb variable notitle, \
      $bars using 3:(-$1):4:5 with xerrorbars pointtype 0 linecolor "black" notitle, \
      $bars using ($5 > 1 ? $5 : 1):(-$1):6 with labels left offset 0.6, 0 font ",10" notitle, \
-     NaN with boxes linecolor rgb faster title "CLEAN or default engine", \
+     NaN with boxes linecolor rgb faster title "CLEAN, or libpythread", \
      NaN with boxes linecolor rgb slower title "where it is slower", \
      $bars using 7:(-$1) with points pointtype 6 pointsize 0.6 linewidth 1.5 linecolor "black" \
-         title "ALWAYS", \
-     $bars using 8:(-$1) with points pointtype 2 pointsize 0.6 linewidth 1.5 linecolor "#228833" \
-         title "Linux engine"
+         title "ALWAYS"
 
 # That what one takes does not grow with the number of all.
 unset label
@@ -57,11 +55,10 @@ set format y "%.0s %cs"
 set style data linespoints
 set style line 1 linecolor "#4477aa" linewidth 2.5 pointtype 7 pointsize 0.5
 set style line 2 linecolor "black" linewidth 1.5 pointtype 6 pointsize 0.5
-set style line 3 linecolor "#228833" linewidth 1.5 pointtype 2 pointsize 0.5
-set style line 4 linecolor "#aa3377" linewidth 1.5 pointtype 7 pointsize 0.3
-set style line 5 linecolor "#ccbb44" linewidth 1.5 pointtype 7 pointsize 0.3
-set style line 6 linecolor "#66ccee" linewidth 1.5 pointtype 7 pointsize 0.3
-set style line 7 linecolor "#bbbbbb" linewidth 1.5 pointtype 7 pointsize 0.3
+set style line 3 linecolor "#aa3377" linewidth 1.5 pointtype 7 pointsize 0.3
+set style line 4 linecolor "#ccbb44" linewidth 1.5 pointtype 7 pointsize 0.3
+set style line 5 linecolor "#66ccee" linewidth 1.5 pointtype 7 pointsize 0.3
+set style line 6 linecolor "#bbbbbb" linewidth 1.5 pointtype 7 pointsize 0.3
 
 # Panel i of 6, in two rows.
 left(i) = 0.08 + 0.33 * (i % 3)
@@ -96,7 +93,7 @@ set xrange [0:1]
 set yrange [1:2]
 set key default
 set key inside left top Left reverse
-plot NaN linestyle 1 title "CLEAN or default engine", NaN linestyle 2 title "ALWAYS", \
-     NaN linestyle 3 title "Linux engine", NaN linestyle 4 title "CPython", \
-     NaN linestyle 5 title "pthreads", NaN linestyle 6 title "PyMutex", NaN linestyle 7 title "nsync_mu"
+plot NaN linestyle 1 title "CLEAN, or libpythread", NaN linestyle 2 title "ALWAYS", \
+     NaN linestyle 3 title "CPython", NaN linestyle 4 title "pthreads", NaN linestyle 5 title "PyMutex", \
+     NaN linestyle 6 title "nsync_mu"
 unset multiplot

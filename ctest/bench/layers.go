@@ -64,8 +64,6 @@ func command(layer string) *exec.Cmd {
 		return pythread(*library, "clean")
 	case always:
 		return pythread(*library, "always")
-	case linux:
-		return pythread(*linuxLibrary, "")
 	case "CPython":
 		return pythread(*libpython, "")
 	case "PyMutex":
@@ -150,11 +148,8 @@ func number(text string) float64 {
 
 // preload has the command run on a layer of ours.
 func preload(c *exec.Cmd, layer string) *exec.Cmd {
-	switch layer {
-	case clean, always:
+	if layer == clean || layer == always {
 		c.Env = append(os.Environ(), "LD_PRELOAD="+*library, "PYTHREAD_REUSE="+strings.ToLower(layer))
-	case linux:
-		c.Env = append(os.Environ(), "LD_PRELOAD="+*linuxLibrary)
 	}
 	return c
 }
@@ -241,8 +236,6 @@ func present(all []task) []task {
 
 func (t task) isThere(layer string) bool {
 	switch {
-	case layer == linux && *linuxLibrary == "":
-		return false
 	case t.how == warm || t.how == fresh:
 		return hasProcess(layer)
 	case t.how == pythonStart:

@@ -1,7 +1,7 @@
-// Command bench measures libpythread, both engines of it, beside CPython's own
-// thread layer, plain pthreads and others and, for the Go package, beside the
-// standard library. It writes what it found to the directory of -out as bench.md,
-// bench.json and, where there is gnuplot, bench.svg.
+// Command bench measures libpythread beside CPython's own thread layer, plain
+// pthreads and others and, for the Go package, beside the standard library. It
+// writes what it found to the directory of -out as bench.md, bench.json and,
+// where there is gnuplot, bench.svg.
 //
 // Each layer has a process of its own, and all do a work in turns, many rounds of
 // them, so that what else the machine does meets all alike. A ratio is that of
@@ -19,17 +19,16 @@ import (
 )
 
 var (
-	out          = flag.String("out", ".", "write the results to this `directory`")
-	rounds       = flag.Int("rounds", 25, "measure that many rounds")
-	most         = flag.Duration("most", time.Hour, "begin no further round after this `time`")
-	goCommand    = flag.String("go", "go", "the go `command`")
-	program      = flag.String("bench", "", "the `program` built from bench.c")
-	handedOver   = flag.String("handed", "", "the `program` built from handed/main.go")
-	cksum        = flag.String("cksum", "", "the `program` pythread-cksum")
-	library      = flag.String("library", "", "the `file` libpythread.so of the default engine")
-	linuxLibrary = flag.String("linux-library", "", "the `file` libpythread.so of the Linux engine, if there is one")
-	empty        = flag.String("empty", "", "the Go library built from empty/main.go, a `file`")
-	libpython    = flag.String("libpython", "",
+	out        = flag.String("out", ".", "write the results to this `directory`")
+	rounds     = flag.Int("rounds", 25, "measure that many rounds")
+	most       = flag.Duration("most", time.Hour, "begin no further round after this `time`")
+	goCommand  = flag.String("go", "go", "the go `command`")
+	program    = flag.String("bench", "", "the `program` built from bench.c")
+	handedOver = flag.String("handed", "", "the `program` built from handed/main.go")
+	cksum      = flag.String("cksum", "", "the `program` pythread-cksum")
+	library    = flag.String("library", "", "the `file` libpythread.so")
+	empty      = flag.String("empty", "", "the Go library built from empty/main.go, a `file`")
+	libpython  = flag.String("libpython", "",
 		"the libpython (3.13 or newer) to measure against; when empty, the newest `file` that is found")
 )
 

@@ -237,7 +237,7 @@ const introduction = `# Speed
 Of each work the time, or memory, that another layer takes, divided by what libpython's counterpart here
 takes: above 1 libpythread is faster, or smaller. The figure in bold is the median of all rounds, the
 quartiles follow, then the target, where there is one, and what libpythread takes by itself. CLEAN and
-ALWAYS are modes of the default engine (` + "`pythread_set_reuse`" + `). This file is written by
+ALWAYS are modes of the library (` + "`pythread_set_reuse`" + `). This file is written by
 ` + "`cmake --workflow --preset bench`" + ` and the target ` + "`bench-save`" + `.
 
 ![the ratios, and what grows with the number of threads, locks and keys](../ctest/bench/bench.svg)
@@ -339,7 +339,7 @@ func draw(sections []section, curves []curve) {
 }
 
 // bars are the ratios, each on a line of the picture, numbered from above: line,
-// label, median, quartiles, target, and the medians of the other layers of ours.
+// label, median, quartiles, text of the median, and the median of the mode ALWAYS.
 // The titles of the sections stand on lines of their own.
 func bars(sections []section) string {
 	var data, titles strings.Builder
@@ -358,14 +358,11 @@ func bars(sections []section) string {
 			first := l.Columns[0]
 			fmt.Fprintf(&data, "%d\t%s · %s\t%g\t%g\t%g\t%s", at, l.Work, l.Against, first.Ratio.Median,
 				first.Ratio.Lower, first.Ratio.Upper, digits(first.Ratio.Median))
-			for _, layer := range []string{always, linux} {
-				value := "NaN"
-				if i := slices.Index(s.Ours, layer); i > 0 && l.Columns[i].Ratio != nil {
-					value = fmt.Sprint(l.Columns[i].Ratio.Median)
-				}
-				data.WriteString("\t" + value)
+			value := "NaN"
+			if i := slices.Index(s.Ours, always); i > 0 && l.Columns[i].Ratio != nil {
+				value = fmt.Sprint(l.Columns[i].Ratio.Median)
 			}
-			data.WriteString("\n")
+			data.WriteString("\t" + value + "\n")
 		}
 		at += 2
 	}
@@ -373,7 +370,7 @@ func bars(sections []section) string {
 }
 
 // colored are the layers that have curves, in the order of bench.gp's line styles.
-var colored = []string{clean, always, linux, "CPython", "pthreads", "PyMutex", "nsync_mu"}
+var colored = []string{clean, always, "CPython", "pthreads", "PyMutex", "nsync_mu"}
 
 // panels are the curves, and what is to be plotted of each growth.
 func panels(curves []curve) string {

@@ -6,12 +6,11 @@ import (
 	"strconv"
 )
 
-// The layers that are ours: libpythread's default engine in two of its modes,
-// its other engine, and the Go package.
+// The layers that are ours: libpythread in two of its modes, and the Go
+// package.
 const (
 	clean     = "CLEAN"
 	always    = "ALWAYS"
-	linux     = "Linux engine"
 	goPackage = "pythread"
 )
 
@@ -56,15 +55,15 @@ type peer struct {
 func against(layer string, targets ...float64) peer { return peer{layer, targets} }
 
 var (
-	engines = []column{{clean, clean}, {always, always}, {linux, linux}}
-	// What is the same in all modes of the default engine.
-	modeless = []column{{clean, "default engine"}, {linux, linux}}
+	modes = []column{{clean, clean}, {always, always}}
+	// What is the same in all modes.
+	modeless = []column{{clean, "libpythread"}}
 )
 
 // groups are all rows, in their order.
 func groups() []group {
 	return []group{
-		{title: "Threads", columns: engines, works: []work{
+		{title: "Threads", columns: modes, works: []work{
 			row("start and join, one at a time", id{how: warm, do: "one_at_a_time", n: 500},
 				against("CPython", 1.3, 2), against("pthreads"), against(emptyLibrary)),
 			row("start and join, 1 ms apart", id{how: warm, do: "now_and_then", n: 20},
@@ -88,7 +87,7 @@ func groups() []group {
 			"Of **64 threads to a barrier** each needs an OS thread and a processor of Go's (GOMAXPROCS), which those that " +
 				"wait in C give back only when Go's monitor looks.",
 		}},
-		{title: "First threads of a process", columns: engines, works: []work{
+		{title: "First threads of a process", columns: modes, works: []work{
 			row("first start and join", id{how: fresh, do: "first", n: 1},
 				against("CPython"), against("pthreads"), against(emptyLibrary)),
 			row("load, then first start and join", id{how: fresh, do: "load_and_first", n: 1},
@@ -128,7 +127,7 @@ func groups() []group {
 				row("get_thread_native_id", id{how: warm, do: "native_id", n: 200_000}, against("CPython", 10)),
 			},
 		)},
-		{title: "Memory", columns: engines, works: []work{
+		{title: "Memory", columns: modes, works: []work{
 			row("10,000 blocked threads", id{fresh, "blocked", 10_000, "bytes"}, against("pthreads", 0, 0.5)).every(5),
 			row("100,000 finished threads", id{fresh, "finished", 100_000, "bytes"}).every(5),
 			row("a lock", id{fresh, "lock_memory", 100_000, "bytes"}, against("sem_t", 1, 1)).every(5),
@@ -137,7 +136,7 @@ func groups() []group {
 				"signal stack, 2 KB of the goroutine's, and 6 KB of records: a goroutine that blocks in C takes 19 KB in " +
 				"any program of Go's, which is 0.48.",
 		}},
-		{title: "What a process takes more than without the library", columns: engines, works: slices.Concat(
+		{title: "What a process takes more than without the library", columns: modes, works: slices.Concat(
 			stages("OS threads", "os_threads_after", "threads"),
 			stages("address space", "address_space_after", "bytes"),
 			stages("memory", "memory_after", "bytes"),
@@ -212,14 +211,14 @@ type growth struct {
 
 var growths = []growth{
 	{"start, then join, each", "thread", id{how: fresh, do: "batch"}, []int{10, 100, 1000, 10_000, 100_000},
-		[]string{clean, always, linux, "CPython", "pthreads"}},
+		[]string{clean, always, "CPython", "pthreads"}},
 	{"lock pair", "thread", contended, []int{1, 2, 4, 8, 16, 32, 64, 128, 256, 512},
-		[]string{clean, linux, "CPython", "pthreads", "PyMutex", "nsync_mu"}},
+		[]string{clean, "CPython", "pthreads", "PyMutex", "nsync_mu"}},
 	{"release of a lock with waiters, each", "waiter", id{how: warm, do: "waiters"},
-		[]int{1, 10, 100, 1000}, []string{clean, linux, "CPython", "pthreads", "PyMutex", "nsync_mu"}},
+		[]int{1, 10, 100, 1000}, []string{clean, "CPython", "pthreads", "PyMutex", "nsync_mu"}},
 	{"end of a thread with joiners, each", "joiner", id{how: warm, do: "joiners"},
-		[]int{1, 10, 100, 1000}, []string{clean, always, linux}},
-	{"tss_get", "key", get, []int{1, 10, 100, 1000, 10_000, 100_000}, []string{clean, linux, "CPython"}},
+		[]int{1, 10, 100, 1000}, []string{clean, always}},
+	{"tss_get", "key", get, []int{1, 10, 100, 1000, 10_000, 100_000}, []string{clean, "CPython"}},
 }
 
 // layersFor are those of the curve's layers that can do n: CPython has 1,022
@@ -230,7 +229,7 @@ func (g growth) layersFor(n int) []string {
 	}
 	var able []string
 	for _, layer := range g.layers {
-		if ours := layer == clean || layer == always || layer == linux; ours || g.item == "thread" && n <= 10_000 {
+		if ours := layer == clean || layer == always; ours || g.item == "thread" && n <= 10_000 {
 			able = append(able, layer)
 		}
 	}

@@ -1,3 +1,0 @@
-/* dump.c - the one that the default engine has too. The go command compiles only what is in this
- * folder. */
-#include "../dump.c"

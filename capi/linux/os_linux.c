@@ -1,3 +1,0 @@
-/* os_linux.c - the one that the default engine has too. The go command compiles only what is in
- * this folder. */
-#include "../os_linux.c"

@@ -1,3 +1,0 @@
-/* trace.c - the one that the default engine has too. The go command compiles only what is in this
- * folder. */
-#include "../trace.c"

@@ -1,3 +1,0 @@
-/* tss.c - the one that the default engine has too. The go command compiles only what is in this
- * folder. */
-#include "../tss.c"
