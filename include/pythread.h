@@ -7,10 +7,17 @@
  * section of their own at the end. The include guard is CPython's, so that
  * this header steps aside where Python.h came first, and the other way round.
  *
- * The library is Go's, and Go asks of a program that its signal handlers are
- * installed with SA_ONSTACK: one that is not, and runs while its thread is in a
- * start or a join, may end the process. It ends the process, too, where the
- * system has no memory for it.
+ * In a C program on Linux, Go sleeps until the first thread starts: no other
+ * function here makes an OS thread. While Go starts, it opens files for a moment.
+ * It leaves the program's signals, handlers and signal stacks alone: a handler
+ * needs no SA_ONSTACK, and any signal may be kept for sigwait or signalfd. Nor
+ * does it read the variables of the environment that are meant for Go, GOGC say.
+ * It ends the process where the system has no memory for it. A Go program keeps
+ * the rules for signals of its package capi.
+ *
+ * The child of a fork starts a Go of its own with its first thread, where the
+ * fork came before the parent's first thread. Later children have plain pthreads
+ * for threads.
  *
  * Unless a comment says otherwise, every function may be called from any
  * thread at any time, before or without PyThread_init_thread, in a signal
@@ -113,11 +120,9 @@ typedef unsigned long long PyThread_ident_t;
 typedef uintptr_t PyThread_handle_t;
 
 /*
- * Prepares the library: waits until the Go runtime, which starts when the
- * library is loaded, is up. Until then Go opens files and closes them again, so
- * that a file of the program's may get another descriptor than the lowest.
- * Idempotent, and not needed otherwise: the first start waits as well.
- * CPython: all versions.
+ * Is not needed: the first start prepares the library. On Linux it does nothing
+ * in a C program. On Windows it waits until the Go runtime is up, which starts
+ * when the library is loaded. CPython: all versions.
  */
 PYTHREAD_API void PyThread_init_thread(void);
 
@@ -126,7 +131,10 @@ PYTHREAD_API void PyThread_init_thread(void);
  * it may run, and end, before this returns. It begins with the caller's signal
  * mask, floating-point modes and name, errno 0, empty thread-specific storage
  * and the global locale, on an OS thread that other threads may have used before
- * (pythread_set_reuse tells what that means). Its signal stack is Go's.
+ * (pythread_set_reuse tells what that means). It begins without a signal stack;
+ * in a Go program it has the signal stack of its OS thread. The first start of a
+ * process waits until Go has started. A start that fails for lack of OS threads
+ * may be tried again.
  *
  * func  what to run; it ends by return, or by PyThread_exit_thread
  * arg   handed to func as it is; the library does not look at it
@@ -596,7 +604,7 @@ PYTHREAD_API const char *pythread_version(void);
  * Names the calling thread, for top, gdb, perf and pythread_dump: the name goes to the OS thread
  * where the system keeps names of those, as on Linux, macOS, the BSDs and Windows 10. The next
  * thread on that OS thread does not find it, but in the mode ALWAYS of pythread_set_reuse. A thread
- * of Go's that runs C code by capi.Do is named in Go alone.
+ * that Go started, and that runs C code by capi.Do, is named in Go alone.
  *
  * name  UTF-8, copied. Of a longer one than 15 bytes, which is what Linux keeps, the first 15 are
  *       taken, without the piece of a character at their end; "" takes the name away.
@@ -639,7 +647,8 @@ typedef enum pythread_reuse {
  * floating-point modes, errno, locale, cancellation and PyThread_tss values are as for a new
  * thread. What else a thread leaves, the next one on its OS thread finds: thread-local variables,
  * pthread keys, name, affinity, nice value, policy and all that is listed above; and destructors
- * run when the OS thread ends, which may be never.
+ * run when the OS thread ends, which may be never. Where CLEAN can be set, an OS thread begins
+ * with the affinity, nice value and policy that the process had when the library was loaded.
  *
  * The variable PYTHREAD_REUSE in the environment, "clean", "never" or "always" when the library is
  * loaded, does the same for programs that cannot call this. Never blocks.
@@ -700,7 +709,8 @@ PYTHREAD_API int pythread_trace(const char *path);
 typedef struct pythread_stats {
     size_t threads;    /* threads started here that have not ended */
     size_t handles;    /* handles that are not spent */
-    size_t os_threads; /* OS threads of the Go runtime, idle ones too, but no spares */
+    size_t os_threads; /* OS threads of the Go runtime, 0 before it starts; idle ones too, but no
+                          spares */
     size_t goroutines; /* goroutines that run threads, or are about to */
 } pythread_stats;
 
