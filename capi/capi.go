@@ -41,18 +41,33 @@
 // thread, must not be called. In [Do] the caller is a thread. So it is in a thread
 // that C code started, also in the Go functions that this one calls.
 //
-// A C thread runs on an OS thread of Go's, with Go's rules for signals: handlers
-// that C code installs need SA_ONSTACK, and a signal for the process may run its
-// handler on any OS thread. The child of a fork has the functions of pythread.h
-// and must not enter Go.
+// # Signals and forks
+//
+// In a Go program a C thread runs on one of Go's OS threads, and Go's rules for
+// signals hold:
+//
+//   - A handler that C code installs needs SA_ONSTACK. One without it that runs
+//     while its thread is in Go ends the process.
+//   - A signal for the process may run its handler on any OS thread.
+//   - Go's OS threads unblock some signals, SIGCHLD, SIGPROF, SIGURG, signal 34
+//     and those of faults among them: C code cannot keep these for sigwait or
+//     signalfd.
+//   - Go sends SIGURG to its OS threads. A handler that C code has for it runs then, too.
+//
+// Where the system refuses memory or an OS thread to Go, Go ends the process.
+// The child of a fork has the functions of pythread.h, with plain pthreads for
+// threads, and must not enter Go.
+//
+// The library for programs in C, capi/libpythread, asks for none of this.
 //
 // # How it is made
 //
 // Of a name PyThread_x, the C function stands in x's file here (thread.c,
 // lock.c, tss.c, python.c). What has to do with the life of a thread is a call
-// of the //export function go_x in thread.go, which calls the core; the rest is
-// C: locks, storage and "who am I" cost a C caller nanoseconds, and all of them
-// must work in the child of a fork, where Go cannot be entered.
+// of the //export function go_x in thread.go, which calls the core. Such a call
+// is short: a join waits in C. The rest is C as well. Locks, storage and idents
+// cost a C caller nanoseconds, and work before Go starts and in the child of a
+// fork, where Go cannot be entered.
 package capi
 
 // #cgo CFLAGS: -std=gnu11 -fvisibility=hidden -I${SRCDIR}/../include

@@ -2,9 +2,9 @@
 # in which only the header's names are global. So a program that links it may have any other names,
 # and is linked without a flag of ours: the --wrap options that the package asks for have been applied.
 #
-# Go starts in a constructor, with signals blocked. Constructors of the program would run before the
-# default ones of an archive, so the library's get a priority, after those of its own that have one. Then
-# the program's find the library ready, as they find a shared one.
+# Go's constructor asks for its first OS thread, which waits for the first thread. Constructors of the
+# program would run before the default ones of an archive. So the library's get a priority, after those
+# of its own that have one: the program's find the library ready, as they find a shared one.
 
 set(PYTHREAD_STATIC_LIBRARY ${PROJECT_BINARY_DIR}/libpythread.a)
 

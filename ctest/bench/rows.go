@@ -97,11 +97,10 @@ func groups() []group {
 			row("python -c pass, preloaded", id{how: pythonStart},
 				against("CPython", atMost(1.15), atMost(1.15))),
 		}, limits: []string{
-			"The first thread waits for the Go runtime, which starts beside the program when the library is loaded. What " +
-				"comes on top of the empty Go library are the OS threads that Go finds in reserve, so that no start ends " +
-				"the process.",
-			"Go's start takes a processor beside **Python's**, the load of 2.8 MB and 300 page faults, which take 20 µs each " +
-				"on some virtual machines.",
+			"The first thread waits until the Go runtime has started. What comes on top of the empty Go library are the " +
+				"OS threads that Go finds in reserve, so that no start ends the process.",
+			"**Python** without threads takes the load of 2.8 MB and its page faults, which take 20 µs each on some " +
+				"virtual machines.",
 		}},
 		{title: "Locks", columns: modeless, works: slices.Concat(
 			each("lock pair, %s", "thread", contended, []int{1}, against("CPython", 1), against("pthreads"),
