@@ -7,9 +7,10 @@
 // in C. C code and Go code see the same threads, idents and locks:
 //
 //   - [FromHandle] and [FromIdent] give the [pythread.Handle] of a thread that
-//     C started, and [ToHandle] gives C the right to join a thread of Go's.
+//     C started, and [ToHandle] gives C the right to join a thread that
+//     Go started.
 //   - [Do] runs calls into C as a given thread.
-//   - [Lock] is a lock of C's as a Go value.
+//   - [Lock] is a lock that C made, as a Go value.
 //
 // # When to use it
 //
@@ -47,18 +48,20 @@
 // signals hold:
 //
 //   - A handler that C code installs needs SA_ONSTACK. One without it that runs
-//     while its thread is in Go ends the process.
+//     while its thread is in Go may end the process.
 //   - A signal for the process may run its handler on any OS thread.
 //   - Go's OS threads unblock some signals, SIGCHLD, SIGPROF, SIGURG, signal 34
 //     and those of faults among them: C code cannot keep these for sigwait or
 //     signalfd.
-//   - Go sends SIGURG to its OS threads. A handler that C code has for it runs then, too.
+//   - Go sends SIGURG to its OS threads. A handler that C code has for it runs
+//     then, too.
 //
 // Where the system refuses memory or an OS thread to Go, Go ends the process.
 // The child of a fork has the functions of pythread.h, with plain pthreads for
 // threads, and must not enter Go.
 //
-// The library for programs in C, capi/libpythread, asks for none of this.
+// The library for programs in C, capi/libpythread, has none of these rules for
+// signals.
 //
 // # How it is made
 //
@@ -66,8 +69,8 @@
 // lock.c, tss.c, python.c). What has to do with the life of a thread is a call
 // of the //export function go_x in thread.go, which calls the core. Such a call
 // is short: a join waits in C. The rest is C as well. Locks, storage and idents
-// cost a C caller nanoseconds, and work before Go starts and in the child of a
-// fork, where Go cannot be entered.
+// cost a C caller nanoseconds. They work before Go starts, too, and in the child
+// of a fork, where Go cannot be entered.
 package capi
 
 // #cgo CFLAGS: -std=gnu11 -fvisibility=hidden -I${SRCDIR}/../include

@@ -8,16 +8,15 @@
  * this header steps aside where Python.h came first, and the other way round.
  *
  * In a C program on Linux, Go sleeps until the first thread starts: no other
- * function here makes an OS thread. While Go starts, it opens files for a moment.
- * It leaves the program's signals, handlers and signal stacks alone: a handler
+ * function here makes an OS thread. Go opens files for a moment while it starts.
+ * Go leaves the program's signals, handlers and signal stacks alone. So a handler
  * needs no SA_ONSTACK, and any signal may be kept for sigwait or signalfd. Nor
- * does it read the variables of the environment that are meant for Go, GOGC say.
- * It ends the process where the system has no memory for it. A Go program keeps
- * the rules for signals of its package capi.
+ * does Go read the variables of the environment that are meant for Go, GOGC say.
+ * Where the system refuses memory to Go, Go ends the process. In a Go program Go's
+ * rules for signals hold, which the package capi tells.
  *
- * The child of a fork starts a Go of its own with its first thread, where the
- * fork came before the parent's first thread. Later children have plain pthreads
- * for threads.
+ * A child that is forked before the first thread starts a Go of its own with its
+ * own first thread. In a child that is forked later, threads are plain pthreads.
  *
  * Unless a comment says otherwise, every function may be called from any
  * thread at any time, before or without PyThread_init_thread, in a signal
@@ -120,9 +119,9 @@ typedef unsigned long long PyThread_ident_t;
 typedef uintptr_t PyThread_handle_t;
 
 /*
- * Is not needed: the first start prepares the library. On Linux it does nothing
- * in a C program. On Windows it waits until the Go runtime is up, which starts
- * when the library is loaded. CPython: all versions.
+ * Does nothing in a C program on Linux: the first start prepares the library. On
+ * Windows the Go runtime starts when the library is loaded, and this waits until
+ * Go is up. CPython: all versions.
  */
 PYTHREAD_API void PyThread_init_thread(void);
 
@@ -130,11 +129,11 @@ PYTHREAD_API void PyThread_init_thread(void);
  * Starts a detached thread that runs func(arg). Does not wait for it to run;
  * it may run, and end, before this returns. It begins with the caller's signal
  * mask, floating-point modes and name, errno 0, empty thread-specific storage
- * and the global locale, on an OS thread that other threads may have used before
- * (pythread_set_reuse tells what that means). It begins without a signal stack;
- * in a Go program it has the signal stack of its OS thread. The first start of a
- * process waits until Go has started. A start that fails for lack of OS threads
- * may be tried again.
+ * and the global locale. It has no signal stack, but in a Go program that of its
+ * OS thread. Other threads may have used this OS thread before:
+ * pythread_set_reuse tells what that means. The first start of a process waits
+ * until Go has started. A start that fails for lack of OS threads may be tried
+ * again.
  *
  * func  what to run; it ends by return, or by PyThread_exit_thread
  * arg   handed to func as it is; the library does not look at it
@@ -646,8 +645,8 @@ typedef enum pythread_reuse {
  * PYTHREAD_REUSE_ALWAYS, the quickest, and the default elsewhere: signal mask, signal stack,
  * floating-point modes, errno, locale, cancellation and PyThread_tss values are as for a new
  * thread. What else a thread leaves, the next one on its OS thread finds: thread-local variables,
- * pthread keys, name, affinity, nice value, policy and all that is listed above; and destructors
- * run when the OS thread ends, which may be never. Where CLEAN can be set, an OS thread begins
+ * pthread keys, name, affinity, nice value, policy and all that is listed above. Destructors run
+ * when the OS thread ends, which may be never. Where CLEAN can be set, an OS thread begins
  * with the affinity, nice value and policy that the process had when the library was loaded.
  *
  * The variable PYTHREAD_REUSE in the environment, "clean", "never" or "always" when the library is
