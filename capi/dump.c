@@ -9,6 +9,7 @@
 #include "dump.h"
 
 #include "fork.h"
+#include "gate.h"
 #include "lock.h"
 #include "os.h"
 #include "status.h"
@@ -207,6 +208,13 @@ int pythread_dump(int fd)
     text_add_number(&head, os_process_id());
     text_add_byte(&head, '\n');
     int error = os_write(fd, head.bytes, head.length);
+    if (error == 0 && go_shortcoming != NULL) {
+        head.length = 0;
+        text_add(&head, "pythread: ");
+        text_add(&head, go_shortcoming);
+        text_add_byte(&head, '\n');
+        error = os_write(fd, head.bytes, head.length);
+    }
     for (unsigned place = 0; error == 0 && place < status_places(); place++) {
         if (status_look(place, &view)) {
             error = write_thread(fd, &view);

@@ -24,6 +24,8 @@ static atomic_uint home = FORK_FIRST_EPOCH;
 enum { IS_UP = 1, REFUSAL = 2 };
 static atomic_uint state = IS_UP;
 
+const char *go_shortcoming;
+
 static bool is_programs_own = true;
 static bool (*start_go)(void);
 
@@ -67,7 +69,7 @@ void go_sleeps(bool (*start)(void))
     is_programs_own = false;
     start_go = start;
     atomic_store_explicit(&state, 0, memory_order_relaxed);
-    atomic_store_explicit(&home, start != NULL ? 0 : fork_epoch(), memory_order_relaxed);
+    atomic_store_explicit(&home, start != NULL ? 0 : FORK_FIRST_EPOCH, memory_order_relaxed);
 }
 
 void go_is_up(void)

@@ -53,6 +53,9 @@ bool go_has_left(void);
  */
 void go_sleeps(bool (*start)(void));
 
+/* What the library could not do for the program at load, for a dump; NULL where all was done. */
+extern const char *go_shortcoming;
+
 /* Tells that Go runs. */
 void go_is_up(void);
 

@@ -20,6 +20,12 @@ static void check_dump_lacks(const char *text)
     }
 }
 
+/* A Go release that the library does not know would be named in the second line. */
+TEST(the_library_finds_in_go_all_that_it_changes)
+{
+    check_dump_lacks("\npythread: ");
+}
+
 /* ---- threads that wait ---- */
 
 /* Acquires the first lock, meets the others that do so, and acquires the second. */

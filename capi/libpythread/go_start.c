@@ -208,15 +208,14 @@ void go_start_waits(void)
     go_sleeps(start);
 }
 
-bool go_start_leaves_signals(void)
+bool go_start_changes_nothing(void)
 {
     return phase != AWAKE && before_go.table != NULL;
 }
 
-__attribute__((constructor(101))) static void before_go_loads(int argc, char **argv)
+void go_start_leaves_signals(char **arguments)
 {
-    (void)argc;
-    before_go.arguments = argv;
+    before_go.arguments = arguments;
     dl_iterate_phdr(look_into, &before_go);
     for (int i = 0; before_go.table != NULL && i < SIGNALS; i++) {
         /* The C library sends these two to all threads: Go's stay open to them. */
@@ -240,12 +239,10 @@ static bool is_old(char ***word)
     return false;
 }
 
-__attribute__((constructor)) static void after_go_loaded(int argc, char **argv)
+static void find_place(char **arguments)
 {
-    struct search now = {.arguments = argv, .table = before_go.table};
+    struct search now = {.arguments = arguments, .table = before_go.table};
     size_t found = 0;
-    phase = ASLEEP;
-    argument_count = argc;
     dl_iterate_phdr(look_into, &now);
     for (size_t i = 0; i < now.count; i++) {
         if (!is_old(now.words[i])) {
@@ -255,5 +252,27 @@ __attribute__((constructor)) static void after_go_loaded(int argc, char **argv)
     }
     if (found != 1) {
         place = NULL;
+    }
+}
+
+/* After Go's own constructor. */
+__attribute__((constructor)) static void after_go_loaded(int argc, char **argv)
+{
+    if (phase == LOADING && go_func == NULL) {
+        /* It asked for no OS thread, so Go has begun in another way. */
+        phase = AWAKE;
+        go_sleeps(NULL);
+    }
+    if (phase == LOADING) {
+        phase = ASLEEP;
+        argument_count = argc;
+        find_place(argv);
+    }
+    if (before_go.table == NULL) {
+        go_shortcoming = "the library handles signals like any Go library: its table is not found";
+    } else if (phase == AWAKE) {
+        go_shortcoming = "the Go runtime started when the library was loaded";
+    } else if (place == NULL) {
+        go_shortcoming = "the Go runtime reads the environment: its arguments are not found";
     }
 }

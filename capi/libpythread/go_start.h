@@ -4,19 +4,21 @@
 
 #include <stdbool.h>
 
-/* Has Go wait for the first thread. Called before Go's constructor. */
+/* Clears Go's table of signals. Called before Go's constructor, with the program's arguments. */
+void go_start_leaves_signals(char **arguments);
+
+/* Lets Go wait for the first thread. Called before Go's constructor. */
 void go_start_waits(void);
 
 /* Takes over the start of Go's first OS thread, which Go's constructor asks for. False later, when
    Go asks for other OS threads. */
 bool go_start_takes(void *(*func)(void *), void *arg);
 
-/* True where Go's constructor starts nothing and leaves the program's signals alone. Known from the
-   constructors with priority 101 on. */
+/* True where Go's constructor starts nothing and leaves the program's signals alone. */
 #ifdef __linux__
-bool go_start_leaves_signals(void);
+bool go_start_changes_nothing(void);
 #else
-static inline bool go_start_leaves_signals(void)
+static inline bool go_start_changes_nothing(void)
 {
     return false;
 }

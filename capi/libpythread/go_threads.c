@@ -23,6 +23,7 @@
 #include "go_threads.h"
 
 #include "go_start.h"
+#include "loading.h"
 
 #include "../clean.h"
 #include "../internal/nofile/nofile.h"
@@ -88,17 +89,20 @@ void go_threads_meet(void)
 }
 
 /* Before Go's own constructor, which may call pthread_create. */
-__attribute__((constructor(101))) static void before_go_starts(void)
+__attribute__((constructor(101))) static void before_go_starts(int argc, char **argv)
 {
+    (void)argc;
+    (void)argv;
+    go_sleeps(NULL);
 #ifdef __linux__
+    go_start_leaves_signals(argv);
     if (__real_pthread_create != NULL) {
         atomic_store_explicit(&capacity, -quota(), memory_order_relaxed);
         thread_takes_room = takes_room;
         go_start_waits();
-        return;
     }
 #endif
-    go_sleeps(NULL);
+    loading_begins();
 }
 
 #ifdef __linux__

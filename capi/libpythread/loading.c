@@ -9,6 +9,8 @@
  * (go_start.c): then its constructor changes nothing.
  */
 #define _GNU_SOURCE
+#include "loading.h"
+
 #include "../internal/nofile/nofile.h"
 #include "../thread.h"
 #include "go_start.h"
@@ -28,11 +30,10 @@ static const int handled[] = {SIGSEGV, SIGBUS, SIGFPE, SIGPIPE, SIGURG};
 enum { HANDLED = sizeof handled / sizeof *handled };
 static struct sigaction actions[HANDLED];
 
-/* Before Go's own constructor, and after those that decide when Go starts. */
-__attribute__((constructor(102))) static void before_go_starts(void)
+void loading_begins(void)
 {
     signals_stay_blocked = true;
-    if (go_start_leaves_signals()) {
+    if (go_start_changes_nothing()) {
         return;
     }
     sigset_t all;
@@ -45,9 +46,10 @@ __attribute__((constructor(102))) static void before_go_starts(void)
     pthread_sigmask(SIG_SETMASK, &all, &mask);
 }
 
+/* After Go's own constructor. */
 __attribute__((constructor)) static void after_go_started(void)
 {
-    if (go_start_leaves_signals()) {
+    if (go_start_changes_nothing()) {
         return;
     }
     for (int i = 0; i < HANDLED; i++) {
