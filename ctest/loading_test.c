@@ -225,6 +225,40 @@ TEST(threads_of_a_library_that_came_late_share_os_threads)
     GT(same, 0);
 }
 
+static pthread_key_t older_key;
+static sigset_t destructors_mask;
+
+static void note_mask(void *unused)
+{
+    (void)unused;
+    EQ(pthread_sigmask(SIG_BLOCK, NULL, &destructors_mask), 0);
+}
+
+static void block_sigusr1(void *unused)
+{
+    sigset_t mask;
+    (void)unused;
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGUSR1);
+    EQ(pthread_sigmask(SIG_SETMASK, &mask, NULL), 0);
+    EQ(pthread_setspecific(older_key, &older_key), 0);
+}
+
+TEST(destructors_of_keys_from_before_run_with_the_signal_mask_of_their_thread)
+{
+    PyThread_ident_t ident;
+    PyThread_handle_t handle;
+    EQ(pthread_key_create(&older_key, note_mask), 0);
+    shared = load(RTLD_NOW);
+    if (shared.set_reuse(PYTHREAD_REUSE_CLEAN) == -1) {
+        test_skip("no mode CLEAN");
+    }
+    EQ(shared.start(block_sigusr1, NULL, &ident, &handle), 0);
+    EQ(shared.join(handle), 0);
+    CHECK(sigismember(&destructors_mask, SIGUSR1));
+    CHECK(!sigismember(&destructors_mask, SIGUSR2));
+}
+
 TEST(the_library_is_loaded_once)
 {
     struct api first = load(RTLD_NOW), second = load(RTLD_LAZY | RTLD_GLOBAL);

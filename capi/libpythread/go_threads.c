@@ -23,6 +23,7 @@
 #include "go_threads.h"
 
 #include "../internal/nofile/nofile.h"
+#include "../own.h"
 #include "../thread.h"
 #include "_cgo_export.h"
 
@@ -153,6 +154,7 @@ static void *be_spare(void *arg)
         os_wait(&spare->is_called, 0, OS_NO_DEADLINE);
     }
     void *result = spare->func(spare->arg);
+    own_begin_destructors();
     free(spare);
     count_end();
     return result;
@@ -324,6 +326,7 @@ static void *run(void *arg)
     struct start start = *(struct start *)arg;
     free(arg);
     void *result = start.func(start.arg);
+    own_begin_destructors();
     count_end();
     return result;
 }
