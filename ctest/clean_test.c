@@ -252,7 +252,7 @@ TEST(the_environment_sets_the_mode)
     const char *const names[] = {"clean", "never", "always"};
     const char *child = getenv("CLEAN_TEST_MODE");
     if (child != NULL) {
-        exit(pythread_set_reuse(PYTHREAD_REUSE_NEVER) != atoi(child));
+        exit(pythread_get_reuse() != atoi(child));
     }
     for (int i = 0; i < 3; i++) {
         char mode[] = {(char)('0' + i), '\0'};

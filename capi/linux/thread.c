@@ -475,6 +475,11 @@ int pythread_set_reuse(int mode)
     return is_known ? atomic_exchange_explicit(&reuse, mode, memory_order_relaxed) : -1;
 }
 
+int pythread_get_reuse(void)
+{
+    return atomic_load_explicit(&reuse, memory_order_relaxed);
+}
+
 void pythread_get_stats(pythread_stats *stats)
 {
     /* In the child of a fork the counts are the parent's until this call. */
