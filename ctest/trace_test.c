@@ -24,11 +24,13 @@ static int begin_trace(void)
 /* What is in a file. The next call overwrites it. */
 static const char *contents(int file)
 {
-    enum { MOST = 1 << 22 };
-    static char text[MOST];
-    ssize_t length = pread(file, text, sizeof text - 1, 0);
-    GE(length, 0);
-    text[length] = '\0';
+    static char *text;
+    struct stat status;
+    EQ(fstat(file, &status), 0);
+    text = realloc(text, (size_t)status.st_size + 1);
+    CHECK(text != NULL);
+    EQ(pread(file, text, (size_t)status.st_size, 0), status.st_size);
+    text[status.st_size] = '\0';
     return text;
 }
 
