@@ -1,15 +1,16 @@
 /*
  * clean.c - whether a thread has left something on the OS thread that it ran on.
  *
- * A thread must find its OS thread as pthread_create would have given it. What can be set right
- * cheaply is set right by run.c; the rest is only looked at here, and an OS thread on which
- * something is found ends with its thread. It is C because all of it is the C library's own memory:
- * the thread-local storage of each module, which is compared with the image that it began as; the
- * values of pthread keys; the list of C++ destructors. glibc has no calls that tell of the last two
- * quickly, so their places are found at load, each by a value that is put there on purpose. Where
- * one is not found, clean_can_tell is false. run.c and own.c call here.
+ * A thread must find its OS thread as pthread_create would have given it. run.c sets right what can
+ * be set right cheaply. The rest is looked at here, and an OS thread on which something is found
+ * ends with its thread. This is C because all of it is the C library's own memory: thread-local
+ * variables, the values of pthread keys, the list of C++ destructors. glibc has no calls that tell
+ * of these quickly, so their places are found at load. Where one is not found, clean_can_tell is
+ * false. run.c and own.c call here.
  *
- * Invariant: in doubt, as for want of memory, an OS thread is not clean.
+ * Invariants: in doubt an OS thread is not clean. After load nothing here takes a lock of the
+ * loader's: a constructor that dlopen runs may wait for a thread that begins or ends, and so may a
+ * function that dl_iterate_phdr calls.
  */
 #define _GNU_SOURCE
 #include "clean.h"
@@ -20,10 +21,10 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <gnu/libc-version.h>
 #include <link.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,90 +38,199 @@ bool clean_can_tell(void)
     return can_tell;
 }
 
-/* ------------------------------------------------------------------------ thread-local storage */
+/* Finds a function or a variable that the C library keeps for debuggers and sanitizers. */
+static bool find_symbol(const char *name, void *pointer)
+{
+    void *found = dlsym(RTLD_DEFAULT, name);
+    memcpy(pointer, &found, sizeof found);
+    return found != NULL;
+}
 
-/* An entry of the vector by which a thread finds the block of each module's variables. */
+/* ------------------------------------------------------------------------ thread-local variables
+ *
+ * The variables of a module are in one of two places. Each thread has a static area beside its
+ * thread pointer: those of the modules that the program starts with are there, and of later ones
+ * what there is room for. It is compared with what a new pthread has there, all of it: the
+ * variables of a module that is loaded while the thread runs are seen without asking which modules
+ * there are. The C library makes a block for other variables when a thread first uses them, and
+ * finds it by a vector. Such blocks are dropped: the next thread that uses the variables gets new
+ * ones.
+ */
+
+/* An entry of the vector. */
 struct block {
-    const char *start; /* -1 where the thread has none yet */
-    void *to_free;
+    const char *start; /* NULL or -1 where the thread has none */
+    void *to_free;     /* NULL where it is in the static area */
 };
 
-/* The calling thread's vector; the entry before its first tells how long it is. */
-static const struct block *blocks(void)
+/* Where the vector is, in words from the thread pointer. */
+#if defined(__x86_64__)
+enum { VECTOR = 1 };
+#else
+enum { VECTOR = 0 };
+#endif
+
+static char *thread_pointer(void)
 {
 #if defined(__x86_64__)
-    const struct block *vector;
-    __asm__("movq %%fs:8, %0" : "=r"(vector));
-    return vector;
+    return (char *)pthread_self();
 #else
-    const struct block *const *pointer;
+    char *pointer;
     __asm__("mrs %0, tpidr_el0" : "=r"(pointer));
-    return *pointer;
+    return pointer;
 #endif
 }
 
-static const char *block_of(size_t module)
+/* The calling thread's static area: how far its begin is from the thread pointer, and its size. */
+static struct {
+    ptrdiff_t distance;
+    size_t size;
+} area;
+
+static const char *own_area(void)
 {
-    const struct block *vector = blocks();
-    bool has_entry = module <= (size_t)vector[-1].start;
-    return has_entry && vector[module].start != (const char *)-1 ? vector[module].start : NULL;
+    return thread_pointer() + area.distance;
 }
 
-/* A module with thread-local variables: what a block of them begins as. */
-struct module {
-    size_t number;
-    const char *image;
-    size_t image_size, size;
-    /* The block may have been used although the thread's vector does not know it. */
-    bool is_static;
-};
-
-/* True where these bytes of the block are as they began. */
-static bool is_initial_part(const struct module *module, const char *block, size_t from, size_t to)
+/* Of old versions an entry of the vector has no pointer to free. */
+static bool find_area(void)
 {
-    size_t edge = module->image_size < from ? from : module->image_size;
-    edge = edge < to ? edge : to;
-    if (memcmp(block + from, module->image + from, edge - from) != 0) {
+    enum { MINOR_VERSION = 25 };
+    void (*get_size)(size_t * size, size_t * alignment);
+    const char *minor = strchr(gnu_get_libc_version(), '.');
+    size_t size, alignment;
+    if (minor == NULL || atoi(minor + 1) < MINOR_VERSION ||
+        !find_symbol("_dl_get_tls_static_info", &get_size)) {
         return false;
     }
-    /* The rest is zeros. */
-    const char *rest = block + edge;
-    return edge == to || (*rest == 0 && memcmp(rest, rest + 1, to - edge - 1) == 0);
+    get_size(&size, &alignment);
+#if defined(__x86_64__)
+    /* It lies below the thread pointer, and the size is that of the area and the descriptor above.
+     */
+    const uint32_t *descriptor;
+    if (!find_symbol("_thread_db_sizeof_pthread", &descriptor) || *descriptor >= size) {
+        return false;
+    }
+    area.size = size - *descriptor;
+    area.distance = -(ptrdiff_t)area.size;
+#else
+    /* It lies above, and the size is that of the area and two words at the thread pointer. */
+    area.distance = 2 * sizeof(void *);
+    area.size = size - 2 * sizeof(void *);
+#endif
+    return true;
 }
 
-static bool is_initial(const struct module *module)
-{
-    const char *block = block_of(module->number);
-    return block != NULL ? is_initial_part(module, block, 0, module->size) : !module->is_static;
-}
-
-/*
- * The module that this library is linked into: the shared library, or a program. In its block are
- * also the variables of Go's runtime and, in a program, those of the rest of it.
- */
-static struct module own_module;
-
-/* A part of its block. */
+/* A part of the area, in bytes from its begin. */
 struct part {
     size_t from, to;
 };
 
-/* This library's variables. The linker knows where the image of their section is. */
-extern const char __start_pythread_variables[] __attribute__((visibility("hidden")));
-extern const char __stop_pythread_variables[] __attribute__((visibility("hidden")));
-static struct part own_variables;
-
-/* One of them, and how far it is from the begin of the block. */
-THREAD_LOCAL char ours;
-static size_t ours_offset;
-
-static const char *own_block(void)
+/* The part at this address; empty where the area does not have it. */
+static struct part part_at(const char *address, size_t size)
 {
-    return &ours - ours_offset;
+    size_t from = (uintptr_t)address - (uintptr_t)own_area();
+    bool is_there = from <= area.size && size <= area.size - from;
+    return is_there ? (struct part){from, from + size} : (struct part){0, 0};
 }
 
-/* The end of the Go runtime's variable there, a pointer; 0 while nobody knows where it is. */
+/*
+ * What a new pthread has in its area. First it is put together from the images of the modules that
+ * are loaded then. Modules come and go: a pthread on which nothing has run yet shows what is so
+ * now. Other threads may be comparing, so what was replaced stays, and it is not replaced for ever:
+ * where each new pthread has something of its own, none is clean.
+ */
+static _Atomic(char *) expected;
+
+/*
+ * The parts that are not compared, in order: the variables of the C library, of the library that
+ * has malloc, whose caches nobody else sees, and of this library; and what the kernel writes.
+ */
+enum { MOST_EXEMPT = 4 };
+static struct part exempt[MOST_EXEMPT];
+static size_t exempt_count;
+
+static void exempt_part(struct part part)
+{
+    size_t i = exempt_count;
+    if (part.from == part.to || exempt_count == MOST_EXEMPT) {
+        return;
+    }
+    for (; i > 0 && exempt[i - 1].from > part.from; i--) {
+        exempt[i] = exempt[i - 1];
+    }
+    exempt[i] = part;
+    exempt_count++;
+}
+
+/*
+ * The variables of the module that this library is linked into: the shared library, or a program.
+ * Among them is one of Go's runtime, a pointer, and in a program those of the rest of it.
+ */
+static struct part own_module;
+
+/* Where the image of this library's variables is. The linker knows. */
+extern const char __start_pythread_variables[] __attribute__((visibility("hidden")));
+extern const char __stop_pythread_variables[] __attribute__((visibility("hidden")));
+
+/* The end of Go's variable; 0 while nobody knows where it is. */
 static atomic_size_t gos_variable_end;
+
+static bool is_same(struct part part)
+{
+    /* Acquire: what was learned is there. */
+    const char *new = atomic_load_explicit(&expected, memory_order_acquire);
+    return memcmp(own_area() + part.from, new + part.from, part.to - part.from) == 0;
+}
+
+/* True where the part, but for Go's variable, is as in a new pthread. */
+static bool is_new(struct part part)
+{
+    size_t end = atomic_load_explicit(&gos_variable_end, memory_order_relaxed);
+    if (end <= part.from || end > part.to) {
+        return is_same(part);
+    }
+    return is_same((struct part){part.from, end - sizeof(void *)}) &&
+           is_same((struct part){end, part.to});
+}
+
+static bool has_new_area(void)
+{
+    size_t from = 0;
+    for (size_t i = 0; i < exempt_count; i++) {
+        if (!is_new((struct part){from, exempt[i].from})) {
+            return false;
+        }
+        from = exempt[i].to;
+    }
+    return is_new((struct part){from, area.size});
+}
+
+void clean_see_new(void)
+{
+    enum { MOST_LEARNED = 64 };
+    static atomic_int learned;
+    /* Lost updates do no harm. */
+    int before = atomic_load_explicit(&learned, memory_order_relaxed);
+    char *copy;
+    if (can_tell && before < MOST_LEARNED && !has_new_area() &&
+        (copy = malloc(area.size)) != NULL) {
+        atomic_store_explicit(&learned, before + 1, memory_order_relaxed);
+        memcpy(copy, own_area(), area.size);
+        /* Release: see is_same. */
+        atomic_store_explicit(&expected, copy, memory_order_release);
+    }
+}
+
+static bool is_exempt(size_t from, size_t to)
+{
+    for (size_t i = 0; i < exempt_count; i++) {
+        if (from < exempt[i].to && to > exempt[i].from) {
+            return true;
+        }
+    }
+    return false;
+}
 
 /* Go's variable is never NULL on an OS thread of Go's that runs C. So where there is but one word
    that has changed, it is this. All threads that find it write the same, and relaxed suffices: it
@@ -131,10 +241,9 @@ void clean_find_gos_variable(void)
     if (!can_tell || atomic_load_explicit(&gos_variable_end, memory_order_relaxed) != 0) {
         return;
     }
-    for (size_t i = 0; i + sizeof(void *) <= own_module.size; i += sizeof(void *)) {
+    for (size_t i = own_module.from; i + sizeof(void *) <= own_module.to; i += sizeof(void *)) {
         size_t end = i + sizeof(void *);
-        bool is_ours = i < own_variables.to && end > own_variables.from;
-        if (!is_ours && !is_initial_part(&own_module, own_block(), i, end)) {
+        if (!is_exempt(i, end) && !is_same((struct part){i, end})) {
             found = end;
             count++;
         }
@@ -144,175 +253,113 @@ void clean_find_gos_variable(void)
     }
 }
 
-/* True where the variables in its block that are neither the library's nor Go's are as they began.
- */
-static bool own_module_is_initial(void)
+void clean_drop_blocks(void)
 {
-    const char *block = own_block();
-    size_t end = atomic_load_explicit(&gos_variable_end, memory_order_relaxed);
-    struct part gos = {end == 0 ? 0 : end - sizeof(void *), end};
-    /* Also where it is not known, and both begin at 0. */
-    bool gos_is_first = gos.from <= own_variables.from;
-    struct part first = gos_is_first ? gos : own_variables;
-    struct part second = gos_is_first ? own_variables : gos;
-    return is_initial_part(&own_module, block, 0, first.from) &&
-           is_initial_part(&own_module, block, first.to, second.from) &&
-           is_initial_part(&own_module, block, second.to, own_module.size);
-}
-
-/* The modules that are looked at, as of these numbers of loads and unloads. The loader's lock,
-   which is held while it calls look_at, guards them. */
-enum { MOST_MODULES = 64 };
-static struct module modules[MOST_MODULES];
-static size_t module_count;
-static unsigned long long loads, unloads;
-static bool is_complete;
-
-static bool is_within(const void *address, const char *block, size_t size)
-{
-    return (const char *)address >= block && (const char *)address < block + size;
-}
-
-/* True where the module's dynamic section says that its variables are in the static area. */
-static bool uses_static_area(const struct dl_phdr_info *info)
-{
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        if (info->dlpi_phdr[i].p_type == PT_DYNAMIC) {
-            const ElfW(Dyn) *entry = (const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
-            for (; entry->d_tag != DT_NULL; entry++) {
-                if (entry->d_tag == DT_FLAGS) {
-                    return (entry->d_un.d_val & DF_STATIC_TLS) != 0;
-                }
-            }
+    struct block *vector = ((struct block **)thread_pointer())[VECTOR];
+    /* The entry before the first tells how many there are. */
+    size_t count = (size_t)vector[-1].start;
+    for (size_t i = 1; i <= count; i++) {
+        void *to_free = vector[i].to_free;
+        if (to_free != NULL) {
+            vector[i] = (struct block){(const char *)-1, NULL};
+            /* A handler that comes now and uses the variables gets a new block. */
+            atomic_signal_fence(memory_order_seq_cst);
+            free(to_free);
         }
     }
-    return false;
 }
 
-/* Where the library is loaded that has malloc. An allocator keeps caches in its variables, which
-   nobody else sees. */
+/* ---- at load ---- */
+
+static bool is_within(const void *address, const char *start, size_t size)
+{
+    return (const char *)address >= start && (const char *)address < start + size;
+}
+
+/* Where the library is loaded that has malloc. */
 static const void *allocator;
 
-/* The C library's block is its own business, and the allocator's. The one with this library's
-   variables is looked at by itself. */
-static bool is_exempt(const struct dl_phdr_info *info, size_t size)
+static void find_allocator(void)
 {
-    const char *block = info->dlpi_tls_data;
-    return info->dlpi_tls_modid == own_module.number ||
-           (block != NULL && is_within(&errno, block, size)) ||
-           /* But the program itself, which has other variables too, has no name. */
-           (info->dlpi_name[0] != '\0' && (const void *)info->dlpi_addr == allocator);
+    Dl_info info;
+    void *(*function)(size_t) = malloc;
+    void *address;
+    memcpy(&address, &function, sizeof address);
+    if (dladdr(address, &info) != 0) {
+        allocator = info.dli_fbase;
+    }
 }
 
-/* False where the module has no thread-local variables. */
-static bool describe(const struct dl_phdr_info *info, struct module *module)
-{
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *header = &info->dlpi_phdr[i];
-        if (header->p_type == PT_TLS && header->p_memsz > 0) {
-            *module = (struct module){
-                .number = info->dlpi_tls_modid,
-                .image = (const char *)(info->dlpi_addr + header->p_vaddr),
-                .image_size = header->p_filesz,
-                .size = header->p_memsz,
-                .is_static = uses_static_area(info),
-            };
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Adds the module to the list, if it has variables to look at. False where the list is full. */
-static bool add_module(const struct dl_phdr_info *info)
-{
-    struct module module;
-    if (describe(info, &module) && !is_exempt(info, module.size)) {
-        if (module_count == MOST_MODULES) {
-            return false;
-        }
-        modules[module_count++] = module;
-    }
-    return true;
-}
+/* The C library's variables. */
+static struct part c_library;
 
 /* Gives the block of a module's variables where the calling thread's vector does not have it yet. A
    static C library, where it always has, has no such function. */
 extern __attribute__((weak)) void *__tls_get_addr(size_t module_and_offset[2]);
 
-static int find_own_module(struct dl_phdr_info *info, size_t size, void *unused)
+/* Takes note of a module's variables, if they are in the static area. */
+static void see_variables(const struct dl_phdr_info *info, const ElfW(Phdr) * header)
 {
-    struct module module;
+    const char *image = (const char *)(info->dlpi_addr + header->p_vaddr);
     const char *block = info->dlpi_tls_data;
-    (void)size;
-    (void)unused;
-    if (!describe(info, &module) ||
-        !is_within(__start_pythread_variables, module.image, module.image_size)) {
-        return 0;
+    bool is_own = is_within(__start_pythread_variables, image, header->p_filesz);
+    if (is_own && block == NULL && __tls_get_addr != NULL) {
+        block = __tls_get_addr((size_t[]){info->dlpi_tls_modid, 0});
     }
-    own_module = module;
-    own_variables = (struct part){(size_t)(__start_pythread_variables - module.image),
-                                  (size_t)(__stop_pythread_variables - module.image)};
-    if (block == NULL && __tls_get_addr != NULL) {
-        block = __tls_get_addr((size_t[]){module.number, 0});
+    struct part part = part_at(block, header->p_memsz);
+    if (part.from == part.to) {
+        return;
     }
-    ours_offset = (size_t)(&ours - block);
-    return ours_offset >= own_variables.from && ours_offset < own_variables.to;
+    memcpy(atomic_load_explicit(&expected, memory_order_relaxed) + part.from, image,
+           header->p_filesz);
+    if (is_own) {
+        own_module = part;
+        exempt_part((struct part){part.from + (size_t)(__start_pythread_variables - image),
+                                  part.from + (size_t)(__stop_pythread_variables - image)});
+    } else if (is_within(&errno, block, header->p_memsz)) {
+        c_library = part;
+        exempt_part(part);
+    } else if (info->dlpi_name[0] != '\0' && (const void *)info->dlpi_addr == allocator) {
+        /* But the program itself, which has other variables too, has no name. */
+        exempt_part(part);
+    }
 }
 
-struct look {
-    bool is_first, lists_modules, is_clean;
-};
-
-/* dl_iterate_phdr calls this for each module; a result that is not 0 ends that. The lock that it
-   holds keeps the images mapped. */
-static int look_at(struct dl_phdr_info *info, size_t size, void *arg)
+/* dl_iterate_phdr calls this for each module. */
+static int see_module(struct dl_phdr_info *info, size_t size, void *unused)
 {
-    struct look *look = arg;
     (void)size;
-    if (look->is_first) {
-        look->is_first = false;
-        if (is_complete && info->dlpi_adds == loads && info->dlpi_subs == unloads) {
-            for (size_t i = 0; look->is_clean && i < module_count; i++) {
-                look->is_clean = is_initial(&modules[i]);
-            }
-            return 1;
+    (void)unused;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        if (info->dlpi_phdr[i].p_type == PT_TLS && info->dlpi_phdr[i].p_memsz > 0) {
+            see_variables(info, &info->dlpi_phdr[i]);
         }
-        look->lists_modules = true;
-        is_complete = false;
-        module_count = 0;
-        loads = info->dlpi_adds;
-        unloads = info->dlpi_subs;
-    }
-    size_t before = module_count;
-    if (info->dlpi_adds != loads || info->dlpi_subs != unloads || !add_module(info)) {
-        look->is_clean = false;
-        return 1;
-    }
-    if (module_count > before) {
-        look->is_clean = look->is_clean && is_initial(&modules[before]);
     }
     return 0;
 }
 
-/* The list is complete when all modules were called for, and no other thread has begun it anew. */
-static int complete(struct dl_phdr_info *info, size_t size, void *count)
-{
-    (void)size;
-    is_complete =
-        module_count == *(size_t *)count && info->dlpi_adds == loads && info->dlpi_subs == unloads;
-    return 1;
-}
+/* Where the kernel notes the processor on which a thread runs; in the area since glibc 2.41. */
+extern __attribute__((weak)) const ptrdiff_t __rseq_offset;
+extern __attribute__((weak)) const unsigned __rseq_size;
 
-static bool has_initial_variables(void)
+/* False also where the C library and this one are linked into a program, and share a block. */
+static bool find_variables(void)
 {
-    struct look look = {.is_first = true, .is_clean = true};
-    bool went_through = dl_iterate_phdr(look_at, &look) == 0;
-    if (look.lists_modules && went_through) {
-        size_t count = module_count;
-        dl_iterate_phdr(complete, &count);
+    enum { LEAST_RSEQ_SIZE = 32 };
+    if (!find_area()) {
+        return false;
     }
-    return look.is_clean;
+    atomic_store_explicit(&expected, calloc(1, area.size), memory_order_relaxed);
+    if (atomic_load_explicit(&expected, memory_order_relaxed) == NULL) {
+        return false;
+    }
+    if (&__rseq_offset != NULL) {
+        size_t size = __rseq_size > LEAST_RSEQ_SIZE ? __rseq_size : LEAST_RSEQ_SIZE;
+        exempt_part(part_at(thread_pointer() + __rseq_offset, size));
+    }
+    find_allocator();
+    dl_iterate_phdr(see_module, NULL);
+    return own_module.to != 0 && c_library.to != 0;
 }
 
 /* ------------------------------------------------------------------------ keys */
@@ -333,30 +380,29 @@ static struct key_value *first_keys(void)
     return (struct key_value *)((char *)pthread_self() + keys_offset);
 }
 
-/* The values of the first keys when a thread began: those of Go and of an allocator. */
-THREAD_LOCAL void *key_values[BLOCK_KEYS];
+/* A bit for each of the first keys that had a value when the thread began: those of Go and of an
+   allocator. What they do with it later is theirs alone. */
+THREAD_LOCAL uint32_t given_keys;
 
-static bool is_empty(const struct key_value *keys, const void *ignored)
+static uint32_t keys_with_values(const struct key_value *keys, const void *ignored)
 {
+    uint32_t found = 0;
     for (int i = 0; keys != NULL && i < BLOCK_KEYS; i++) {
-        if (keys[i].value != NULL && keys[i].value != ignored) {
-            return false;
-        }
+        bool has_value = keys[i].value != NULL && keys[i].value != ignored;
+        found |= (uint32_t)has_value << i;
     }
-    return true;
+    return found;
 }
 
 static bool has_same_keys(const void *ignored)
 {
     const struct key_value *keys = first_keys();
     struct key_value *const *blocks_of_keys = (struct key_value *const *)(keys + BLOCK_KEYS);
-    for (int i = 0; i < BLOCK_KEYS; i++) {
-        if (keys[i].value != key_values[i] && keys[i].value != ignored) {
-            return false;
-        }
+    if ((keys_with_values(keys, ignored) & ~given_keys) != 0) {
+        return false;
     }
     for (int i = 1; i < KEY_BLOCKS; i++) {
-        if (!is_empty(blocks_of_keys[i], ignored)) {
+        if (keys_with_values(blocks_of_keys[i], ignored) != 0) {
             return false;
         }
     }
@@ -397,35 +443,24 @@ static intptr_t destructors_offset;
 extern __attribute__((weak)) int __cxa_thread_atexit_impl(void (*)(void *), void *, void *);
 extern __attribute__((visibility("hidden"))) void *__dso_handle;
 
+/* What the C library calls when a pthread ends. */
+static void (*call_destructors)(void);
+
 static void *destructors(void)
 {
     return *(void **)((char *)pthread_self() + destructors_offset);
 }
 
+void clean_run_destructors(void)
+{
+    if (can_tell && destructors() != NULL) {
+        call_destructors();
+    }
+}
+
 static void destroy_nothing(void *unused)
 {
     (void)unused;
-}
-
-struct range {
-    const char *start;
-    size_t size;
-};
-
-static int find_c_librarys_block(struct dl_phdr_info *info, size_t size, void *range)
-{
-    (void)size;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        if (info->dlpi_phdr[i].p_type == PT_TLS && info->dlpi_tls_data != NULL &&
-            is_within(&errno, info->dlpi_tls_data, info->dlpi_phdr[i].p_memsz) &&
-            /* Not where both are linked into the program: it has variables in the same block. */
-            !is_within(&ours, info->dlpi_tls_data, info->dlpi_phdr[i].p_memsz)) {
-            *(struct range *)range =
-                (struct range){info->dlpi_tls_data, info->dlpi_phdr[i].p_memsz};
-            return 1;
-        }
-    }
-    return 0;
 }
 
 /* Registers a destructor, and looks which word of the C library's changes: the head of its list.
@@ -434,20 +469,20 @@ static bool find_destructors(void)
 {
     enum { MOST = 1024 };
     char before[MOST];
-    struct range block = {0};
-    size_t found = 0;
-    if (__cxa_thread_atexit_impl == NULL || dl_iterate_phdr(find_c_librarys_block, &block) == 0 ||
-        block.size > MOST) {
+    const char *block = own_area() + c_library.from;
+    size_t size = c_library.to - c_library.from, found = 0;
+    if (__cxa_thread_atexit_impl == NULL || size > MOST ||
+        !find_symbol("__call_tls_dtors", &call_destructors)) {
         return false;
     }
     __cxa_thread_atexit_impl(destroy_nothing, NULL, &__dso_handle);
-    memcpy(before, block.start, block.size);
+    memcpy(before, block, size);
     __cxa_thread_atexit_impl(destroy_nothing, NULL, &__dso_handle);
-    for (size_t i = -(uintptr_t)block.start % sizeof(void *); i + sizeof(void *) <= block.size;
+    for (size_t i = -(uintptr_t)block % sizeof(void *); i + sizeof(void *) <= size;
          i += sizeof(void *)) {
-        if (memcmp(before + i, block.start + i, sizeof(void *)) != 0) {
+        if (memcmp(before + i, block + i, sizeof(void *)) != 0) {
             found++;
-            destructors_offset = block.start + i - (const char *)pthread_self();
+            destructors_offset = block + i - (const char *)pthread_self();
         }
     }
     return found == 1;
@@ -504,59 +539,26 @@ void clean_restore_scheduling(void)
 void clean_begin(void)
 {
     THREAD_LOCAL bool is_known;
+    if (!can_tell) {
+        return;
+    }
     if (!is_known) {
         is_known = true;
         /* Some allocators set a key when an OS thread first comes to them. */
         free(malloc(1));
     }
-    const struct key_value *keys = first_keys();
-    for (int i = 0; i < BLOCK_KEYS; i++) {
-        key_values[i] = keys[i].value;
-    }
+    given_keys = keys_with_values(first_keys(), NULL);
 }
 
 bool clean_is_clean(const void *ignored)
 {
-    return destructors() == NULL && has_same_keys(ignored) && own_module_is_initial() &&
-           has_initial_variables();
-}
-
-static void find_allocator(void)
-{
-    Dl_info info;
-    void *(*function)(size_t) = malloc;
-    void *address;
-    memcpy(&address, &function, sizeof address);
-    if (dladdr(address, &info) != 0) {
-        allocator = info.dli_fbase;
-    }
-}
-
-/* What the thread had when it ended, and those that Go handles: its handler must not run where Go
-   has ended the OS thread. */
-THREAD_LOCAL sigset_t destructors_mask;
-
-static void set_destructors_mask(void *unused)
-{
-    (void)unused;
-    pthread_sigmask(SIG_SETMASK, &destructors_mask, NULL);
-}
-
-void clean_keep_signal_mask(void)
-{
-    if (can_tell) {
-        pthread_sigmask(SIG_BLOCK, NULL, &destructors_mask);
-        sigaddset(&destructors_mask, SIGURG);
-        sigaddset(&destructors_mask, SIGPIPE);
-        __cxa_thread_atexit_impl(set_destructors_mask, NULL, &__dso_handle);
-    }
+    return can_tell && destructors() == NULL && has_same_keys(ignored) && has_new_area();
 }
 
 /* Before reuse.c's constructor. */
 __attribute__((constructor(103))) static void at_load(void)
 {
-    find_allocator();
-    can_tell = dl_iterate_phdr(find_own_module, NULL) == 1 && find_keys() && find_destructors() &&
+    can_tell = find_variables() && find_keys() && find_destructors() &&
                get_scheduling(&initial_scheduling);
 }
 
@@ -567,11 +569,11 @@ bool clean_can_tell(void)
     return false;
 }
 
-void clean_keep_signal_mask(void)
+void clean_find_gos_variable(void)
 {
 }
 
-void clean_find_gos_variable(void)
+void clean_see_new(void)
 {
 }
 
@@ -579,15 +581,23 @@ void clean_begin(void)
 {
 }
 
+void clean_run_destructors(void)
+{
+}
+
 bool clean_is_clean(const void *ignored)
 {
     (void)ignored;
-    return true;
+    return false;
+}
+
+void clean_drop_blocks(void)
+{
 }
 
 bool clean_has_initial_scheduling(void)
 {
-    return true;
+    return false;
 }
 
 void clean_restore_scheduling(void)

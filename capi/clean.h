@@ -10,19 +10,29 @@ bool clean_can_tell(void);
 /* Looks where the Go runtime's variable is. The calling OS thread is Go's. */
 void clean_find_gos_variable(void);
 
+/* Takes note of what a pthread has on which nothing has run yet: the caller. */
+void clean_see_new(void);
+
 /* Tells that a thread is about to begin on the calling OS thread. */
 void clean_begin(void);
 
+/* Calls the destructors of the C++ objects that the thread has, as when a pthread ends. */
+void clean_run_destructors(void);
+
 /*
- * True where the calling OS thread is as clean_begin found it: each thread-local variable has its
- * initial value, each pthread key its value, but for one whose value is `ignored`, and no
- * destructor of a C++ object waits for its end.
+ * True where the calling OS thread is as a new pthread, but for blocks of thread-local variables:
+ * each pthread key has the value that clean_begin found, but for one whose value is `ignored`, all
+ * other thread-local variables have their initial values, and no destructor of a C++ object waits
+ * for its end.
  */
 bool clean_is_clean(const void *ignored);
 
-/* Has the destructors that run when the calling OS thread ends, which Go will end with all signals
-   blocked, run with the signal mask that it has now. */
-void clean_keep_signal_mask(void);
+/*
+ * Drops the blocks of thread-local variables that the thread has used, those of modules that dlopen
+ * loads. The thread's code does not run any more, nor on its signal stack, and nothing else that it
+ * had remains: clean_is_clean.
+ */
+void clean_drop_blocks(void);
 
 /*
  * True where a new thread of the calling OS thread would find the processors, nice value and policy

@@ -57,6 +57,9 @@ struct end {
     struct end *next;
     PyThread_ident_t ident;
     unsigned round;
+    /* The signal mask for destructors, where Go ends the OS thread: it blocks all signals first. */
+    bool has_mask;
+    os_signals mask;
     /* For a pthread that is to start. */
     thread_func func;
     void *arg;
@@ -150,11 +153,28 @@ static void finish(struct end *end)
     }
 }
 
+static void restore_mask(struct end *end)
+{
+    if (end->has_mask) {
+        end->has_mask = false;
+        os_set_signal_mask(end->mask);
+    }
+}
+
+void own_begin_destructors(void)
+{
+    struct end *end = has_key ? pthread_getspecific(key) : NULL;
+    if (end != NULL) {
+        restore_mask(end);
+    }
+}
+
 /* The destructor of the key. The system calls it in rounds while its value is not NULL, among the
    program's destructors in any order: so the end is in the last round. */
 static void os_thread_ends(void *value)
 {
     struct end *end = value;
+    restore_mask(end);
     if (++end->round >= PTHREAD_DESTRUCTOR_ITERATIONS || pthread_setspecific(key, end) != 0) {
         finish(end);
         if (own_main_ends != NULL && os_thread_id() == (unsigned long)getpid()) {
@@ -188,12 +208,14 @@ static struct end *watched_end(PyThread_ident_t ident)
     return NULL;
 }
 
-bool own_watch_end(PyThread_ident_t ident)
+bool own_watch_end(PyThread_ident_t ident, os_signals mask)
 {
-    if (watched_end(ident) == NULL) {
+    struct end *end = watched_end(ident);
+    if (end == NULL) {
         return false;
     }
-    clean_keep_signal_mask();
+    end->mask = mask;
+    end->has_mask = true;
     /* When Go has ended the OS thread, destructors run there that may call the library. */
     thread_goes_without_go();
     return true;
@@ -216,6 +238,7 @@ static void *run(void *arg)
     struct end *end = arg;
     status_become(end->ident);
     bool is_watched = watch(end);
+    clean_see_new();
     clean_begin();
     if (is_watched) {
         end->func(end->arg);

@@ -22,9 +22,16 @@ bool own_run_elsewhere(void (*function)(void *), void *arg, PyThread_ident_t ide
 
 /*
  * Has own_next_end tell when the calling OS thread, on which the thread `ident` has ended, has run
- * all destructors of its own. False where the system cannot tell.
+ * all destructors of its own, with this signal mask. False where the system cannot tell.
  */
-bool own_watch_end(PyThread_ident_t ident);
+bool own_watch_end(PyThread_ident_t ident, os_signals mask);
+
+/*
+ * Sets that mask, on an OS thread that Go has ended, before destructors run. Where the library does
+ * not see that moment, the destructors of pthread keys that are older than the library's run first,
+ * and all signals are blocked.
+ */
+void own_begin_destructors(void);
 
 /*
  * Has own_main_ends, if one is set, called when the calling OS thread, the process's main thread,

@@ -16,7 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static atomic_int mode = PYTHREAD_REUSE_ALWAYS;
+/* Where no thread can be seen to leave nothing, the mode that promises the most. */
+static atomic_int mode = PYTHREAD_REUSE_NEVER;
 
 /* Grows with each thread that leaves something behind, and shrinks with each that does not. */
 static atomic_int dirtiness;
@@ -33,6 +34,11 @@ int pythread_set_reuse(int wanted)
     bool is_known = wanted == PYTHREAD_REUSE_NEVER || wanted == PYTHREAD_REUSE_ALWAYS ||
                     (wanted == PYTHREAD_REUSE_CLEAN && clean_can_tell());
     return is_known ? atomic_exchange_explicit(&mode, wanted, memory_order_relaxed) : -1;
+}
+
+int pythread_get_reuse(void)
+{
+    return reuse_mode();
 }
 
 bool reuse_wants_own_pthread(int of_mode)

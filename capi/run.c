@@ -146,6 +146,18 @@ static bool is_as_new(void)
     return is_clean;
 }
 
+/* What the thread's destructors run with when Go ends the OS thread. Go's own handler must not run
+   where Go has left, so the signals that it is for are blocked. */
+static os_signals mask_of_destructors(void)
+{
+    sigset_t gos;
+    sigemptyset(&gos);
+    sigaddset(&gos, SIGURG);
+    sigaddset(&gos, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &gos, NULL);
+    return os_signal_mask();
+}
+
 /*
  * The last cleanup handler of a thread that exits or is cancelled: all others, and the destructors
  * of all C++ frames, have run. It takes the OS thread out of the exit, which would end Go's frames
@@ -167,19 +179,28 @@ enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ide
     if (os_self() == gos_first) {
         return OS_THREAD_NEVER_ENDS;
     }
-    if (is_checked && is_unchecked && !(clean_is_clean(NULL) && clean_has_initial_scheduling())) {
-        return OS_THREAD_WAS_UNFIT;
+    if (is_checked && is_unchecked) {
+        if (!clean_is_clean(NULL) || !clean_has_initial_scheduling()) {
+            return OS_THREAD_WAS_UNFIT;
+        }
+        clean_drop_blocks();
     }
     thread_came();
     enter(ident, &creator);
     pthread_cleanup_push(stop_exit, &ident);
     if (_setjmp(exit_to) == 0) {
         func(arg);
+        if (is_checked) {
+            clean_run_destructors();
+        }
         /* A cancellation that comes too late for this thread must not hit the next one. */
         pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
         pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, NULL);
         pthread_testcancel();
         exited = false;
+    } else {
+        /* An exit in one of them comes here again. */
+        clean_run_destructors();
     }
     pthread_cleanup_pop(0);
     if (!go_is_here()) {
@@ -189,8 +210,11 @@ enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ide
     /* An OS thread that has begun to exit takes no cancellation any more. */
     bool is_reusable = !exited && (!is_checked || is_as_new());
     /* On one that ends, the thread goes on to be itself in the destructors that run then. */
-    bool is_watched = !is_reusable && own_watch_end(ident);
+    bool is_watched = !is_reusable && own_watch_end(ident, mask_of_destructors());
     leave();
+    if (is_reusable && is_checked) {
+        clean_drop_blocks();
+    }
     if (!is_watched) {
         end_thread();
     }

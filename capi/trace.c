@@ -3,9 +3,10 @@
  * Perfetto and chrome://tracing show.
  *
  * It is C because what is traced is. An event is written when it is over, into a buffer of the OS
- * thread's; a full buffer goes to the file. Invariants: a buffer is written by whoever has made it
- * busy; and whoever has done so while a trace is on may write to its file, since pythread_trace
- * ends a trace by switching it off, making each buffer busy, and closing the file then.
+ * thread's; a full buffer goes to the file. Invariants: a buffer is written by the OS thread that
+ * has it, its own or the one that ends the trace. An OS thread that has its buffer while a trace is
+ * on may write to the file: pythread_trace ends a trace by switching it off, taking each buffer,
+ * and closing the file then.
  *
  * It calls status.h, which calls back.
  */
@@ -20,9 +21,11 @@
 
 enum { PAGE = 4096 };
 
+enum user { NONE, ITS_OS_THREAD, END_OF_TRACE };
+
 struct buffer {
     struct buffer *next;
-    atomic_bool is_busy;
+    _Atomic(enum user) user;
     size_t length;
     char bytes[PAGE - sizeof(void *) - 2 * sizeof(size_t)];
 };
@@ -45,17 +48,19 @@ static bool is_on(void)
 
 /* ------------------------------------------------------------------------ buffers */
 
-/* Makes the buffer the caller's. It is another's for as long as a write to the file takes. */
-static void claim(struct buffer *buffer)
+/* Takes the buffer, and tells who had it. NONE: the caller has it. Sequentially consistent, as the
+   switch of the trace: either append finds the trace off, or the end of the trace finds its user.
+ */
+static enum user take(struct buffer *buffer, enum user user)
 {
-    while (atomic_exchange(&buffer->is_busy, true)) {
-        os_relax();
-    }
+    enum user before = NONE;
+    atomic_compare_exchange_strong(&buffer->user, &before, user);
+    return before;
 }
 
-static void unclaim(struct buffer *buffer)
+static void give_back(struct buffer *buffer)
 {
-    atomic_store_explicit(&buffer->is_busy, false, memory_order_release);
+    atomic_store_explicit(&buffer->user, NONE, memory_order_release);
 }
 
 static void flush(struct buffer *buffer)
@@ -79,8 +84,12 @@ static struct buffer *make_buffer(void)
 
 static void append(struct buffer *buffer, const struct text *text)
 {
-    if (atomic_exchange(&buffer->is_busy, true)) {
-        /* A signal handler has interrupted this very function; or the trace ends. */
+    enum user before = take(buffer, ITS_OS_THREAD);
+    if (before == END_OF_TRACE) {
+        return;
+    }
+    if (before == ITS_OS_THREAD) {
+        /* A signal handler has interrupted this very function, which keeps the file open. */
         if (is_on()) {
             os_write(file, text->bytes, text->length);
         }
@@ -93,7 +102,7 @@ static void append(struct buffer *buffer, const struct text *text)
         memcpy(buffer->bytes + buffer->length, text->bytes, text->length);
         buffer->length += text->length;
     }
-    unclaim(buffer);
+    give_back(buffer);
 }
 
 /* ------------------------------------------------------------------------ events */
@@ -192,7 +201,7 @@ static int begin(const char *path)
         epoch = fork_epoch();
         for (struct buffer *buffer = atomic_load(&buffers); buffer != NULL; buffer = buffer->next) {
             buffer->length = 0;
-            unclaim(buffer);
+            give_back(buffer);
         }
     }
     file = fd;
@@ -223,9 +232,11 @@ static int end(void)
     }
     atomic_store(&status_traced_by, NULL);
     for (struct buffer *buffer = atomic_load(&buffers); buffer != NULL; buffer = buffer->next) {
-        claim(buffer);
+        while (take(buffer, END_OF_TRACE) != NONE) {
+            os_relax(); /* for as long as a write to the file takes */
+        }
         flush(buffer);
-        unclaim(buffer);
+        give_back(buffer);
     }
     int error = write_running();
     if (error == 0) {

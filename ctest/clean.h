@@ -23,7 +23,8 @@ enum habit { NOTHING, VARIABLE, KEY, LATE_KEY, OBJECT, NAME, PROCESSORS, NICE, H
 struct visit {
     enum habit habit;
     enum end end;
-    unsigned long os_thread;
+    /* Another visit was on its OS thread. */
+    bool is_shared;
 };
 
 static __thread int variable = 3;
@@ -33,6 +34,9 @@ static pthread_key_t key, late_key;
 static cpu_set_t processors;
 static int nice_value;
 static atomic_int key_destructions, keys_set, ended;
+/* By the number of the OS thread: Linux has no higher ones. */
+enum { MOST_IDS = 1 << 22 };
+static atomic_bool visited[MOST_IDS];
 
 static inline void destroy_key(void *value)
 {
@@ -116,7 +120,7 @@ static inline void count_end(void *unused)
 static inline void visit_os_thread(void *arg)
 {
     struct visit *visit = arg;
-    visit->os_thread = PyThread_get_thread_native_id();
+    visit->is_shared = atomic_exchange(&visited[PyThread_get_thread_native_id() % MOST_IDS], true);
     find_all_new();
     leave(visit->habit);
     pthread_cleanup_push(count_end, NULL);

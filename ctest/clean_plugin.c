@@ -1,5 +1,14 @@
-/* clean_plugin.c - a module with a thread-local variable, which clean_test.c loads and unloads. */
+/*
+ * clean_plugin.c - a module with a thread-local variable, which clean_test.c loads and unloads. It
+ * calls the program when it comes and when it goes. It is built twice: the variable is in a block
+ * of its own, or in the static area of each thread.
+ */
+#include <stddef.h>
+
 int plugin_count(void);
+
+/* The program's: what to call, with the function below. */
+extern void (*plugin_calls)(int (*count)(void));
 
 static __thread int count = 5;
 
@@ -7,4 +16,21 @@ static __thread int count = 5;
 int plugin_count(void)
 {
     return ++count;
+}
+
+static void call(void)
+{
+    if (plugin_calls != NULL) {
+        plugin_calls(plugin_count);
+    }
+}
+
+__attribute__((constructor)) static void at_load(void)
+{
+    call();
+}
+
+__attribute__((destructor)) static void at_unload(void)
+{
+    call();
 }

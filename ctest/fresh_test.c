@@ -261,10 +261,15 @@ TEST(the_mode_of_reuse_returns_what_was_set)
 {
     int usual = pythread_set_reuse(PYTHREAD_REUSE_NEVER);
     CHECK(usual == PYTHREAD_REUSE_CLEAN || usual == PYTHREAD_REUSE_ALWAYS);
+    EQ(pythread_get_reuse(), PYTHREAD_REUSE_NEVER);
     EQ(pythread_set_reuse(PYTHREAD_REUSE_NEVER), PYTHREAD_REUSE_NEVER);
+    EQ(pythread_set_reuse(-1), -1);
+    EQ(pythread_get_reuse(), PYTHREAD_REUSE_NEVER);
     EQ(pythread_set_reuse(PYTHREAD_REUSE_ALWAYS), PYTHREAD_REUSE_NEVER);
+    EQ(pythread_get_reuse(), PYTHREAD_REUSE_ALWAYS);
     EQ(pythread_set_reuse(usual), PYTHREAD_REUSE_ALWAYS);
     EQ(pythread_set_reuse(usual), usual);
+    EQ(pythread_get_reuse(), usual);
 }
 
 static void see_mode(void *arg)

@@ -9,10 +9,15 @@
 
 #include <dlfcn.h>
 #include <limits.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 extern char **environ;
@@ -35,6 +40,7 @@ struct api {
     __typeof__(PyThread_tss_delete) *tss_delete;
     __typeof__(pythread_get_stats) *get_stats;
     __typeof__(pythread_set_reuse) *set_reuse;
+    __typeof__(pythread_get_reuse) *get_reuse;
 };
 
 static const char *path(void)
@@ -80,6 +86,7 @@ static struct api load(int flags)
     find(api.handle, "PyThread_tss_delete", &api.tss_delete);
     find(api.handle, "pythread_get_stats", &api.get_stats);
     find(api.handle, "pythread_set_reuse", &api.set_reuse);
+    find(api.handle, "pythread_get_reuse", &api.get_reuse);
     return api;
 }
 
@@ -223,6 +230,82 @@ TEST(threads_of_a_library_that_came_late_share_os_threads)
         same += os_thread == before;
     }
     GT(same, 0);
+}
+
+/* ------------------------------------------------------------------------ reuse of OS threads */
+
+/* From now on the kernel does not know this system call. */
+static void take_system_call(unsigned number)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
+        test_skip("no seccomp");
+    }
+}
+
+static __thread int threads_here;
+
+static void count_here(void *unused)
+{
+    (void)unused;
+    threads_here++;
+    EQ(threads_here, 1);
+}
+
+TEST(without_a_way_to_see_what_a_thread_leaves_each_has_an_os_thread_of_its_own)
+{
+    PyThread_ident_t ident;
+    PyThread_handle_t handle;
+    take_system_call(SYS_sched_getattr);
+    struct api api = load(RTLD_NOW);
+    EQ(api.get_reuse(), PYTHREAD_REUSE_NEVER);
+    EQ(api.set_reuse(PYTHREAD_REUSE_CLEAN), -1);
+    EQ(api.get_reuse(), PYTHREAD_REUSE_NEVER);
+    for (int i = 0; i < 100; i++) {
+        EQ(api.start(count_here, NULL, &ident, &handle), 0);
+        EQ(api.join(handle), 0);
+    }
+}
+
+static pthread_key_t older_key;
+static sigset_t destructors_mask;
+
+static void note_mask(void *unused)
+{
+    (void)unused;
+    EQ(pthread_sigmask(SIG_BLOCK, NULL, &destructors_mask), 0);
+}
+
+static void block_sigusr1(void *unused)
+{
+    sigset_t mask;
+    (void)unused;
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGUSR1);
+    EQ(pthread_sigmask(SIG_SETMASK, &mask, NULL), 0);
+    EQ(pthread_setspecific(older_key, &older_key), 0);
+}
+
+TEST(destructors_of_keys_from_before_run_with_the_signal_mask_of_their_thread)
+{
+    PyThread_ident_t ident;
+    PyThread_handle_t handle;
+    EQ(pthread_key_create(&older_key, note_mask), 0);
+    shared = load(RTLD_NOW);
+    if (shared.set_reuse(PYTHREAD_REUSE_CLEAN) == -1) {
+        test_skip("no mode CLEAN");
+    }
+    EQ(shared.start(block_sigusr1, NULL, &ident, &handle), 0);
+    EQ(shared.join(handle), 0);
+    CHECK(sigismember(&destructors_mask, SIGUSR1));
+    CHECK(!sigismember(&destructors_mask, SIGUSR2));
 }
 
 TEST(the_library_is_loaded_once)

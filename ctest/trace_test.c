@@ -24,11 +24,13 @@ static int begin_trace(void)
 /* What is in a file. The next call overwrites it. */
 static const char *contents(int file)
 {
-    enum { MOST = 1 << 22 };
-    static char text[MOST];
-    ssize_t length = pread(file, text, sizeof text - 1, 0);
-    GE(length, 0);
-    text[length] = '\0';
+    static char *text;
+    struct stat status;
+    EQ(fstat(file, &status), 0);
+    text = realloc(text, (size_t)status.st_size + 1);
+    CHECK(text != NULL);
+    EQ(pread(file, text, (size_t)status.st_size, 0), status.st_size);
+    text[status.st_size] = '\0';
     return text;
 }
 
@@ -50,60 +52,90 @@ static const char *end_trace(int file)
     return text;
 }
 
-static void acquire_and_release(void *lock)
+/* How many events with this name are on the track of an OS thread. Each has a line. */
+static int count_on_track(const char *text, unsigned long os_thread, const char *name)
 {
-    EQ(PyThread_acquire_lock(lock, WAIT_LOCK), 1);
-    PyThread_release_lock(lock);
+    char track[64], ending[64];
+    int count = 0;
+    snprintf(track, sizeof track, "\"tid\":%lu,", os_thread);
+    snprintf(ending, sizeof ending, "\"name\":\"%s\"}", name);
+    while (text != NULL) {
+        const char *end = strchr(text, '\n');
+        const char *found = strstr(text, track), *named = strstr(text, ending);
+        bool is_here =
+            found != NULL && named != NULL && (end == NULL || (found < end && named < end));
+        count += is_here;
+        text = end == NULL ? NULL : end + 1;
+    }
+    return count;
+}
+
+struct actor {
+    unsigned long os_thread;
+    PyThread_type_lock lock;
+    PyThread_handle_t handle;
+};
+
+static void acquire_and_release(void *arg)
+{
+    struct actor *actor = arg;
+    actor->os_thread = PyThread_get_thread_native_id();
+    EQ(PyThread_acquire_lock(actor->lock, WAIT_LOCK), 1);
+    PyThread_release_lock(actor->lock);
+}
+
+static void join_other(void *arg)
+{
+    struct actor *actor = arg;
+    actor->os_thread = PyThread_get_thread_native_id();
+    join(actor->handle);
 }
 
 TEST(starts_threads_waits_and_joins_are_in_the_trace)
 {
-    char expected[64];
-    PyThread_type_lock lock = PyThread_allocate_lock();
-    EQ(PyThread_acquire_lock(lock, WAIT_LOCK), 1);
+    char wait[64];
+    struct actor actor = {.lock = PyThread_allocate_lock()};
+    unsigned long main_thread = PyThread_get_thread_native_id();
+    EQ(PyThread_acquire_lock(actor.lock, WAIT_LOCK), 1);
     int file = begin_trace();
-    PyThread_handle_t thread = start(acquire_and_release, lock);
-    check_dump_has("for lock %p", lock);
-    PyThread_release_lock(lock);
+    PyThread_handle_t thread = start(acquire_and_release, &actor);
+    check_dump_has("for lock %p", actor.lock);
+    PyThread_release_lock(actor.lock);
     join(thread);
     const char *text = end_trace(file);
-    EQ(count_in(text, "\"name\":\"start thread 1\"}"), 1);
-    EQ(count_in(text, "\"name\":\"thread 1\"}"), 1);
+    EQ(count_on_track(text, main_thread, "start thread 1"), 1);
+    EQ(count_on_track(text, actor.os_thread, "thread 1"), 1);
+    snprintf(wait, sizeof wait, "wait for lock %p", actor.lock);
+    EQ(count_on_track(text, actor.os_thread, wait), 1);
+    EQ(count_on_track(text, main_thread, "join thread 1"), 1);
     EQ(count_in(text, "\"ph\":\"s\""), 1);
     EQ(count_in(text, "\"ph\":\"f\""), 1);
-    snprintf(expected, sizeof expected, "\"name\":\"wait for lock %p\"}", lock);
-    EQ(count_in(text, expected), 1);
-    PyThread_free_lock(lock);
+    PyThread_free_lock(actor.lock);
 }
 
 TEST(a_join_that_waits_is_in_the_trace_on_the_joiners_track)
 {
-    char expected[64];
     sem_t door;
     EQ(sem_init(&door, 0, 0), 0);
     int file = begin_trace();
-    PyThread_handle_t blocked = start(wait_at_door, &door);
-    PyThread_handle_t joiner = start(join_it, &blocked);
-    sleep_ms(10);
+    struct actor actor = {.handle = start(wait_at_door, &door)};
+    PyThread_handle_t joiner = start(join_other, &actor);
+    check_dump_has("s for the end of thread 1\n");
     sem_post(&door);
     join(joiner);
     const char *text = end_trace(file);
-    snprintf(expected, sizeof expected, "\"tid\":%lu,", PyThread_get_thread_native_id());
-    GE(count_in(text, expected), 2);
-    EQ(count_in(text, "\"name\":\"thread 1\"}"), 1);
-    EQ(count_in(text, "\"name\":\"thread 2\"}"), 1);
+    EQ(count_on_track(text, actor.os_thread, "join thread 1"), 1);
+    EQ(count_on_track(text, PyThread_get_thread_native_id(), "join thread 2"), 1);
+    EQ(count_in(text, "\"name\":\"join thread "), 2);
 }
 
 TEST(a_thread_that_has_not_ended_is_in_the_trace)
 {
     sem_t door;
-    atomic_int arrived = 0;
     EQ(sem_init(&door, 0, 0), 0);
     int file = begin_trace();
     PyThread_handle_t blocked = start(wait_at_door, &door);
-    PyThread_handle_t counted = start(count, &arrived);
-    join(counted);
-    sleep_ms(10);
+    check_dump_has("thread 1 ");
     EQ(count_in(end_trace(file), "\"name\":\"thread 1\"}"), 1);
     sem_post(&door);
     join(blocked);
@@ -125,6 +157,7 @@ TEST(each_of_many_threads_is_in_the_trace_once)
     const char *text = end_trace(file);
     EQ(count_in(text, "\"name\":\"start thread "), THREADS);
     EQ(count_in(text, "\"name\":\"thread "), THREADS);
+    EQ(count_in(text, "\"name\":\"join thread "), THREADS);
     EQ(count_in(text, "\"ph\":\"f\""), THREADS);
 }
 

@@ -640,9 +640,10 @@ typedef enum pythread_reuse {
  * time.thread_time, and RUSAGE_THREAD). A program whose threads change or read these uses
  * PYTHREAD_REUSE_NEVER.
  *
- * PYTHREAD_REUSE_NEVER: the same, and all of that too, with an OS thread for each thread.
+ * PYTHREAD_REUSE_NEVER, the default elsewhere: the same, and all of that too, with an OS thread for
+ * each thread.
  *
- * PYTHREAD_REUSE_ALWAYS, the quickest, and the default elsewhere: signal mask, signal stack,
+ * PYTHREAD_REUSE_ALWAYS, the quickest, and the Linux engine's default: signal mask, signal stack,
  * floating-point modes, errno, locale, cancellation and PyThread_tss values are as for a new
  * thread. What else a thread leaves, the next one on its OS thread finds: thread-local variables,
  * pthread keys, name, affinity, nice value, policy and all that is listed above. Destructors run
@@ -656,6 +657,12 @@ typedef enum pythread_reuse {
  *   -1                              no such mode, or the library cannot offer it here
  */
 PYTHREAD_API int pythread_set_reuse(int mode);
+
+/*
+ * Tells which mode of pythread_set_reuse is set: by that, by the environment or by default. Never
+ * blocks.
+ */
+PYTHREAD_API int pythread_get_reuse(void);
 
 /*
  * Writes what the threads of this process do, for a program that hangs: one line for each thread

@@ -28,6 +28,7 @@
 #include "../clean.h"
 #include "../internal/nofile/nofile.h"
 #include "../gate.h"
+#include "../own.h"
 #include "../thread.h"
 #include "_cgo_export.h"
 
@@ -152,6 +153,7 @@ static void *be_spare(void *arg)
         os_wait(&spare->is_called, 0, OS_NO_DEADLINE);
     }
     void *result = spare->func(spare->arg);
+    own_begin_destructors();
     free(spare);
     count_end();
     return result;
@@ -341,6 +343,7 @@ static void *run(void *arg)
     free(arg);
     clean_restore_scheduling();
     void *result = start.func(start.arg);
+    own_begin_destructors();
     count_end();
     return result;
 }
