@@ -14,15 +14,14 @@ import (
 
 // host_running_handle returns the ident of the *pythread.Handle of a thread
 // that runs and is known by this ident, if the caller is on a goroutine that
-// pythread.StartWith has made; and else 0. A test calls it from inside a
-// thread.
+// runs a thread of the core; and else 0. A test calls it from inside a thread.
 //
 //export host_running_handle
 func host_running_handle(ident uint64) uint64 {
 	stack := make([]byte, 64<<10)
 	stack = stack[:runtime.Stack(stack, false)]
 	h, ok := capi.FromIdent(pythread.Ident(ident))
-	if !ok || !bytes.Contains(stack, []byte("created by github.com/seed-c0a0ef17/pythread/pythread.StartWith")) {
+	if !ok || !bytes.Contains(stack, []byte("github.com/seed-c0a0ef17/pythread/pythread.(*Prepared).Run(")) {
 		return 0
 	}
 	select {
