@@ -70,8 +70,8 @@ static bool is_in(const struct dl_phdr_info *image, const void *address, size_t 
     return false;
 }
 
-static bool is_named(const struct dl_phdr_info *image, const struct signal *signal,
-                     const char *name)
+__attribute__((no_sanitize("address"))) static bool
+is_named(const struct dl_phdr_info *image, const struct signal *signal, const char *name)
 {
     size_t length = strlen(name);
     return signal->length >= (intptr_t)length && signal->length < 64 &&
@@ -94,8 +94,9 @@ static struct search {
     size_t count;
 } before_go;
 
-static void look_at(struct search *search, const struct dl_phdr_info *image, char *word,
-                    size_t left)
+/* AddressSanitizer would report the gaps that it keeps between variables. */
+__attribute__((no_sanitize("address"))) static void
+look_at(struct search *search, const struct dl_phdr_info *image, char *word, size_t left)
 {
     if (search->table == NULL && left >= SIGNALS * sizeof(struct signal) &&
         is_table(image, (struct signal *)word)) {
