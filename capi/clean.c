@@ -25,6 +25,7 @@
 #include <link.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -525,13 +526,25 @@ bool clean_has_initial_scheduling(void)
     return get_scheduling(&now) && memcmp(&now, &initial_scheduling, sizeof now) == 0;
 }
 
+/* Some OS thread of Go's has another scheduling for good. */
+static atomic_bool scheduling_is_mixed;
+
 void clean_restore_scheduling(void)
 {
     if (can_tell && !clean_has_initial_scheduling()) {
         syscall(SYS_sched_setattr, 0, &initial_scheduling.attributes, 0);
         syscall(SYS_sched_setaffinity, 0, sizeof initial_scheduling.processors,
                 &initial_scheduling.processors);
+        if (!clean_has_initial_scheduling()) {
+            /* Relaxed: it says how to start threads, and publishes nothing. */
+            atomic_store_explicit(&scheduling_is_mixed, true, memory_order_relaxed);
+        }
     }
+}
+
+bool clean_scheduling_is_mixed(void)
+{
+    return atomic_load_explicit(&scheduling_is_mixed, memory_order_relaxed);
 }
 
 /* ------------------------------------------------------------------------ all of it */
@@ -602,6 +615,11 @@ bool clean_has_initial_scheduling(void)
 
 void clean_restore_scheduling(void)
 {
+}
+
+bool clean_scheduling_is_mixed(void)
+{
+    return false;
 }
 
 #endif

@@ -44,4 +44,8 @@ bool clean_has_initial_scheduling(void);
    the system lets it. Its creator may have had others. */
 void clean_restore_scheduling(void);
 
+/* True where the system once did not let it: some OS threads of Go's have another nice value, say,
+   than a thread is to have. */
+bool clean_scheduling_is_mixed(void);
+
 #endif

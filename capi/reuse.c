@@ -46,7 +46,7 @@ bool reuse_wants_own_pthread(int of_mode)
     return of_mode == PYTHREAD_REUSE_NEVER ||
            (of_mode == PYTHREAD_REUSE_CLEAN &&
             (atomic_load_explicit(&dirtiness, memory_order_relaxed) > 0 ||
-             !clean_has_initial_scheduling()));
+             clean_scheduling_is_mixed() || !clean_has_initial_scheduling()));
 }
 
 void reuse_note_end(bool is_clean)

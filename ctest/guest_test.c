@@ -168,11 +168,11 @@ TEST(a_process_may_enter_namespaces_before_its_first_thread)
     join(start(nothing, NULL));
 }
 
-static int refuse_getppid(void)
+static int refuse_getpgid(void)
 {
     struct sock_filter program[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getpgid, 0, 1),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EXDEV),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
@@ -183,9 +183,9 @@ static int refuse_getppid(void)
                : errno;
 }
 
-static void ask_for_parent(void *refused)
+static void ask_for_group(void *refused)
 {
-    if (syscall(SYS_getppid) == -1 && errno == EXDEV) {
+    if (syscall(SYS_getpgid, 0) == -1 && errno == EXDEV) {
         count(refused);
     }
 }
@@ -195,15 +195,15 @@ TEST(a_filter_of_system_calls_set_before_the_first_thread_holds_in_all_threads)
     enum { THREADS = 50 };
     PyThread_handle_t handles[THREADS];
     atomic_int refused = 0;
-    int error = status_in_child(refuse_getppid);
+    int error = status_in_child(refuse_getpgid);
     if (error != 0) {
         test_skip("seccomp: %s", strerror(error));
     }
     use_without_threads();
-    EQ(refuse_getppid(), 0);
+    EQ(refuse_getpgid(), 0);
     for (int i = 0; i < THREADS; i++) {
         use_fresh_os_threads(i % 2);
-        handles[i] = start(ask_for_parent, &refused);
+        handles[i] = start(ask_for_group, &refused);
     }
     for (int i = 0; i < THREADS; i++) {
         join(handles[i]);
@@ -811,6 +811,16 @@ TEST(threads_of_main_have_mains_processors_when_a_pinned_pthread_started_the_fir
 
 TEST(threads_of_main_have_mains_nice_value_when_a_nicer_pthread_started_the_first)
 {
+    check_scheduling_after(start_first_nicely);
+}
+
+TEST(threads_of_main_have_mains_nice_value_also_where_none_may_lower_its_own)
+{
+    const struct rlimit none = {0, 0};
+    if (geteuid() == 0) {
+        EQ(setresuid(65534, 65534, 65534), 0);
+    }
+    EQ(setrlimit(RLIMIT_NICE, &none), 0);
     check_scheduling_after(start_first_nicely);
 }
 
