@@ -308,6 +308,7 @@ static void call_plugin(void *unused)
 
 TEST(variables_of_modules_that_come_and_go_are_new_in_each_thread)
 {
+    test_skip_under_asan("LeakSanitizer keeps its own list of the modules' variables");
     begin();
     for (int i = 0; i < 500; i++) {
         if (i % 100 == 50) {
@@ -323,6 +324,7 @@ TEST(variables_of_modules_that_come_and_go_are_new_in_each_thread)
 
 TEST(threads_that_use_variables_of_a_module_leave_their_os_threads_to_others)
 {
+    test_skip_under_asan("LeakSanitizer keeps its own list of the modules' variables");
     enum { THREADS = 1000 };
     int shared = 0;
     begin();
@@ -336,6 +338,7 @@ TEST(threads_that_use_variables_of_a_module_leave_their_os_threads_to_others)
 
 TEST(variables_of_a_late_module_in_the_static_area_are_new_in_each_thread)
 {
+    test_skip_under_asan("LeakSanitizer keeps its own list of the modules' variables");
     enum { THREADS = 200, CLEAN_THREADS = 6 };
     begin();
     check_sharing();
