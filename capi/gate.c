@@ -82,10 +82,11 @@ void go_is_up(void)
 void go_was_refused(void)
 {
     unsigned before = atomic_load_explicit(&state, memory_order_relaxed);
-    /* Not where Go is up. Relaxed: the number publishes nothing. */
+    /* Not where Go is up. Release: a waiter that sees the new number, which it loads by an acquire,
+       sees what was written to home before. With the old home it would wait for ever. */
     if (before != IS_UP &&
         atomic_compare_exchange_strong_explicit(&state, &before, before + REFUSAL,
-                                                memory_order_relaxed, memory_order_relaxed)) {
+                                                memory_order_release, memory_order_relaxed)) {
         os_wake(&state, INT_MAX);
     }
 }
