@@ -147,15 +147,25 @@ static inline size_t mallocs_bytes(void)
 
 #endif
 
-/* Returns when Go is there, if the library has it. */
+#ifndef PYTHREAD_WITHOUT_GO
+static inline void do_nothing_in_thread(void *unused)
+{
+    (void)unused;
+}
+#endif
+
+/* Wakes Go, if the library has it: it sleeps until a thread starts. */
 static inline void wait_for_go(void)
 {
 #ifndef PYTHREAD_WITHOUT_GO
-    PyThread_init_thread();
+    PyThread_ident_t ident;
+    PyThread_handle_t handle;
+    EQ(PyThread_start_joinable_thread(do_nothing_in_thread, NULL, &ident, &handle), 0);
+    EQ(PyThread_join_thread(handle), 0);
 #endif
 }
 
-/* Go may still be starting: waits until malloc has given its OS threads what they need. */
+/* Wakes Go, and waits until malloc has given its OS threads what they need. */
 static inline void let_go_start(void)
 {
     static bool has_started;
