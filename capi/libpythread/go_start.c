@@ -29,16 +29,12 @@
 #include <string.h>
 #include <sys/auxv.h>
 
-#define STRING_OF(token) #token
-#define STRING(macro) STRING_OF(macro)
-
 /*
  * Go's settings here. It sends no signals to preempt goroutines, as the program may use SIGURG;
  * keeps no profile of its own locks; and keeps no file open to follow the limits of a container.
  */
 static char *const settings[] = {
     "GODEBUG=asyncpreemptoff=1,profstackdepth=0,containermaxprocs=0,updatemaxprocs=0",
-    "GOMAXPROCS=" STRING(FEW_PROCESSORS),
 };
 enum { SETTINGS = sizeof settings / sizeof *settings };
 
@@ -97,13 +93,14 @@ READS_ALL static bool is_table(const struct dl_phdr_info *image, const struct si
            is_named(image, &table[11], "SIGSEGV") && is_named(image, &table[64], "signal 64");
 }
 
-/* What is looked for, and found. */
+enum { MOST_WORDS = 8 };
+
+/* What is looked for, and found. The first search comes before Go's constructor. */
 static struct search {
-    char **arguments; /* their value; NULL where the table is looked for */
+    char **arguments; /* their value */
     struct signal *table;
-    /* The words that have the arguments' value, before Go's constructor and after it. */
-    enum { MOST = 8 } most;
-    char ***words[MOST];
+    /* The words that have that value. */
+    char ***words[MOST_WORDS];
     size_t count;
 } before_go;
 
@@ -114,7 +111,7 @@ READS_ALL static void look_at(struct search *search, const struct dl_phdr_info *
         is_table(image, (struct signal *)word)) {
         search->table = (struct signal *)word;
     }
-    if (*(char ***)word == search->arguments && search->count < MOST) {
+    if (*(char ***)word == search->arguments && search->count < MOST_WORDS) {
         search->words[search->count++] = (char ***)word;
     }
 }

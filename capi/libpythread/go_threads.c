@@ -6,9 +6,10 @@
  * The shared library is linked so that the runtime's pthread_create is the one below (--wrap).
  * Where the system refuses an OS thread, Go would end the process. So Go finds its OS threads in a
  * reserve, and a start first fills the reserve with what Go can want then; where the system refuses
- * that, the start fails.
+ * that, the start fails. The first start alone goes ahead: Go has come up with an OS thread for it,
+ * and the reserve is filled beside it.
  *
- * Invariant: from the first start on there are as many OS threads, of Go's and in the reserve, as
+ * Invariant: from the second start on there are as many OS threads, of Go's and in the reserve, as
  * the sum of quota() and capacity; and no more threads than capacity have room, which each takes
  * before Go knows of it. So the reserve is not empty when Go asks it. For Go asks when none of its
  * OS threads is idle. Then each that it has
@@ -22,15 +23,14 @@
 #define _GNU_SOURCE
 #include "go_threads.h"
 
-#include "go_start.h"
-#include "loading.h"
-
 #include "../clean.h"
-#include "../internal/nofile/nofile.h"
 #include "../gate.h"
+#include "../internal/nofile/nofile.h"
 #include "../own.h"
 #include "../thread.h"
 #include "_cgo_export.h"
+#include "go_start.h"
+#include "loading.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -48,6 +48,9 @@ __attribute__((weak)) int __real_pthread_create(pthread_t *, const pthread_attr_
                                                 void *(*)(void *), void *);
 int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(*func)(void *),
                           void *arg);
+
+/* These are enough until twice as many threads run at once. */
+enum { FEW_PROCESSORS = 4 };
 
 /* GOMAXPROCS, now and at most. */
 static atomic_int processors = FEW_PROCESSORS;

@@ -14,11 +14,7 @@ extern atomic_long go_threads_count;
  */
 enum { GO_WORKERS = 2 };
 
-/* How many processors (GOMAXPROCS) Go has at first. These are enough until twice as many threads
-   run at once. */
-#define FEW_PROCESSORS 4
-
-/* Tells how many processors Go may have, and returns how many it has at first. */
+/* Tells how many processors (GOMAXPROCS) Go may have, and returns how many it has at first. */
 int go_threads_first_processors(int most);
 
 /* Waits until so many goroutines are here, each on an OS thread of its own. */
