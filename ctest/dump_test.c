@@ -420,7 +420,9 @@ static void fork_and_dump(void *door)
         alarm(50);
         check_dump_has("thread 2 \"");
         check_dump_has("process %d\n", (int)getpid());
+        /* With a name and without: its OS thread is not there to be asked. */
         check_dump_lacks("thread 1 \"");
+        check_dump_lacks("thread 1,");
         PyThread_handle_t thread = start(wait_at_door, door);
         check_dump_has("thread 3 \"");
         sem_post(door);
