@@ -51,11 +51,10 @@ static bool find_symbol(const char *name, void *pointer)
  *
  * The variables of a module are in one of two places. Each thread has a static area beside its
  * thread pointer: those of the modules that the program starts with are there, and of later ones
- * what there is room for. It is compared with what a new pthread has there, all of it: the
- * variables of a module that is loaded while the thread runs are seen without asking which modules
- * there are. The C library makes a block for other variables when a thread first uses them, and
- * finds it by a vector. Such blocks are dropped: the next thread that uses the variables gets new
- * ones.
+ * what there is room for. A hash of it is compared, of all of it: the variables of a module that
+ * is loaded while the thread runs are seen without asking which modules there are. The C library
+ * makes a block for other variables when a thread first uses them, and finds it by a vector. Such
+ * blocks are dropped: the next thread that uses the variables gets new ones.
  */
 
 /* An entry of the vector. */
@@ -97,7 +96,7 @@ static const char *own_area(void)
 static bool find_area(void)
 {
     enum { MINOR_VERSION = 25 };
-    void (*get_size)(size_t * size, size_t * alignment);
+    void (*get_size)(size_t *, size_t *);
     const char *minor = strchr(gnu_get_libc_version(), '.');
     size_t size, alignment;
     if (minor == NULL || atoi(minor + 1) < MINOR_VERSION ||
@@ -136,16 +135,8 @@ static struct part part_at(const char *address, size_t size)
 }
 
 /*
- * What a new pthread has in its area. First it is put together from the images of the modules that
- * are loaded then. Modules come and go: a pthread on which nothing has run yet shows what is so
- * now. Other threads may be comparing, so what was replaced stays, and it is not replaced for ever:
- * where each new pthread has something of its own, none is clean.
- */
-static _Atomic(char *) expected;
-
-/*
- * The parts that are not compared, in order: the variables of the C library, of the library that
- * has malloc, whose caches nobody else sees, and of this library; and what the kernel writes.
+ * The parts that do not count, in order: the variables of the C library, of the library that has
+ * malloc, whose caches nobody else sees, and of this library; and what the kernel writes.
  */
 enum { MOST_EXEMPT = 4 };
 static struct part exempt[MOST_EXEMPT];
@@ -169,6 +160,8 @@ static void exempt_part(struct part part)
  * Among them is one of Go's runtime, a pointer, and in a program those of the rest of it.
  */
 static struct part own_module;
+static const char *own_image;
+static size_t own_image_size;
 
 /* Where the image of this library's variables is. The linker knows. */
 extern const char __start_pythread_variables[] __attribute__((visibility("hidden")));
@@ -177,50 +170,55 @@ extern const char __stop_pythread_variables[] __attribute__((visibility("hidden"
 /* The end of Go's variable; 0 while nobody knows where it is. */
 static atomic_size_t gos_variable_end;
 
-static bool is_same(struct part part)
+/* The hash of the calling thread's area when the thread began; 0 where none has begun. */
+THREAD_LOCAL uint64_t hash_at_begin;
+
+/* An odd number that looks random. */
+static uint64_t factor_at(uint64_t place)
 {
-    /* Acquire: what was learned is there. */
-    const char *new = atomic_load_explicit(&expected, memory_order_acquire);
-    return memcmp(own_area() + part.from, new + part.from, part.to - part.from) == 0;
+    place *= 0x9e3779b97f4a7c15;
+    place ^= place >> 32;
+    return place * 0xd6e8feb86659fd93 | 1;
 }
 
-/* True where the part, but for Go's variable, is as in a new pthread. */
-static bool is_new(struct part part)
+/*
+ * What a part of the calling thread's area adds to the hash: each word times a factor of its place.
+ * So a change of one word changes the hash, and of changes of several words one in 2^63 does not.
+ */
+static uint64_t hash_of_part(size_t from, size_t to)
+{
+    const char *bytes = own_area();
+    uint64_t hash = 0, word = 0;
+    for (; from + sizeof word <= to; from += sizeof word) {
+        memcpy(&word, bytes + from, sizeof word);
+        if (word != 0) {
+            hash += word * factor_at(from);
+        }
+    }
+    word = 0;
+    memcpy(&word, bytes + from, to - from);
+    return hash + word * factor_at(from);
+}
+
+/* The same, but for Go's variable. */
+static uint64_t hash_for_c(size_t from, size_t to)
 {
     size_t end = atomic_load_explicit(&gos_variable_end, memory_order_relaxed);
-    if (end <= part.from || end > part.to) {
-        return is_same(part);
-    }
-    return is_same((struct part){part.from, end - sizeof(void *)}) &&
-           is_same((struct part){end, part.to});
+    return end <= from || end > to
+               ? hash_of_part(from, to)
+               : hash_of_part(from, end - sizeof(void *)) + hash_of_part(end, to);
 }
 
-static bool has_new_area(void)
+static uint64_t hash_of_area(void)
 {
+    uint64_t hash = 0;
     size_t from = 0;
     for (size_t i = 0; i < exempt_count; i++) {
-        if (!is_new((struct part){from, exempt[i].from})) {
-            return false;
-        }
+        hash += hash_for_c(from, exempt[i].from);
         from = exempt[i].to;
     }
-    return is_new((struct part){from, area.size});
-}
-
-void clean_see_new(void)
-{
-    enum { MOST_LEARNED = 64 };
-    static atomic_int learned;
-    /* Lost updates do no harm. */
-    int before = atomic_load_explicit(&learned, memory_order_relaxed);
-    char *copy;
-    if (can_tell && before < MOST_LEARNED && !has_new_area() &&
-        (copy = malloc(area.size)) != NULL) {
-        atomic_store_explicit(&learned, before + 1, memory_order_relaxed);
-        memcpy(copy, own_area(), area.size);
-        /* Release: see is_same. */
-        atomic_store_explicit(&expected, copy, memory_order_release);
-    }
+    hash += hash_for_c(from, area.size);
+    return hash != 0 ? hash : 1;
 }
 
 static bool is_exempt(size_t from, size_t to)
@@ -233,6 +231,19 @@ static bool is_exempt(size_t from, size_t to)
     return false;
 }
 
+/* True where a word of this library's module is as it began. */
+static bool is_initial(size_t at)
+{
+    uint64_t word, image = 0;
+    size_t offset = at - own_module.from;
+    if (offset < own_image_size) {
+        size_t left = own_image_size - offset;
+        memcpy(&image, own_image + offset, left < sizeof image ? left : sizeof image);
+    }
+    memcpy(&word, own_area() + at, sizeof word);
+    return word == image;
+}
+
 /* Go's variable is never NULL on an OS thread of Go's that runs C. So where there is but one word
    that has changed, it is this. All threads that find it write the same, and relaxed suffices: it
    is a number alone. */
@@ -242,10 +253,9 @@ void clean_find_gos_variable(void)
     if (!can_tell || atomic_load_explicit(&gos_variable_end, memory_order_relaxed) != 0) {
         return;
     }
-    for (size_t i = own_module.from; i + sizeof(void *) <= own_module.to; i += sizeof(void *)) {
-        size_t end = i + sizeof(void *);
-        if (!is_exempt(i, end) && !is_same((struct part){i, end})) {
-            found = end;
+    for (size_t i = own_module.from; i + sizeof(uint64_t) <= own_module.to; i += sizeof(uint64_t)) {
+        if (!is_exempt(i, i + sizeof(uint64_t)) && !is_initial(i)) {
+            found = i + sizeof(uint64_t);
             count++;
         }
     }
@@ -299,8 +309,9 @@ static struct part c_library;
 extern __attribute__((weak)) void *__tls_get_addr(size_t module_and_offset[2]);
 
 /* Takes note of a module's variables, if they are in the static area. */
-static void see_variables(const struct dl_phdr_info *info, const ElfW(Phdr) * header)
+static void see_variables(const struct dl_phdr_info *info, int number)
 {
+    const ElfW(Phdr) *header = &info->dlpi_phdr[number];
     const char *image = (const char *)(info->dlpi_addr + header->p_vaddr);
     const char *block = info->dlpi_tls_data;
     bool is_own = is_within(__start_pythread_variables, image, header->p_filesz);
@@ -311,10 +322,10 @@ static void see_variables(const struct dl_phdr_info *info, const ElfW(Phdr) * he
     if (part.from == part.to) {
         return;
     }
-    memcpy(atomic_load_explicit(&expected, memory_order_relaxed) + part.from, image,
-           header->p_filesz);
     if (is_own) {
         own_module = part;
+        own_image = image;
+        own_image_size = header->p_filesz;
         exempt_part((struct part){part.from + (size_t)(__start_pythread_variables - image),
                                   part.from + (size_t)(__stop_pythread_variables - image)});
     } else if (is_within(&errno, block, header->p_memsz)) {
@@ -333,7 +344,7 @@ static int see_module(struct dl_phdr_info *info, size_t size, void *unused)
     (void)unused;
     for (int i = 0; i < info->dlpi_phnum; i++) {
         if (info->dlpi_phdr[i].p_type == PT_TLS && info->dlpi_phdr[i].p_memsz > 0) {
-            see_variables(info, &info->dlpi_phdr[i]);
+            see_variables(info, i);
         }
     }
     return 0;
@@ -348,10 +359,6 @@ static bool find_variables(void)
 {
     enum { LEAST_RSEQ_SIZE = 32 };
     if (!find_area()) {
-        return false;
-    }
-    atomic_store_explicit(&expected, calloc(1, area.size), memory_order_relaxed);
-    if (atomic_load_explicit(&expected, memory_order_relaxed) == NULL) {
         return false;
     }
     if (&__rseq_offset != NULL) {
@@ -561,11 +568,13 @@ void clean_begin(void)
         free(malloc(1));
     }
     given_keys = keys_with_values(first_keys(), NULL);
+    hash_at_begin = hash_of_area();
 }
 
 bool clean_is_clean(const void *ignored)
 {
-    return can_tell && destructors() == NULL && has_same_keys(ignored) && has_new_area();
+    return can_tell && destructors() == NULL && has_same_keys(ignored) &&
+           hash_of_area() == hash_at_begin;
 }
 
 /* Before reuse.c's constructor. */
@@ -583,10 +592,6 @@ bool clean_can_tell(void)
 }
 
 void clean_find_gos_variable(void)
-{
-}
-
-void clean_see_new(void)
 {
 }
 

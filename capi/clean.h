@@ -10,9 +10,6 @@ bool clean_can_tell(void);
 /* Looks where the Go runtime's variable is. The calling OS thread is Go's. */
 void clean_find_gos_variable(void);
 
-/* Takes note of what a pthread has on which nothing has run yet: the caller. */
-void clean_see_new(void);
-
 /* Tells that a thread is about to begin on the calling OS thread. */
 void clean_begin(void);
 
@@ -20,10 +17,10 @@ void clean_begin(void);
 void clean_run_destructors(void);
 
 /*
- * True where the calling OS thread is as a new pthread, but for blocks of thread-local variables:
- * each pthread key has the value that clean_begin found, but for one whose value is `ignored`, all
- * other thread-local variables have their initial values, and no destructor of a C++ object waits
- * for its end.
+ * True where the calling OS thread is as clean_begin found it, but for blocks of thread-local
+ * variables: no pthread key has got a value, but for one whose value is `ignored`, the other
+ * thread-local variables have the values that they had, and no destructor of a C++ object waits for
+ * the end of the OS thread.
  */
 bool clean_is_clean(const void *ignored);
 

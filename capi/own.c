@@ -238,7 +238,6 @@ static void *run(void *arg)
     struct end *end = arg;
     status_become(end->ident);
     bool is_watched = watch(end);
-    clean_see_new();
     clean_begin();
     if (is_watched) {
         end->func(end->arg);

@@ -10,12 +10,16 @@ int plugin_count(void);
 /* The program's: what to call, with the function below. */
 extern void (*plugin_calls)(int (*count)(void));
 
-static __thread int count = 5;
+/* As large as PLUGIN_SIZE says: the static area has no room for a large one. */
+static __thread union {
+    int count;
+    char room[PLUGIN_SIZE];
+} own = {.count = 5};
 
 /* 6 the first time in each thread, then 7 and so on. */
 int plugin_count(void)
 {
-    return ++count;
+    return ++own.count;
 }
 
 static void call(void)

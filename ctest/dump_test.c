@@ -61,6 +61,36 @@ TEST(a_waiter_is_shown_with_its_lock_and_the_holder)
     PyThread_free_lock(locks.second);
 }
 
+struct passer {
+    PyThread_type_lock lock;
+    atomic_int arrived;
+    sem_t door;
+};
+
+static void acquire_and_go_on(void *arg)
+{
+    struct passer *passer = arg;
+    EQ(PyThread_acquire_lock(passer->lock, WAIT_LOCK), 1);
+    PyThread_release_lock(passer->lock);
+    atomic_fetch_add(&passer->arrived, 1);
+    wait_at_door(&passer->door);
+}
+
+TEST(a_wait_that_is_over_is_not_shown)
+{
+    struct passer passer = {.lock = PyThread_allocate_lock()};
+    EQ(sem_init(&passer.door, 0, 0), 0);
+    EQ(PyThread_acquire_lock(passer.lock, WAIT_LOCK), 1);
+    PyThread_handle_t thread = start(acquire_and_go_on, &passer);
+    check_dump_has("for lock %p", passer.lock);
+    PyThread_release_lock(passer.lock);
+    wait_for_count(&passer.arrived, 1);
+    check_dump_lacks("for lock");
+    sem_post(&passer.door);
+    join(thread);
+    PyThread_free_lock(passer.lock);
+}
+
 TEST(a_ring_of_locks_is_named)
 {
     enum { THREADS = 3 };
@@ -396,7 +426,9 @@ static void fork_and_dump(void *door)
         alarm(50);
         check_dump_has("thread 2 \"");
         check_dump_has("process %d\n", (int)getpid());
+        /* With a name and without: its OS thread is not there to be asked. */
         check_dump_lacks("thread 1 \"");
+        check_dump_lacks("thread 1,");
         PyThread_handle_t thread = start(wait_at_door, door);
         check_dump_has("thread 3 \"");
         sem_post(door);

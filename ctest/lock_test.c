@@ -10,6 +10,7 @@
 
 #include <limits.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdbool.h>
 #ifndef _WIN32
@@ -869,6 +870,55 @@ TEST(a_thread_that_gives_up_takes_no_wake_up_with_it)
     acquires_each = 120000 / SLOWER / THREADS;
     run_threads_under_signals(THREADS, wait_or_give_up, 0);
     CHECK(!is_held(shared_lock));
+    PyThread_free_lock(shared_lock);
+}
+
+/* Rounds, so that no later release makes up for a wake-up that was lost: in each, one thread waits
+   for ever, one gives up, and main releases the lock at about that time. */
+enum { GIVE_UP_ROUNDS = 3000 / SLOWER, GIVES_UP_AFTER_US = 300 };
+static sem_t round_begins[2], round_ends;
+
+static void *wait_in_rounds(void *arg)
+{
+    intptr_t gives_up = (intptr_t)arg;
+    for (int i = 0; i < GIVE_UP_ROUNDS; i++) {
+        while (sem_wait(&round_begins[gives_up]) != 0) {
+        }
+        long long microseconds = gives_up ? GIVES_UP_AFTER_US : -1;
+        if (PyThread_acquire_lock_timed(shared_lock, microseconds, 0) == PY_LOCK_ACQUIRED) {
+            PyThread_release_lock(shared_lock);
+        }
+        sem_post(&round_ends);
+    }
+    return NULL;
+}
+
+TEST(a_wake_up_reaches_a_thread_that_waits_beside_one_that_gives_up)
+{
+    pthread_t threads[2];
+    uint32_t random = 1;
+    shared_lock = new_lock();
+    EQ(sem_init(&round_ends, 0, 0), 0);
+    for (intptr_t i = 0; i < 2; i++) {
+        EQ(sem_init(&round_begins[i], 0, 0), 0);
+        EQ(pthread_create(&threads[i], NULL, wait_in_rounds, (void *)i), 0);
+    }
+    for (int i = 0; i < GIVE_UP_ROUNDS; i++) {
+        EQ(PyThread_acquire_lock(shared_lock, WAIT_LOCK), 1);
+        /* The one that gives up sleeps first, and is the first to be woken. */
+        sem_post(&round_begins[1]);
+        nanosleep(&(struct timespec){0, 100000}, NULL);
+        sem_post(&round_begins[0]);
+        nanosleep(&(struct timespec){0, 50000 + next_random(&random) % 200000}, NULL);
+        PyThread_release_lock(shared_lock);
+        for (int j = 0; j < 2; j++) {
+            while (sem_wait(&round_ends) != 0) {
+            }
+        }
+    }
+    for (int i = 0; i < 2; i++) {
+        EQ(pthread_join(threads[i], NULL), 0);
+    }
     PyThread_free_lock(shared_lock);
 }
 

@@ -1,0 +1,256 @@
+// Command mutations shows that the tests find mistakes: it builds the library
+// with each of a list of mistakes, and a case that is named there must fail.
+//
+//	go run ./ctest/mutations [-only REGEXP] BUILD
+//
+// BUILD is the directory of a build with the tests. An entry of the list,
+// mistakes.txt, is a line
+//
+//	FILE: CASE [CASE...]
+//
+// then lines that begin with "- ", which are one text that stands in FILE once,
+// and lines that begin with "+ ", with which the library is built instead. FILE
+// is a name without a directory, so that files may move.
+package main
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+//go:embed mistakes.txt
+var list string
+
+// A case may need luck to meet a mistake that only some interleavings show. One
+// that hangs has met it.
+const (
+	tries   = 10
+	timeout = 40 * time.Second
+)
+
+// sources are what the library is built from.
+var sources = []string{"go.mod", "capi", "pythread", "include"}
+
+type mistake struct {
+	line     int
+	file     string
+	cases    []string
+	old, new []string
+}
+
+func parse(list string) (mistakes []*mistake, err error) {
+	for i, line := range strings.Split(list, "\n") {
+		var last *mistake
+		if len(mistakes) > 0 {
+			last = mistakes[len(mistakes)-1]
+		}
+		switch {
+		case line == "" || line[0] == '#':
+		case last != nil && strings.HasPrefix(line, "- "):
+			last.old = append(last.old, line[2:])
+		case last != nil && (line == "+" || strings.HasPrefix(line, "+ ")):
+			last.new = append(last.new, strings.TrimPrefix(line[1:], " "))
+		default:
+			file, cases, ok := strings.Cut(line, ": ")
+			if !ok {
+				return nil, fmt.Errorf("line %d is neither FILE: CASE nor a text", i+1)
+			}
+			mistakes = append(mistakes, &mistake{line: i + 1, file: file, cases: strings.Fields(cases)})
+		}
+	}
+	return mistakes, nil
+}
+
+// bench is where the library is built: a copy of the sources.
+type bench struct{ dir, build string }
+
+func newBench(build string) (b *bench, err error) {
+	b = &bench{build: build}
+	if b.dir, err = os.MkdirTemp("", "mutations"); err != nil {
+		return nil, err
+	}
+	for _, source := range sources {
+		err := filepath.WalkDir(source, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			to := filepath.Join(b.dir, path)
+			if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+				return err
+			}
+			return os.WriteFile(to, text, 0o644)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// find returns the one file that has the text, and what the file has.
+func (b *bench) find(m *mistake) (path string, text string, err error) {
+	places := 0
+	err = filepath.WalkDir(b.dir, func(p string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.Name() != m.file {
+			return err
+		}
+		found, err := os.ReadFile(p)
+		if n := strings.Count(string(found), strings.Join(m.old, "\n")); n > 0 {
+			places += n
+			path, text = p, string(found)
+		}
+		return err
+	})
+	if err == nil && places != 1 {
+		err = fmt.Errorf("the text stands in %d places", places)
+	}
+	return path, text, err
+}
+
+// make builds the library.
+func (b *bench) make() error {
+	script := filepath.Join(b.build, "pythread.map")
+	build := exec.Command(cmp.Or(os.Getenv("GO"), "go"), "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false",
+		"-ldflags", "-extldflags '-Wl,-soname,libpythread.so.0 -Wl,--version-script="+script+"'",
+		"-o", "libpythread.so.0", "./capi/libpythread")
+	build.Dir = b.dir
+	if output, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %v\n%s", err, output)
+	}
+	return nil
+}
+
+// run runs a case once and returns how it ended and what it wrote.
+func (b *bench) run(name string) (failed bool, output string, err error) {
+	concept, test, _ := strings.Cut(name, ".")
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	run := exec.CommandContext(ctx, filepath.Join(b.build, "ctest", concept+"_test"), test)
+	run.Dir = b.dir
+	run.WaitDelay = time.Second
+	// The programs find the library by LD_LIBRARY_PATH before their own.
+	run.Env = append(os.Environ(), "LD_LIBRARY_PATH="+b.dir,
+		"PYTHREAD_LIBRARY="+filepath.Join(b.dir, "libpythread.so.0"))
+	text, err := run.CombinedOutput()
+	switch {
+	case run.ProcessState == nil:
+		return false, "", err
+	case ctx.Err() != nil:
+		return true, "it hangs", nil
+	case run.ProcessState.ExitCode() == 77:
+		return false, "", fmt.Errorf("skipped: %s", text)
+	}
+	return err != nil, fmt.Sprintf("%s%v", text, err), nil
+}
+
+// missed returns why the mistake was not found; nil where a case has found it.
+func (b *bench) missed(m *mistake) error {
+	path, text, err := b.find(m)
+	if err != nil {
+		return err
+	}
+	changed := strings.Replace(text, strings.Join(m.old, "\n"), strings.Join(m.new, "\n"), 1)
+	if err := os.WriteFile(path, []byte(changed), 0o644); err != nil {
+		return err
+	}
+	defer os.WriteFile(path, []byte(text), 0o644)
+	if err := b.make(); err != nil {
+		return err
+	}
+	for _, name := range m.cases {
+		failed := false
+		for i := 0; i < tries && !failed; i++ {
+			if failed, _, err = b.run(name); err != nil {
+				return err
+			}
+		}
+		if !failed {
+			return fmt.Errorf("%s passes all the same", name)
+		}
+	}
+	return nil
+}
+
+// pass returns an error if a case fails without a mistake.
+func (b *bench) pass(mistakes []*mistake) error {
+	if err := b.make(); err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for _, m := range mistakes {
+		for _, name := range m.cases {
+			if seen[name] {
+				continue
+			}
+			seen[name] = true
+			if failed, output, err := b.run(name); err != nil || failed {
+				return fmt.Errorf("%s fails without a mistake: %v %s", name, err, output)
+			}
+		}
+	}
+	return nil
+}
+
+func test(build string, only *regexp.Regexp) error {
+	all, err := parse(list)
+	if err != nil {
+		return err
+	}
+	var mistakes []*mistake
+	for _, m := range all {
+		if only.MatchString(m.file + ": " + strings.Join(m.cases, " ")) {
+			mistakes = append(mistakes, m)
+		}
+	}
+	b, err := newBench(build)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.dir)
+	if err := b.pass(mistakes); err != nil {
+		return err
+	}
+	missed := 0
+	for _, m := range mistakes {
+		result := "found"
+		if err := b.missed(m); err != nil {
+			missed++
+			result = "NOT FOUND: " + err.Error()
+		}
+		fmt.Printf("mistakes.txt:%d: %s: %s: %s\n", m.line, m.file, strings.Join(m.cases, " "), result)
+	}
+	if missed > 0 {
+		return fmt.Errorf("%d of %d mistakes were not found", missed, len(mistakes))
+	}
+	return nil
+}
+
+func main() {
+	only := flag.String("only", "", "try mistakes only whose `first line` this regular expression matches")
+	flag.Parse()
+	build, err := filepath.Abs(flag.Arg(0))
+	if err == nil {
+		var pattern *regexp.Regexp
+		if pattern, err = regexp.Compile(*only); err == nil {
+			err = test(build, pattern)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
