@@ -30,12 +30,15 @@
 #include <sys/auxv.h>
 
 /*
- * Go's settings here. It sends no signals to preempt goroutines, as the program may use SIGURG;
- * keeps no profile of its own locks; and keeps no file open to follow the limits of a container.
+ * Go's settings here. It has these processors from the start; sends no signals to preempt
+ * goroutines, as the program may use SIGURG; keeps no profile of its own locks; and keeps no file
+ * open to follow the limits of a container.
  */
 static char *const settings[] = {
     "GODEBUG=asyncpreemptoff=1,profstackdepth=0,containermaxprocs=0,updatemaxprocs=0",
+    "GOMAXPROCS=4",
 };
+_Static_assert(GO_FIRST_PROCESSORS == 4, "this is GOMAXPROCS above");
 enum { SETTINGS = sizeof settings / sizeof *settings };
 
 /* What Go asks of the kernel's vector; the rest it does without. */
@@ -192,7 +195,7 @@ static bool start(void)
         programs = *place;
         *place = arguments;
     }
-    if (!go_threads_create(go_func, go_arg)) {
+    if (!go_threads_create_first(go_func, go_arg)) {
         if (place != NULL) {
             *place = programs;
             free(arguments);

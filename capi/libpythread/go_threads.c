@@ -6,8 +6,8 @@
  * The shared library is linked so that the runtime's pthread_create is the one below (--wrap).
  * Where the system refuses an OS thread, Go would end the process. So Go finds its OS threads in a
  * reserve, and a start first fills the reserve with what Go can want then; where the system refuses
- * that, the start fails. The first start alone goes ahead: Go has come up with an OS thread for it,
- * and the reserve is filled beside it.
+ * that, the start fails. The first start alone goes ahead with the OS threads that Go's start and
+ * the first thread need. They are made beside Go's start, and the others beside the first thread.
  *
  * Invariant: from the second start on there are as many OS threads, of Go's and in the reserve, as
  * the sum of quota() and capacity; and no more threads than capacity have room, which each takes
@@ -49,11 +49,12 @@ __attribute__((weak)) int __real_pthread_create(pthread_t *, const pthread_attr_
 int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(*func)(void *),
                           void *arg);
 
-/* These are enough until twice as many threads run at once. */
-enum { FEW_PROCESSORS = 4 };
+/* The OS threads for Go's start and the first thread: Go's first, its monitor, the one that makes
+   others, and one for each processor but that on whose behalf Go asks. */
+enum { FIRST = 3 + GO_FIRST_PROCESSORS - 1 };
 
 /* GOMAXPROCS, now and at most. */
-static atomic_int processors = FEW_PROCESSORS;
+static atomic_int processors = GO_FIRST_PROCESSORS;
 static int most_processors;
 
 int go_threads_first_processors(int most)
@@ -82,16 +83,6 @@ static bool takes_room(void);
 
 #endif
 
-void go_threads_meet(void)
-{
-    static atomic_uint arrived;
-    atomic_fetch_add_explicit(&arrived, 1, memory_order_relaxed);
-    os_wake(&arrived, INT_MAX);
-    for (unsigned now; (now = atomic_load_explicit(&arrived, memory_order_relaxed)) < GO_WORKERS;) {
-        os_wait(&arrived, now, OS_NO_DEADLINE);
-    }
-}
-
 /* Before Go's own constructor, which may call pthread_create. */
 __attribute__((constructor(101))) static void before_go_starts(int argc, char **argv)
 {
@@ -113,10 +104,10 @@ __attribute__((constructor(101))) static void before_go_starts(int argc, char **
 
 /* ------------------------------------------------------------------------ the reserve */
 
-/* An OS thread that waits until Go needs it. */
-struct spare {
-    struct spare *next;
-    /* How many more the reserve wants: this one makes the next. */
+/* An OS thread of Go's. A spare waits until Go needs it. */
+struct os_thread {
+    struct os_thread *next;
+    /* How many more spares are wanted: each makes the next. */
     int more;
     /* 1 once func and arg are set. */
     atomic_uint is_called;
@@ -126,7 +117,7 @@ struct spare {
 
 /* Guards the reserve. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static struct spare *spares;
+static struct os_thread *spares;
 
 static void add_capacity(int threads)
 {
@@ -144,44 +135,53 @@ static void count_end(void)
 
 static bool add_spare(int more);
 
-static void *be_spare(void *arg)
+static void *run(void *arg)
 {
-    struct spare *spare = arg;
+    struct os_thread *self = arg;
     clean_restore_scheduling();
-    if (spare->more > 0 && add_spare(spare->more - 1)) {
+    if (self->more > 0 && add_spare(self->more - 1)) {
         add_capacity(1);
     }
     /* Acquire: func and arg are those that were set before. */
-    while (atomic_load_explicit(&spare->is_called, memory_order_acquire) == 0) {
-        os_wait(&spare->is_called, 0, OS_NO_DEADLINE);
+    while (atomic_load_explicit(&self->is_called, memory_order_acquire) == 0) {
+        os_wait(&self->is_called, 0, OS_NO_DEADLINE);
     }
-    void *result = spare->func(spare->arg);
+    void *result = self->func(self->arg);
     own_begin_destructors();
-    free(spare);
+    /* Not earlier: the C library would make a heap for this OS thread before Go runs. */
+    free(self);
     count_end();
     return result;
+}
+
+static bool create(struct os_thread *os_thread)
+{
+    pthread_t id;
+    if (__real_pthread_create(&id, NULL, run, os_thread) != 0) {
+        return false;
+    }
+    pthread_detach(id);
+    atomic_fetch_add_explicit(&go_threads_count, 1, memory_order_relaxed);
+    return true;
 }
 
 /* Adds an OS thread to the reserve, and lets it add so many more beside the caller. False where the
    system has none. */
 static bool add_spare(int more)
 {
-    pthread_t os_thread;
-    struct spare *spare = calloc(1, sizeof *spare);
+    struct os_thread *spare = calloc(1, sizeof *spare);
     if (spare == NULL) {
         return false;
     }
     spare->more = more;
     /* The OS thread inherits the mask; and a handler must not find the mutex held. */
     os_signals mask = os_block_signals();
-    bool added = __real_pthread_create(&os_thread, NULL, be_spare, spare) == 0;
+    bool added = create(spare);
     if (added) {
-        pthread_detach(os_thread);
         pthread_mutex_lock(&mutex);
         spare->next = spares;
         spares = spare;
         pthread_mutex_unlock(&mutex);
-        atomic_fetch_add_explicit(&go_threads_count, 1, memory_order_relaxed);
     } else {
         free(spare);
     }
@@ -189,10 +189,23 @@ static bool add_spare(int more)
     return added;
 }
 
+/* Adds spares until there are OS threads for so many threads. False where the system has too few.
+ */
+static bool fill(int threads)
+{
+    while (atomic_load_explicit(&capacity, memory_order_relaxed) < threads) {
+        if (!add_spare(0)) {
+            return false;
+        }
+        add_capacity(1);
+    }
+    return true;
+}
+
 static bool call_spare(void *(*func)(void *), void *arg)
 {
     pthread_mutex_lock(&mutex);
-    struct spare *spare = spares;
+    struct os_thread *spare = spares;
     if (spare != NULL) {
         spares = spare->next;
     }
@@ -307,13 +320,14 @@ static bool takes_room(void)
         return true;
     }
     if (!atomic_flag_test_and_set_explicit(&has_started, memory_order_relaxed)) {
-        /* Go has come up with an OS thread for the first thread (GO_WORKERS). The quota is made
-           beside that thread, or by the second start. */
+        /* The other OS threads are made beside the first thread, or by the second start. */
         atomic_fetch_add_explicit(&room.taken, 1, memory_order_relaxed);
-        if (add_spare(-atomic_load_explicit(&capacity, memory_order_relaxed))) {
-            add_capacity(1);
+        if (fill(FIRST - quota())) {
+            return true;
         }
-        return true;
+        atomic_fetch_sub_explicit(&room.taken, 1, memory_order_relaxed);
+        atomic_flag_clear_explicit(&has_started, memory_order_relaxed);
+        return false;
     }
     while (!take_any()) {
         unsigned came = count_of(&thread_counts.came);
@@ -335,37 +349,32 @@ static bool takes_room(void)
 
 /* ------------------------------------------------------------------------ pthread_create */
 
-struct start {
-    void *(*func)(void *);
-    void *arg;
-};
-
-static void *run(void *arg)
+static bool create_called(void *(*func)(void *), void *arg)
 {
-    struct start start = *(struct start *)arg;
-    free(arg);
-    clean_restore_scheduling();
-    void *result = start.func(start.arg);
-    own_begin_destructors();
-    count_end();
-    return result;
+    struct os_thread *os_thread = calloc(1, sizeof *os_thread);
+    if (os_thread == NULL) {
+        return false;
+    }
+    os_thread->func = func;
+    os_thread->arg = arg;
+    /* Relaxed: pthread_create publishes it. */
+    atomic_store_explicit(&os_thread->is_called, 1, memory_order_relaxed);
+    if (!create(os_thread)) {
+        free(os_thread);
+        return false;
+    }
+    add_capacity(1);
+    return true;
 }
 
-bool go_threads_create(void *(*func)(void *), void *arg)
+bool go_threads_create_first(void *(*func)(void *), void *arg)
 {
-    pthread_t os_thread;
-    struct start *start = malloc(sizeof *start);
-    if (start == NULL) {
+    if (!create_called(func, arg)) {
         return false;
     }
-    *start = (struct start){func, arg};
-    if (__real_pthread_create(&os_thread, NULL, run, start) != 0) {
-        free(start);
-        return false;
+    if (add_spare(FIRST - 2)) {
+        add_capacity(1);
     }
-    pthread_detach(os_thread);
-    atomic_fetch_add_explicit(&go_threads_count, 1, memory_order_relaxed);
-    add_capacity(1);
     return true;
 }
 
@@ -384,7 +393,7 @@ int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void
         nofile_note();
     }
     /* While Go starts, or against all odds: Go waits until the system has an OS thread. */
-    while (!call_spare(func, arg) && !go_threads_create(func, arg)) {
+    while (!call_spare(func, arg) && !create_called(func, arg)) {
         go_was_refused();
         nanosleep(&tick, NULL);
     }
@@ -392,3 +401,12 @@ int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void
 }
 
 #endif
+
+void go_threads_fill(void)
+{
+#ifdef __linux__
+    if (__real_pthread_create != NULL) {
+        fill(1);
+    }
+#endif
+}

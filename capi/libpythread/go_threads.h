@@ -8,20 +8,17 @@
 /* How many there are, those in reserve too; 0 where the library cannot count them. */
 extern atomic_long go_threads_count;
 
-/*
- * How many OS threads for threads Go has before the first is started. With none, where the system
- * has no more, the first thread would wait for ever.
- */
-enum { GO_WORKERS = 2 };
+/* GOMAXPROCS at first. It suffices until twice as many threads run at once. */
+enum { GO_FIRST_PROCESSORS = 4 };
 
 /* Tells how many processors (GOMAXPROCS) Go may have, and returns how many it has at first. */
 int go_threads_first_processors(int most);
 
-/* Waits until so many goroutines are here, each on an OS thread of its own. */
-void go_threads_meet(void);
+/* Makes Go's first OS thread, which runs func(arg), and beside the caller those that Go wants next.
+   They inherit the caller's signal mask. False where the system has none. */
+bool go_threads_create_first(void *(*func)(void *), void *arg);
 
-/* Makes an OS thread for Go, which inherits the caller's signal mask. False where the system has
-   none. */
-bool go_threads_create(void *(*func)(void *), void *arg);
+/* Makes what the second start wants. Called once Go runs. */
+void go_threads_fill(void);
 
 #endif

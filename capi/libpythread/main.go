@@ -24,6 +24,7 @@ func init() {
 	// Go never ends its first OS thread, so no thread may run there: one that
 	// leaves its OS thread unusable takes it along.
 	runtime.LockOSThread()
+	up()
 }
 
 func main() {}

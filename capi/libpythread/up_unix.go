@@ -1,0 +1,15 @@
+//go:build unix
+
+package main
+
+// #include "../gate.h"
+// #include "go_threads.h"
+import "C"
+
+import _ "github.com/seed-c0a0ef17/pythread/capi/internal/nofile"
+
+// up lets threads start: those that were about to have waited (gate.c).
+func up() {
+	C.go_is_up()
+	C.go_threads_fill()
+}
