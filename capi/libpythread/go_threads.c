@@ -6,8 +6,8 @@
  * The shared library is linked so that the runtime's pthread_create is the one below (--wrap).
  * Where the system refuses an OS thread, Go would end the process. So Go finds its OS threads in a
  * reserve, and a start first fills the reserve with what Go can want then; where the system refuses
- * that, the start fails. The first start alone goes ahead with the OS threads that Go's start and
- * the first thread need. They are made beside Go's start, and the others beside the first thread.
+ * that, the start fails. The first start alone goes ahead with an OS thread that Go's start has
+ * left, and the reserve is filled beside the first thread.
  *
  * Invariant: from the second start on there are as many OS threads, of Go's and in the reserve, as
  * the sum of quota() and capacity; and no more threads than capacity have room, which each takes
@@ -48,10 +48,6 @@ __attribute__((weak)) int __real_pthread_create(pthread_t *, const pthread_attr_
                                                 void *(*)(void *), void *);
 int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(*func)(void *),
                           void *arg);
-
-/* The OS threads for Go's start and the first thread: Go's first, its monitor, the one that makes
-   others, and one for each processor but that on whose behalf Go asks. */
-enum { FIRST = 3 + GO_FIRST_PROCESSORS - 1 };
 
 /* GOMAXPROCS, now and at most. */
 static atomic_int processors = GO_FIRST_PROCESSORS;
@@ -107,8 +103,6 @@ __attribute__((constructor(101))) static void before_go_starts(int argc, char **
 /* An OS thread of Go's. A spare waits until Go needs it. */
 struct os_thread {
     struct os_thread *next;
-    /* How many more spares are wanted: each makes the next. */
-    int more;
     /* 1 once func and arg are set. */
     atomic_uint is_called;
     void *(*func)(void *);
@@ -133,15 +127,10 @@ static void count_end(void)
     atomic_fetch_add_explicit(&thread_counts.left, 1, memory_order_release);
 }
 
-static bool add_spare(int more);
-
 static void *run(void *arg)
 {
     struct os_thread *self = arg;
     clean_restore_scheduling();
-    if (self->more > 0 && add_spare(self->more - 1)) {
-        add_capacity(1);
-    }
     /* Acquire: func and arg are those that were set before. */
     while (atomic_load_explicit(&self->is_called, memory_order_acquire) == 0) {
         os_wait(&self->is_called, 0, OS_NO_DEADLINE);
@@ -165,15 +154,13 @@ static bool create(struct os_thread *os_thread)
     return true;
 }
 
-/* Adds an OS thread to the reserve, and lets it add so many more beside the caller. False where the
-   system has none. */
-static bool add_spare(int more)
+/* Adds an OS thread to the reserve. False where the system has none. */
+static bool add_spare(void)
 {
     struct os_thread *spare = calloc(1, sizeof *spare);
     if (spare == NULL) {
         return false;
     }
-    spare->more = more;
     /* The OS thread inherits the mask; and a handler must not find the mutex held. */
     os_signals mask = os_block_signals();
     bool added = create(spare);
@@ -187,19 +174,6 @@ static bool add_spare(int more)
     }
     os_set_signal_mask(mask);
     return added;
-}
-
-/* Adds spares until there are OS threads for so many threads. False where the system has too few.
- */
-static bool fill(int threads)
-{
-    while (atomic_load_explicit(&capacity, memory_order_relaxed) < threads) {
-        if (!add_spare(0)) {
-            return false;
-        }
-        add_capacity(1);
-    }
-    return true;
 }
 
 static bool call_spare(void *(*func)(void *), void *arg)
@@ -288,7 +262,7 @@ static void add_processors(void)
     long count = atomic_load_explicit(&go_threads_count, memory_order_relaxed);
     if (more > 0 && count >= worth_a_try) {
         int added = 0;
-        while (added < more && add_spare(0)) {
+        while (added < more && add_spare()) {
             added++;
         }
         if (added == more) {
@@ -320,14 +294,10 @@ static bool takes_room(void)
         return true;
     }
     if (!atomic_flag_test_and_set_explicit(&has_started, memory_order_relaxed)) {
-        /* The other OS threads are made beside the first thread, or by the second start. */
+        /* Go's start has left an OS thread for the first thread. For the start waits for other
+           goroutines (gcenable), and Go's first OS thread runs none but the one that starts Go. */
         atomic_fetch_add_explicit(&room.taken, 1, memory_order_relaxed);
-        if (fill(FIRST - quota())) {
-            return true;
-        }
-        atomic_fetch_sub_explicit(&room.taken, 1, memory_order_relaxed);
-        atomic_flag_clear_explicit(&has_started, memory_order_relaxed);
-        return false;
+        return true;
     }
     while (!take_any()) {
         unsigned came = count_of(&thread_counts.came);
@@ -336,7 +306,7 @@ static bool takes_room(void)
         if (running >= 2 * atomic_load_explicit(&processors, memory_order_relaxed)) {
             add_processors();
         }
-        if (queued < AHEAD && add_spare(0)) {
+        if (queued < AHEAD && add_spare()) {
             add_capacity(1);
         } else if (queued > 0) {
             wait_for_queued(queued);
@@ -349,7 +319,7 @@ static bool takes_room(void)
 
 /* ------------------------------------------------------------------------ pthread_create */
 
-static bool create_called(void *(*func)(void *), void *arg)
+bool go_threads_create(void *(*func)(void *), void *arg)
 {
     struct os_thread *os_thread = calloc(1, sizeof *os_thread);
     if (os_thread == NULL) {
@@ -364,17 +334,6 @@ static bool create_called(void *(*func)(void *), void *arg)
         return false;
     }
     add_capacity(1);
-    return true;
-}
-
-bool go_threads_create_first(void *(*func)(void *), void *arg)
-{
-    if (!create_called(func, arg)) {
-        return false;
-    }
-    if (add_spare(FIRST - 2)) {
-        add_capacity(1);
-    }
     return true;
 }
 
@@ -393,7 +352,7 @@ int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void
         nofile_note();
     }
     /* While Go starts, or against all odds: Go waits until the system has an OS thread. */
-    while (!call_spare(func, arg) && !create_called(func, arg)) {
+    while (!call_spare(func, arg) && !go_threads_create(func, arg)) {
         go_was_refused();
         nanosleep(&tick, NULL);
     }
@@ -405,8 +364,9 @@ int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void
 void go_threads_fill(void)
 {
 #ifdef __linux__
-    if (__real_pthread_create != NULL) {
-        fill(1);
+    while (__real_pthread_create != NULL &&
+           atomic_load_explicit(&capacity, memory_order_relaxed) < 1 && add_spare()) {
+        add_capacity(1);
     }
 #endif
 }

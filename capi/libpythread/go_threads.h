@@ -14,11 +14,11 @@ enum { GO_FIRST_PROCESSORS = 4 };
 /* Tells how many processors (GOMAXPROCS) Go may have, and returns how many it has at first. */
 int go_threads_first_processors(int most);
 
-/* Makes Go's first OS thread, which runs func(arg), and beside the caller those that Go wants next.
-   They inherit the caller's signal mask. False where the system has none. */
-bool go_threads_create_first(void *(*func)(void *), void *arg);
+/* Makes an OS thread for Go, which runs func(arg) and inherits the caller's signal mask. False
+   where the system has none. */
+bool go_threads_create(void *(*func)(void *), void *arg);
 
-/* Makes what the second start wants. Called once Go runs. */
+/* Makes the OS threads that the second start wants, as far as the system has them. */
 void go_threads_fill(void);
 
 #endif

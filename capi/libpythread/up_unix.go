@@ -6,10 +6,19 @@ package main
 // #include "go_threads.h"
 import "C"
 
-import _ "github.com/seed-c0a0ef17/pythread/capi/internal/nofile"
+import (
+	"time"
+
+	_ "github.com/seed-c0a0ef17/pythread/capi/internal/nofile"
+)
 
 // up lets threads start: those that were about to have waited (gate.c).
 func up() {
 	C.go_is_up()
-	C.go_threads_fill()
+	go func() {
+		// By then the first thread runs, which this would hold up. A second start
+		// that comes earlier does it.
+		time.Sleep(2 * time.Millisecond)
+		C.go_threads_fill()
+	}()
 }
