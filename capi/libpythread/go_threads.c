@@ -7,7 +7,7 @@
  * Where the system refuses an OS thread, Go would end the process. So Go finds its OS threads in a
  * reserve, and a start first fills the reserve with what Go can want then; where the system refuses
  * that, the start fails. The first start alone goes ahead with an OS thread that Go's start has
- * left, and the reserve is filled beside the first thread.
+ * left, and the second start fills the reserve.
  *
  * Invariant: from the second start on there are as many OS threads, of Go's and in the reserve, as
  * the sum of quota() and capacity; and no more threads than capacity have room, which each takes
@@ -360,13 +360,3 @@ int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void
 }
 
 #endif
-
-void go_threads_fill(void)
-{
-#ifdef __linux__
-    while (__real_pthread_create != NULL &&
-           atomic_load_explicit(&capacity, memory_order_relaxed) < 1 && add_spare()) {
-        add_capacity(1);
-    }
-#endif
-}

@@ -18,7 +18,4 @@ int go_threads_first_processors(int most);
    where the system has none. */
 bool go_threads_create(void *(*func)(void *), void *arg);
 
-/* Makes the OS threads that the second start wants, as far as the system has them. */
-void go_threads_fill(void);
-
 #endif
