@@ -27,6 +27,9 @@ type thread struct {
 	arg     unsafe.Pointer
 	creator C.struct_inheritance
 
+	// The start of another thread is expected at once.
+	isQuick bool
+
 	// given is the C handle that ToHandle made; 0 where C started the thread,
 	// whose C handle is its ident.
 	given pythread.Ident
@@ -128,12 +131,17 @@ func go_set_name(ident C.PyThread_ident_t, name *C.char) {
 	}
 }
 
+// go_start_thread starts a thread on a goroutine. seen becomes the count of ends
+// that changes when the thread ends.
+//
 //export go_start_thread
-func go_start_thread(fn C.thread_func, arg unsafe.Pointer, creator C.struct_inheritance, joinable C.bool) C.PyThread_ident_t {
+func go_start_thread(fn C.thread_func, arg unsafe.Pointer, creator C.struct_inheritance, joinable, isQuick C.bool, seen *C.uint) C.PyThread_ident_t {
 	t := newThread(bool(joinable))
 	t.fn, t.arg, t.creator = fn, arg, creator
+	t.isQuick = bool(isQuick)
 	ident := t.ident()
-	go t.main()
+	*seen = C.uint(ends[ident%C.THREAD_ENDS].count.Load())
+	t.start()
 	return C.PyThread_ident_t(ident)
 }
 
@@ -141,14 +149,17 @@ func go_start_thread(fn C.thread_func, arg unsafe.Pointer, creator C.struct_inhe
 // thread.c's.
 var left = (*atomic.Uint32)(unsafe.Pointer(&C.thread_counts.left))
 
-// main is the thread from its begin to its end.
-func (t *thread) main() {
+// main is the thread from its begin to its end. It reports whether the goroutine
+// may go on to another thread.
+func (t *thread) main() (mayGoOn bool) {
 	defer t.end()
-	t.core.Run(t.run)
+	t.core.Run(func(h *pythread.Handle) { mayGoOn = t.run(h) })
+	return mayGoOn
 }
 
-// run runs fn on an OS thread of Go's.
-func (t *thread) run(h *pythread.Handle) {
+// run runs fn on an OS thread of Go's. It reports whether that goes on to other
+// threads, with this goroutine or another.
+func (t *thread) run(h *pythread.Handle) (isReusable bool) {
 	// The goroutine stays on its OS thread, which C must leave as it found it,
 	// whatever happens in fn.
 	runtime.LockOSThread()
@@ -169,6 +180,7 @@ func (t *thread) run(h *pythread.Handle) {
 	case C.OS_THREAD_IS_REUSABLE:
 		runtime.UnlockOSThread()
 		left.Add(1)
+		return true
 	case C.OS_THREAD_ENDS:
 	case C.OS_THREAD_ENDS_WATCHED:
 		t.watchOSThread()
@@ -186,6 +198,7 @@ func (t *thread) run(h *pythread.Handle) {
 			panic(value)
 		}
 	}
+	return false
 }
 
 // Go never ends its first OS thread, on which it runs init functions.

@@ -7,7 +7,7 @@
  * Where the system refuses an OS thread, Go would end the process. So Go finds its OS threads in a
  * reserve, and a start first fills the reserve with what Go can want then; where the system refuses
  * that, the start fails. The first start alone goes ahead with an OS thread that Go's start has
- * left, and the second start fills the reserve.
+ * left. The reserve is filled when the first thread has ended, or by the second start.
  *
  * Invariant: from the second start on there are as many OS threads, of Go's and in the reserve, as
  * the sum of quota() and capacity; and no more threads than capacity have room, which each takes
@@ -76,6 +76,7 @@ static int quota(void)
 static atomic_int capacity;
 
 static bool takes_room(void);
+static enum os_thread_work idles(void);
 
 #endif
 
@@ -90,6 +91,7 @@ __attribute__((constructor(101))) static void before_go_starts(int argc, char **
     if (__real_pthread_create != NULL) {
         atomic_store_explicit(&capacity, -quota(), memory_order_relaxed);
         thread_takes_room = takes_room;
+        thread_idles = idles;
         go_start_waits();
     }
 #endif
@@ -215,8 +217,9 @@ static bool take(void)
 {
     unsigned taken = count_of(&room.taken);
     while ((int)(count_of(&room.allowed) - taken) > 0) {
+        /* Sequentially consistent: see idles. */
         if (atomic_compare_exchange_weak_explicit(&room.taken, &taken, taken + 1,
-                                                  memory_order_relaxed, memory_order_relaxed)) {
+                                                  memory_order_seq_cst, memory_order_relaxed)) {
             return true;
         }
     }
@@ -315,6 +318,23 @@ static bool takes_room(void)
         }
     }
     return true;
+}
+
+/* Adds a spare, if the next start would. */
+static enum os_thread_work idles(void)
+{
+    /* Sequentially consistent, as are the taking of room and the runner's step into waiting, which
+       a start looks at after it took room. So either the start sees the runner, or the runner sees
+       here that the start's thread needs an OS thread. */
+    unsigned taken = atomic_load_explicit(&room.taken, memory_order_seq_cst);
+    if ((int)(taken - count_of(&thread_counts.came)) > 0) {
+        return GO_WANTS_IT;
+    }
+    if (atomic_load_explicit(&capacity, memory_order_relaxed) >= 1 || !add_spare()) {
+        return NO_WORK;
+    }
+    add_capacity(1);
+    return MORE_WORK;
 }
 
 /* ------------------------------------------------------------------------ pthread_create */
