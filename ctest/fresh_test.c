@@ -286,16 +286,10 @@ TEST(the_mode_of_reuse_is_for_all_threads)
     EQ(pythread_set_reuse(PYTHREAD_REUSE_NEVER), PYTHREAD_REUSE_ALWAYS);
 }
 
-static atomic_int arrived;
-static atomic_bool leave;
-
-static void stay(void *native_id)
+static void tell_native_id_and_stay(void *native_id)
 {
     *(unsigned long *)native_id = PyThread_get_thread_native_id();
-    count(&arrived);
-    while (!atomic_load(&leave)) {
-        sleep_ms(1);
-    }
+    stay(NULL);
 }
 
 static bool os_thread_exists(unsigned long native_id)
@@ -311,12 +305,12 @@ TEST(fresh_os_threads_end_with_their_threads)
     pythread_stats stats;
     use_fresh_os_threads(1);
     for (int round = 0; round < 5; round++) {
-        atomic_store(&arrived, 0);
+        atomic_store(&inside, 0);
         atomic_store(&leave, false);
         for (int i = 0; i < THREADS; i++) {
-            handles[i] = start(stay, &native_ids[i]);
+            handles[i] = start(tell_native_id_and_stay, &native_ids[i]);
         }
-        wait_for_count(&arrived, THREADS);
+        wait_for_count(&inside, THREADS);
         GT(os_threads(), THREADS);
         pythread_get_stats(&stats);
         EQ(stats.threads, THREADS);
@@ -340,10 +334,10 @@ TEST(threads_share_os_threads_again_when_it_is_off)
     use_fresh_os_threads(1);
     join(start(nothing, NULL));
     use_fresh_os_threads(0);
-    atomic_store(&arrived, 0);
+    atomic_store(&inside, 0);
     unsigned long native_id;
-    PyThread_handle_t handle = start(stay, &native_id);
-    wait_for_count(&arrived, 1);
+    PyThread_handle_t handle = start(tell_native_id_and_stay, &native_id);
+    wait_for_count(&inside, 1);
     pythread_get_stats(&stats);
     GE(stats.goroutines, 1);
     atomic_store(&leave, true);
@@ -365,7 +359,7 @@ static void misuse_own_handle(void *arg)
     EQ(PyThread_join_thread(own), EDEADLK);
     EQ(PyThread_detach_thread(own), 0);
     EQ(PyThread_join_thread(own), EINVAL);
-    count(&arrived);
+    count(&inside);
 }
 
 TEST(handles_of_fresh_threads_follow_the_same_rules)
@@ -375,7 +369,7 @@ TEST(handles_of_fresh_threads_follow_the_same_rules)
         atomic_bool go = false;
         own = start(misuse_own_handle, &go);
         atomic_store(&go, true);
-        wait_for_count(&arrived, i);
+        wait_for_count(&inside, i);
         EQ(PyThread_detach_thread(own), EINVAL);
         PyThread_handle_t handle = start(nothing, NULL);
         join(handle);

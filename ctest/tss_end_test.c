@@ -25,7 +25,7 @@ static void *set_some_keys(void *arg)
     return NULL;
 }
 
-/* Under sanitizers and valgrind these numbers do not change; there leaks are found by the tool. */
+/* Under sanitizers these numbers do not change; there the sanitizer finds leaks. */
 static void check_memory_is_flat(int times, void (*run)(int i), size_t slack)
 {
     for (int i = 0; i < times / 10; i++) {

@@ -291,10 +291,7 @@ static void use_storage_in_child(Py_tss_t *keys, int count)
     PyThread_delete_key(number);
     delete_keys(more, 2000);
     delete_keys(keys, count);
-    /* Ends by exec, since valgrind would take for leaks what belongs to the threads that are not in
-       the child. */
-    execl("/bin/true", "true", (char *)NULL);
-    test_fail();
+    _exit(0);
 }
 
 TEST(a_child_forked_at_any_moment_has_working_storage)
