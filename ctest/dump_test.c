@@ -244,15 +244,6 @@ TEST(threads_that_have_ended_are_not_shown)
     check_ended_threads_are_gone(1);
 }
 
-static int count_in_dump(const char *text)
-{
-    int count = 0;
-    for (const char *at = dump(); (at = strstr(at, text)) != NULL; at++) {
-        count++;
-    }
-    return count;
-}
-
 TEST(a_thousand_threads_are_shown)
 {
     enum { THREADS = 1000 };
@@ -262,9 +253,7 @@ TEST(a_thousand_threads_are_shown)
     for (int i = 0; i < THREADS; i++) {
         threads[i] = start(wait_at_door, &door);
     }
-    for (int i = 0; i < 20000 && count_in_dump(" old: ") < THREADS; i++) {
-        sleep_ms(1);
-    }
+    check_dump_counts(THREADS, " old: ");
     EQ(count_in_dump(" old: "), THREADS);
     check_dump_has("thread %d \"", THREADS);
     for (int i = 0; i < THREADS; i++) {
