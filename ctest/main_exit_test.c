@@ -11,48 +11,72 @@ static atomic_int counter;
 
 static int expected;
 
+/* Set by a destructor of main. */
+static atomic_bool main_ends;
+
+static void note_mains_end(void *unused)
+{
+    (void)unused;
+    atomic_store(&main_ends, true);
+}
+
+static void wait_for_mains_end(void)
+{
+    while (!atomic_load(&main_ends)) {
+        sleep_ms(1);
+    }
+}
+
 /* Runs when the process ends, and checks that all threads have counted by then. */
 static void check_counter(void)
 {
     EQ(atomic_load(&counter), expected);
 }
 
-/* Sleeps and starts the next thread, which does the same, depth times. */
-static void sleep_and_start(void *depth)
+/* Called by main first: so many threads count after main's end. */
+static void expect(int threads)
+{
+    pthread_key_t key;
+    expected = threads;
+    EQ(atexit(check_counter), 0);
+    EQ(pthread_key_create(&key, note_mains_end), 0);
+    EQ(pthread_setspecific(key, &main_ends), 0);
+}
+
+/* Waits for main's end and starts the next thread, which does the same, depth times. */
+static void wait_and_start(void *depth)
 {
     intptr_t left = (intptr_t)depth;
-    sleep_ms(50);
+    wait_for_mains_end();
     count(&counter);
     if (left > 0) {
-        NE(PyThread_start_new_thread(sleep_and_start, (void *)(left - 1)),
+        NE(PyThread_start_new_thread(wait_and_start, (void *)(left - 1)),
            PYTHREAD_INVALID_THREAD_ID);
     }
 }
 
-static void *sleep_and_start_on_pthread(void *arg)
+static void *wait_and_start_on_pthread(void *arg)
 {
-    sleep_and_start(arg);
+    wait_and_start(arg);
     return NULL;
 }
 
-static void *sleep_and_count_on_pthread(void *arg)
+static void *wait_and_count_on_pthread(void *arg)
 {
-    sleep_ms(300);
+    wait_for_mains_end();
     count(arg);
     return NULL;
 }
 
 TEST(main_may_exit_alone)
 {
-    expected = 0;
-    atexit(check_counter);
+    expect(0);
     PyThread_exit_thread();
 }
 
 TEST(main_may_exit_after_its_threads)
 {
-    expected = 100;
-    atexit(check_counter);
+    expect(100);
     for (int i = 0; i < expected; i++) {
         join(start(count, &counter));
     }
@@ -61,21 +85,19 @@ TEST(main_may_exit_after_its_threads)
 
 TEST(main_may_exit_before_its_threads)
 {
-    expected = 30;
-    atexit(check_counter);
+    expect(30);
     for (int i = 0; i < 10; i++) {
-        start(sleep_and_start, (void *)2);
+        start(wait_and_start, (void *)2);
     }
     PyThread_exit_thread();
 }
 
 TEST(main_may_exit_before_its_threads_on_fresh_os_threads)
 {
-    expected = 30;
-    atexit(check_counter);
+    expect(30);
     use_fresh_os_threads(1);
     for (int i = 0; i < 10; i++) {
-        start(sleep_and_start, (void *)2);
+        start(wait_and_start, (void *)2);
     }
     PyThread_exit_thread();
 }
@@ -83,10 +105,9 @@ TEST(main_may_exit_before_its_threads_on_fresh_os_threads)
 TEST(main_may_exit_before_its_pthreads)
 {
     pthread_t thread;
-    expected = 10;
-    atexit(check_counter);
+    expect(10);
     for (int i = 0; i < expected; i++) {
-        EQ(pthread_create(&thread, NULL, sleep_and_count_on_pthread, &counter), 0);
+        EQ(pthread_create(&thread, NULL, wait_and_count_on_pthread, &counter), 0);
     }
     PyThread_exit_thread();
 }
@@ -94,11 +115,10 @@ TEST(main_may_exit_before_its_pthreads)
 TEST(main_may_exit_before_pthreads_when_threads_have_been)
 {
     pthread_t thread;
-    expected = 11;
-    atexit(check_counter);
+    expect(11);
     join(start(count, &counter));
     for (int i = 1; i < expected; i++) {
-        EQ(pthread_create(&thread, NULL, sleep_and_count_on_pthread, &counter), 0);
+        EQ(pthread_create(&thread, NULL, wait_and_count_on_pthread, &counter), 0);
     }
     PyThread_exit_thread();
 }
@@ -106,9 +126,8 @@ TEST(main_may_exit_before_pthreads_when_threads_have_been)
 TEST(main_may_exit_before_pthreads_that_start_the_first_thread)
 {
     pthread_t thread;
-    expected = 3;
-    atexit(check_counter);
-    EQ(pthread_create(&thread, NULL, sleep_and_start_on_pthread, (void *)2), 0);
+    expect(3);
+    EQ(pthread_create(&thread, NULL, wait_and_start_on_pthread, (void *)2), 0);
     PyThread_exit_thread();
 }
 
@@ -116,7 +135,7 @@ TEST(main_may_exit_before_pthreads_that_start_the_first_thread)
    thread. */
 static void *count_and_pthread_exit(void *arg)
 {
-    sleep_ms(200);
+    wait_for_mains_end();
     count(arg);
     pthread_exit(NULL);
 }
@@ -137,10 +156,9 @@ TEST(main_may_end_by_pthread_exit_in_a_callback)
 {
     int values[] = {2, 1};
     pthread_t thread;
-    expected = 4;
-    atexit(check_counter);
+    expect(4);
     start(count_and_exit, &counter);
-    start(sleep_and_start, (void *)0);
+    start(wait_and_start, (void *)0);
     EQ(pthread_create(&thread, NULL, count_and_pthread_exit, &counter), 0);
     use_fresh_os_threads(1);
     start(count_and_exit, &counter);
