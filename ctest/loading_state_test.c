@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <sys/auxv.h>
 
 extern char **environ;
 
@@ -185,6 +186,24 @@ TEST(threads_need_no_file_and_no_environment)
     CHECK(environ[0] != NULL && environ[1] != NULL && environ[2] != NULL);
     in_child(start_with_nothing, 0);
     in_child(start_with_nothing, 1);
+}
+
+/* Go takes 16 bytes for a seed, and clears them; the program's are where the kernel put them. */
+static void start_with_random_bytes(int unused)
+{
+    char before[16];
+    const void *bytes = (const void *)getauxval(AT_RANDOM);
+    (void)unused;
+    CHECK(bytes != NULL);
+    memcpy(before, bytes, sizeof before);
+    struct api api = load(RTLD_NOW);
+    use_library(&api);
+    EQ(memcmp(before, bytes, sizeof before), 0);
+}
+
+TEST(the_first_start_leaves_the_random_bytes_of_the_kernel)
+{
+    in_child(start_with_random_bytes, 0);
 }
 
 /* ------------------------------------------------------------------------ fork handlers */
