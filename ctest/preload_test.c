@@ -4,12 +4,12 @@
  */
 #define _GNU_SOURCE
 #include "ends.h"
+#include "process.h"
 #include "pthreads.h"
 #include "threads.h"
 
 #include <pthread.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <time.h>
 
 static atomic_int handled;
@@ -309,8 +309,10 @@ TEST(a_start_that_fails_leaves_nothing)
     EQ(PyThread_start_joinable_thread(NULL, NULL, &ident, &handle), -1);
     EQ(PyThread_start_joinable_thread(nothing, NULL, NULL, &handle), -1);
     EQ(PyThread_start_joinable_thread(nothing, NULL, &ident, NULL), -1);
+    size_t before = allocated_bytes();
     /* A stack that no system has. */
     EQ(PyThread_set_stacksize((size_t)1 << 46), 0);
+    errno = 9;
     for (int i = 0; i < 1000; i++) {
         EQ(PyThread_start_joinable_thread(nothing, NULL, &ident, &handle), -1);
         EQ(PyThread_start_new_thread(nothing, NULL), PYTHREAD_INVALID_THREAD_ID);
@@ -318,12 +320,18 @@ TEST(a_start_that_fails_leaves_nothing)
     EQ(ident, 7);
     EQ(handle, 8);
     EQ(errno, 9);
+    LT(allocated_bytes(), before + 16 * 1000);
     EQ(PyThread_set_stacksize(0), 0);
     join(start(nothing, NULL));
     check_nothing_is_left();
 }
 
 static pthread_t waiting;
+
+static void ask_of_running(void *ident)
+{
+    EQ(ask_of(*(pthread_t *)ident), 0);
+}
 
 static void fork_and_look(void *arg)
 {
@@ -335,6 +343,7 @@ static void fork_and_look(void *arg)
         sem_t door;
         sem_init(&door, 0, 0);
         EQ(ask_of(own), 0);
+        join(start(ask_of_running, &own));
         EQ(ask_of(waiting), ESRCH);
         PyThread_handle_t thread = start_known(wait_at_door, &door, &ident);
         EQ(ask_of(ident), 0);
