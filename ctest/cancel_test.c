@@ -24,7 +24,7 @@ TEST(a_canceled_thread_has_ended)
     for (int i = 1; i <= 100; i++) {
         pythread_stats stats;
         atomic_store(&inside, 0);
-        use_fresh_os_threads(i % 4 == 0);
+        use_own_os_threads(i % 4 == 0);
         PyThread_handle_t handle = start(be_canceled, NULL);
         wait_for_at_least(&inside, 1);
         EQ(pthread_cancel(canceled), 0);

@@ -5,8 +5,8 @@
 #ifndef CLEAN_H
 #define CLEAN_H
 
+#include "counted_object.h"
 #include "ends.h"
-#include "fresh_object.h"
 #include "process.h"
 #include "threads.h"
 

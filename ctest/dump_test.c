@@ -229,9 +229,9 @@ TEST(a_dump_has_the_number_of_the_os_thread)
     join(thread);
 }
 
-static void check_ended_threads_are_gone(int fresh)
+static void check_ended_threads_are_gone(int own)
 {
-    use_fresh_os_threads(fresh);
+    use_own_os_threads(own);
     join(start(nothing, NULL));
     check_dump_lacks("thread 1 ");
     join(start((void (*)(void *))PyThread_exit_thread, NULL));

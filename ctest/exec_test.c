@@ -87,7 +87,7 @@ TEST(programs_are_executed_as_without_the_library)
     open_scene();
     compare_programs(NULL);
     join(start(compare_programs, NULL));
-    use_fresh_os_threads(1);
+    use_own_os_threads(1);
     join(start(compare_programs, NULL));
     close_scene();
 }
@@ -106,7 +106,7 @@ TEST(a_thread_may_execute_a_program_in_place_of_the_process)
         if (child == 0) {
             int null = open("/dev/null", O_WRONLY);
             EQ(dup2(null, STDOUT_FILENO), STDOUT_FILENO);
-            use_fresh_os_threads(i % 2);
+            use_own_os_threads(i % 2);
             start(stay, NULL);
             join(start(exec_here, NULL));
         }
@@ -139,7 +139,7 @@ TEST(a_process_exits_whatever_its_threads_do)
             continue;
         }
         open_scene();
-        use_fresh_os_threads(i % PLACES == 3);
+        use_own_os_threads(i % PLACES == 3);
         if (i % PLACES == 0) {
             exit(5);
         } else if (i % PLACES == 1) {

@@ -190,7 +190,7 @@ TEST(a_filter_of_system_calls_set_before_the_first_thread_holds_in_all_threads)
     use_without_threads();
     EQ(refuse_getpgid(), 0);
     for (int i = 0; i < THREADS; i++) {
-        use_fresh_os_threads(i % 2);
+        use_own_os_threads(i % 2);
         handles[i] = start(ask_for_group, &refused);
     }
     for (int i = 0; i < THREADS; i++) {

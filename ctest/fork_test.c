@@ -74,12 +74,12 @@ TEST(child_of_a_thread_has_the_whole_library)
     close_scene();
 }
 
-TEST(child_of_a_thread_on_a_fresh_os_thread_has_the_whole_library)
+TEST(child_of_a_thread_on_its_own_os_thread_has_the_whole_library)
 {
     open_scene();
-    use_fresh_os_threads(1);
+    use_own_os_threads(1);
     PyThread_handle_t forker = start(fork_in_thread, NULL);
-    use_fresh_os_threads(0);
+    use_own_os_threads(0);
     join(forker);
     close_scene();
 }
@@ -106,7 +106,7 @@ TEST(the_thread_that_forked_can_be_joined_in_the_child)
     PyThread_type_lock gate = PyThread_allocate_lock();
     for (int i = 0; i < 2; i++) {
         EQ(PyThread_acquire_lock(gate, WAIT_LOCK), 1);
-        use_fresh_os_threads(i);
+        use_own_os_threads(i);
         forker = start(be_joined_in_child, gate);
         PyThread_release_lock(gate);
         join(forker);
@@ -224,7 +224,7 @@ TEST(a_thousand_forks_under_load)
     open_scene();
     EQ(pthread_create(&load, NULL, pthread_after_pthread, forks_wanted), 0);
     for (int i = 0; i < FORKERS; i++) {
-        use_fresh_os_threads(i == 0);
+        use_own_os_threads(i == 0);
         forkers[i] = start(fork_often, forks_wanted);
     }
     EQ(pthread_create(&pthread, NULL, fork_often_in_pthread, forks_wanted), 0);
@@ -332,7 +332,7 @@ TEST(children_of_which_no_handler_is_told_have_a_library)
     EQ(PyThread_tss_create(&key), 0);
     if (!use_after_each()) {
         join(start(use_after_each_in_thread, NULL));
-        use_fresh_os_threads(1);
+        use_own_os_threads(1);
         join(start(use_after_each_in_thread, NULL));
     }
 }

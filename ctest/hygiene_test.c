@@ -84,14 +84,14 @@ static void soil_and_look_every_way(void (*soil)(void), void (*look)(void))
     join(start(run_visit, &visit));
     soil_and_look(soil, look);
     soil_and_look_at_once(soil, look);
-    use_fresh_os_threads(1);
+    use_own_os_threads(1);
     for (int i = 0; i < 10; i++) {
         visit.func = soil;
         join(start(run_visit, &visit));
         visit.func = look;
         join(start(run_visit, &visit));
     }
-    use_fresh_os_threads(0);
+    use_own_os_threads(0);
 }
 
 /* ------------------------------------------------------------------------ storage */

@@ -239,7 +239,7 @@ static void check_whole_burst_on_clean(long processes)
     check_whole_burst(processes, PYTHREAD_REUSE_CLEAN);
 }
 
-static void check_whole_burst_on_fresh(long processes)
+static void check_whole_burst_on_own(long processes)
 {
     check_whole_burst(processes, PYTHREAD_REUSE_NEVER);
 }
@@ -257,11 +257,11 @@ TEST(all_threads_of_a_burst_at_the_limit_of_processes_run_at_once_or_fail_to_sta
     }
 }
 
-TEST(all_threads_of_a_burst_run_at_once_or_fail_to_start_on_fresh_os_threads)
+TEST(all_threads_of_a_burst_run_at_once_or_fail_to_start_on_own_os_threads)
 {
     const long limits[] = {50, 300};
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-        run_in_process(check_whole_burst_on_fresh, limits[i]);
+        run_in_process(check_whole_burst_on_own, limits[i]);
     }
 }
 

@@ -98,15 +98,15 @@ TEST(starts_fail_at_a_limit_of_very_few_processes_and_work_when_it_is_lifted)
     }
 }
 
-static void check_fresh_process_limit(long processes)
+static void check_process_limit_on_own_os_threads(long processes)
 {
-    use_fresh_os_threads(1);
+    use_own_os_threads(1);
     check_process_limit(processes);
 }
 
-TEST(starts_of_fresh_os_threads_fail_at_the_limit_of_processes_and_work_again)
+TEST(starts_of_own_os_threads_fail_at_the_limit_of_processes_and_work_again)
 {
-    run_in_process(check_fresh_process_limit, 50);
+    run_in_process(check_process_limit_on_own_os_threads, 50);
 }
 
 static void write_file(const char *folder, const char *name, const char *text)

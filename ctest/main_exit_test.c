@@ -92,10 +92,10 @@ TEST(main_may_exit_before_its_threads)
     PyThread_exit_thread();
 }
 
-TEST(main_may_exit_before_its_threads_on_fresh_os_threads)
+TEST(main_may_exit_before_its_threads_on_own_os_threads)
 {
     expect(30);
-    use_fresh_os_threads(1);
+    use_own_os_threads(1);
     for (int i = 0; i < 10; i++) {
         start(wait_and_start, (void *)2);
     }
@@ -160,7 +160,7 @@ TEST(main_may_end_by_pthread_exit_in_a_callback)
     start(count_and_exit, &counter);
     start(wait_and_start, (void *)0);
     EQ(pthread_create(&thread, NULL, count_and_pthread_exit, &counter), 0);
-    use_fresh_os_threads(1);
+    use_own_os_threads(1);
     start(count_and_exit, &counter);
     qsort(values, 2, sizeof *values, exit_in_comparison);
 }

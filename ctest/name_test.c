@@ -41,7 +41,7 @@ TEST(any_thread_names_itself)
 {
     pthread_t pthread;
     join(start(name_self, NULL));
-    use_fresh_os_threads(1);
+    use_own_os_threads(1);
     join(start(name_self, NULL));
     EQ(pthread_create(&pthread, NULL, pthread_names_self, NULL), 0);
     EQ(pthread_join(pthread, NULL), 0);

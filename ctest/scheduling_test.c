@@ -41,7 +41,7 @@ static void check_scheduling_of_threads(void)
         PyThread_handle_t handles[BATCH];
         atomic_store(&inside, 0);
         for (int i = 0; i < BATCH; i++) {
-            use_fresh_os_threads(i % 4 == 3);
+            use_own_os_threads(i % 4 == 3);
             handles[i] = start(look_at_scheduling, &own);
         }
         wait_for_count(&inside, BATCH);

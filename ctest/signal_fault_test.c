@@ -63,7 +63,7 @@ static void recover_everywhere(int flags, bool with_stack)
     set_handler(SIGFPE, jump_out, flags);
     recover_from_faults(with_stack ? &with_stack : NULL);
     for (int i = 0; i < THREADS; i++) {
-        use_fresh_os_threads(i == 0);
+        use_own_os_threads(i == 0);
         handles[i] = start(recover_from_faults, with_stack ? &with_stack : NULL);
     }
     for (int i = 0; i < THREADS; i++) {
@@ -105,7 +105,7 @@ static int status_of(void (*func)(void *), int where)
         if (where < 2) {
             func(NULL);
         } else {
-            use_fresh_os_threads(where == 3);
+            use_own_os_threads(where == 3);
             join(start(func, NULL));
         }
         _exit(0);

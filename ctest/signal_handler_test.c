@@ -166,7 +166,7 @@ TEST(a_system_call_of_a_thread_is_interrupted_as_its_handler_asks)
     for (int i = 0; i < 20; i++) {
         struct reader reader = {.steps = 0};
         EQ(pipe(reader.ends), 0);
-        use_fresh_os_threads(i % 2);
+        use_own_os_threads(i % 2);
         set_handler(SIGUSR1, count_interrupt, 0);
         PyThread_handle_t handle = start(read_interrupted, &reader);
         wait_for_at_least(&reader.steps, 1);

@@ -32,7 +32,7 @@ TEST(a_thread_has_its_creators_mask)
             continue;
         }
         block_only(sig);
-        use_fresh_os_threads(round % 4 == 0);
+        use_own_os_threads(round % 4 == 0);
         join(start(see_mask_and_change_it, round % 2 == 0 ? NULL : &round));
         for (int other = 1; other < NSIG; other++) {
             if ((INTERNAL & SET_OF(other)) == 0) {

@@ -123,7 +123,7 @@ static void start_while_interrupted(int flags, bool use_signal_stacks)
     EQ(sigaction(SIGALRM, &action, NULL), 0);
     EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
     for (int i = 0; i < ROUNDS; i++) {
-        use_fresh_os_threads(i % 10 == 1);
+        use_own_os_threads(i % 10 == 1);
         atomic_store(&main_waits, i % PAUSE == 0);
         join(start(be_interrupted, use_signal_stacks ? of_thread : NULL));
         EQ(atomic_load(&misplaced), 0);

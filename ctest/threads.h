@@ -32,7 +32,7 @@ static inline void join_it(void *handle)
 }
 
 /* Threads get OS threads of their own from now on, or what the library gives them by default. */
-static inline void use_fresh_os_threads(int on)
+static inline void use_own_os_threads(int on)
 {
     static int usual = -1;
     if (usual == -1) {
