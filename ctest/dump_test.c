@@ -196,7 +196,7 @@ static void name_by_library(void *door)
     wait_at_door(door);
 }
 
-TEST(names_are_shown_whoever_gave_them_on_one_line)
+TEST(names_of_all_kinds_are_shown_on_one_line)
 {
     sem_t door;
     EQ(sem_init(&door, 0, 0), 0);

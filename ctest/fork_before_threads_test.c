@@ -105,7 +105,7 @@ static void arrive_and_wait(void *arg)
     wait_at_door(&door);
 }
 
-/* Has 50 threads at once so many times, each on a goroutine. */
+/* Runs 50 threads at once, each on a goroutine, so many times. */
 static void serve(int batches)
 {
     PyThread_handle_t handles[BATCH];

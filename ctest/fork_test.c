@@ -232,7 +232,7 @@ TEST(a_thousand_forks_under_load)
         join(forkers[i]);
     }
     EQ(pthread_join(pthread, NULL), 0);
-    /* The scene is closed once nobody else starts threads. */
+    /* The scene is closed once no other thread starts any. */
     atomic_store(&closing, true);
     EQ(pthread_join(load, NULL), 0);
     close_scene();

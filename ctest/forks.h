@@ -272,7 +272,7 @@ static inline void end(enum end how)
     }
 }
 
-/* Has four threads at once, and returns how many goroutines there are then. */
+/* Runs four threads at once, and returns how many goroutines there are then. */
 static inline size_t stay_together(void)
 {
     pythread_stats stats;

@@ -1,6 +1,6 @@
 /*
- * name_test.c - names of threads: what a thread calls itself the system knows, cut where it is too
- * long, and nobody else has it.
+ * name_test.c - names of threads: the system knows the name that a thread gives itself, cut where
+ * it is too long, and no other thread has it.
  */
 #define _GNU_SOURCE
 #include "process.h"

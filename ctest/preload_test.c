@@ -59,7 +59,7 @@ static int ask_of(pthread_t thread)
         EQ(pthread_setaffinity_np(thread, sizeof processors, &processors), 0);
         EQ(pthread_setschedparam(thread, policy, &param), 0);
     } else {
-        EQ(pthread_setname_np(thread, "nobody"), error);
+        EQ(pthread_setname_np(thread, "no thread"), error);
         EQ(pthread_sigqueue(thread, SIGUSR1, (union sigval){0}), error);
     }
     return error;
@@ -175,7 +175,7 @@ static void check_victim(int signal, siginfo_t *info, void *context)
     atomic_fetch_add(&handled, 1);
 }
 
-TEST(signals_to_threads_that_end_meanwhile_hit_nobody_else)
+TEST(signals_to_threads_that_end_meanwhile_hit_no_other_thread)
 {
     enum { KILLERS = 3, ROUNDS = 60, THREADS = 64 };
     pthread_t killers[KILLERS];

@@ -116,17 +116,20 @@ TEST(info_outlives_the_loss_of_sys_thread_info)
 TEST(info_leaks_nothing)
 {
     static const char blocks[] = "__import__('sys').getallocatedblocks()";
+    static const char references[] = "__import__('sys').getrefcount(__import__('sys').thread_info)";
     Py_Initialize();
     for (int i = 0; i < 100; i++) {
         Py_DECREF(PyThread_GetInfo());
     }
     number(blocks);
-    long before = number(blocks);
+    number(references);
+    long before = number(blocks), references_before = number(references);
     for (int i = 0; i < 10000; i++) {
         Py_DECREF(PyThread_GetInfo());
     }
     /* A leak of one object in a hundred calls would show. */
     LT(number(blocks) - before, 100);
+    EQ(number(references), references_before);
 }
 
 TEST(info_is_right_in_sub_interpreters_and_later_interpreters)

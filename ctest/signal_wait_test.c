@@ -223,7 +223,7 @@ TEST(os_threads_of_the_library_block_all_signals)
             handles[i] = start(stay, NULL);
         }
         wait_for_at_least(&inside, THREADS);
-        /* A thread of Go's that starts just now has its mask from the one that starts it. */
+        /* An OS thread of Go that starts just now has its mask from the one that starts it. */
         count_masks(&deaf, &others);
         EQ(others, THREADS + 1);
         GT(deaf, 0);

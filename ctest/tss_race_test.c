@@ -112,7 +112,8 @@ TEST(threads_that_create_one_key_together_create_it_once)
 {
     pthread_barrier_init(&barrier, NULL, CREATORS);
     run_threads(CREATORS, create_shared_together);
-    /* A key created in vain was given back, so there was never more than one for each creator. */
+    /* A key that came too late was given back, so there was never more than one for each creator.
+     */
     for (int i = 0; i < CREATORS; i++) {
         LT(PyThread_create_key(), CREATORS);
     }
