@@ -12,14 +12,14 @@
 static PyThread_type_lock shared_lock;
 static long shared_count; /* guarded by shared_lock */
 
-static atomic_bool stop;
-
 #ifdef _WIN32 /* It has no signals for threads. */
 
 #define mask_signal(how)
 #define run_threads_under_signals(count, run, flags) run_threads(count, run)
 
 #else
+
+static atomic_bool stop;
 
 static void mask_signal(int how)
 {

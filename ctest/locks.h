@@ -114,6 +114,7 @@ static inline bool is_asleep(long os_thread)
 static inline void wait_until_asleep(struct waiter *waiter)
 {
 #ifdef _WIN32
+    (void)waiter;
     sleep_ms(20); /* Windows does not say. */
 #else
     while (is_waiting(waiter) && !is_asleep(atomic_load(&waiter->os_thread))) {
