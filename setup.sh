@@ -3,7 +3,7 @@
 #
 #   ./setup.sh                 what builds the library, the demo and the tests
 #   ./setup.sh --with-python   and what the tests with a live Python interpreter are built with
-#   ./setup.sh --with-tools    and the checkers: valgrind, spin, clang, clang-format, ninja, lintian,
+#   ./setup.sh --with-tools    and the checkers: spin, clang, clang-format, ninja, lintian,
 #                              abidiff; and doxygen and man for the documentation
 #   ./setup.sh --with-bench    and what the benchmarks measure beside the library, GLib and nsync, and
 #                              draw with, gnuplot
@@ -64,7 +64,7 @@ if $python && ! pkg-config --exists python3-embed 2>/dev/null; then
     missing="$missing python3-dev"
 fi
 if $tools; then
-    for tool in valgrind spin clang clang-format lintian doxygen; do
+    for tool in spin clang clang-format lintian doxygen; do
         has $tool || missing="$missing $tool"
     done
     has abidiff || missing="$missing abigail-tools"

@@ -27,25 +27,7 @@ endif()
 if(WIN32 AND run)
     set(run sh ${PROJECT_SOURCE_DIR}/ctest/wine.sh ${run})
 endif()
-if(PYTHREAD_SANITIZE STREQUAL "valgrind")
-    find_program(VALGRIND_EXECUTABLE valgrind REQUIRED)
-    set(runner valgrind)
-    # Goroutines' stacks are memory that the Go runtime maps itself and changes to in the middle of a
-    # function: valgrind takes such a stack for memory below the one that the OS thread has. Go code
-    # checks its own bounds. So no address is wrong in Go's functions, and in those that cgo generates.
-    set(suppressions ${PROJECT_BINARY_DIR}/go_stacks.supp)
-    file(WRITE ${suppressions} "")
-    foreach(function IN ITEMS "runtime.*" "runtime/*" "gogo*" "gosave*" "gcWriteBarrier*" "*body*" "sync*"
-            "time.*" "internal/*" "github.com/*" "_cgo*" "setg_gcc*" "callRet*")
-        foreach(size IN ITEMS 1 2 4 8 16 32)
-            file(APPEND ${suppressions} "{\n  go\n  Memcheck:Addr${size}\n  fun:${function}\n}\n")
-        endforeach()
-    endforeach()
-    # Leaks are AddressSanitizer's to find: it takes no thread that a fork left behind for one.
-    set(run ${VALGRIND_EXECUTABLE} --quiet --error-exitcode=1 --max-threads=20000
-        --suppressions=${PROJECT_SOURCE_DIR}/ctest/valgrind.supp --suppressions=${suppressions})
-    set(slower 20)
-elseif(NOT PYTHREAD_SANITIZE STREQUAL "none")
+if(NOT PYTHREAD_SANITIZE STREQUAL "none")
     set(slower 5)
     # AddressSanitizer would give each thread a signal stack, and free the one it finds at its end.
     # And faults are the tests' own. It would take the words before some blocks of thread-local variables
@@ -65,7 +47,7 @@ set(expectations ${PROJECT_SOURCE_DIR}/ctest/expected_failures.txt)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${expectations})
 file(STRINGS ${expectations} lines REGEX "^[^#]")
 foreach(line IN LISTS lines)
-    if(NOT line MATCHES "^(library|host|qemu|wine|valgrind) +([a-z_]+)\\.([A-Za-z0-9_]+|\\*) +(.+)$")
+    if(NOT line MATCHES "^(library|host|qemu|wine) +([a-z_]+)\\.([A-Za-z0-9_]+|\\*) +(.+)$")
         message(FATAL_ERROR "${expectations}: not WHERE CASE REASON: ${line}")
     endif()
     set(where ${CMAKE_MATCH_1})
@@ -155,12 +137,15 @@ function(pythread_add_tests concept)
                        TIMEOUT ${arg_TIMEOUT} LABELS ${arg_LABELS})
 endfunction()
 
-# Builds <concept>_test.c with another LIBRARY, and registers its cases, but for those WITHOUT which
-# that library is tested, as <variant>_<concept>.<case>.
+# Builds <concept>_test.c with another LIBRARY, and registers its cases as <variant>_<concept>.<case>:
+# those in CASES, or all but those WITHOUT which that library is tested.
 function(pythread_add_variant variant concept)
-    cmake_parse_arguments(PARSE_ARGV 2 arg "" "LIBRARY" "WITHOUT")
+    cmake_parse_arguments(PARSE_ARGV 2 arg "" "LIBRARY" "CASES;WITHOUT")
     set(name ${variant}_${concept})
     pythread_find_cases(${concept} cases)
+    if(arg_CASES)
+        set(cases ${arg_CASES})
+    endif()
     if(arg_WITHOUT)
         list(REMOVE_ITEM cases ${arg_WITHOUT})
     endif()

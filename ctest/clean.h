@@ -5,8 +5,8 @@
 #ifndef CLEAN_H
 #define CLEAN_H
 
+#include "counted_object.h"
 #include "ends.h"
-#include "fresh_object.h"
 #include "process.h"
 #include "threads.h"
 
@@ -75,7 +75,7 @@ static inline void find_all_new(void)
     EQ(getpriority(PRIO_PROCESS, 0), nice_value);
 }
 
-static inline void leave(enum habit habit)
+static inline void leave_behind(enum habit habit)
 {
     cpu_set_t one;
     switch (habit) {
@@ -122,7 +122,7 @@ static inline void visit_os_thread(void *arg)
     struct visit *visit = arg;
     visit->is_shared = atomic_exchange(&visited[PyThread_get_thread_native_id() % MOST_IDS], true);
     find_all_new();
-    leave(visit->habit);
+    leave_behind(visit->habit);
     pthread_cleanup_push(count_end, NULL);
     end(visit->end);
     pthread_cleanup_pop(1);

@@ -19,21 +19,34 @@ static inline const char *dump(void)
     return text;
 }
 
-/* Checks that a dump has a text, made as by printf, now or before long. */
-__attribute__((format(printf, 1, 2))) static inline void check_dump_has(const char *format, ...)
+static inline int count_in_dump(const char *expected)
+{
+    int count = 0;
+    for (const char *at = dump(); (at = strstr(at, expected)) != NULL; at += strlen(expected)) {
+        count++;
+    }
+    return count;
+}
+
+/* Checks that a dump has a text, made as by printf, so many times or more, now or before long. */
+__attribute__((format(printf, 2, 3))) static inline void check_dump_counts(int times,
+                                                                           const char *format, ...)
 {
     char expected[256];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(expected, sizeof expected, format, arguments);
     va_end(arguments);
-    for (int i = 0; i < 20000 && strstr(dump(), expected) == NULL; i++) {
+    for (int i = 0; i < 20000 && count_in_dump(expected) < times; i++) {
         sleep_ms(1);
     }
-    if (strstr(dump(), expected) == NULL) {
-        fprintf(stderr, "no \"%s\" in the dump:\n%s", expected, dump());
+    if (count_in_dump(expected) < times) {
+        fprintf(stderr, "not %d times \"%s\" in the dump:\n%s", times, expected, dump());
         test_fail();
     }
 }
+
+/* The same, once or more. A macro, since it passes its arguments on. */
+#define check_dump_has(...) check_dump_counts(1, __VA_ARGS__)
 
 #endif

@@ -196,7 +196,7 @@ static void name_by_library(void *door)
     wait_at_door(door);
 }
 
-TEST(names_are_shown_whoever_gave_them_on_one_line)
+TEST(names_of_all_kinds_are_shown_on_one_line)
 {
     sem_t door;
     EQ(sem_init(&door, 0, 0), 0);
@@ -229,9 +229,9 @@ TEST(a_dump_has_the_number_of_the_os_thread)
     join(thread);
 }
 
-static void check_ended_threads_are_gone(int fresh)
+static void check_ended_threads_are_gone(int own)
 {
-    use_fresh_os_threads(fresh);
+    use_own_os_threads(own);
     join(start(nothing, NULL));
     check_dump_lacks("thread 1 ");
     join(start((void (*)(void *))PyThread_exit_thread, NULL));
@@ -244,15 +244,6 @@ TEST(threads_that_have_ended_are_not_shown)
     check_ended_threads_are_gone(1);
 }
 
-static int count_in_dump(const char *text)
-{
-    int count = 0;
-    for (const char *at = dump(); (at = strstr(at, text)) != NULL; at++) {
-        count++;
-    }
-    return count;
-}
-
 TEST(a_thousand_threads_are_shown)
 {
     enum { THREADS = 1000 };
@@ -262,9 +253,7 @@ TEST(a_thousand_threads_are_shown)
     for (int i = 0; i < THREADS; i++) {
         threads[i] = start(wait_at_door, &door);
     }
-    for (int i = 0; i < 20000 && count_in_dump(" old: ") < THREADS; i++) {
-        sleep_ms(1);
-    }
+    check_dump_counts(THREADS, " old: ");
     EQ(count_in_dump(" old: "), THREADS);
     check_dump_has("thread %d \"", THREADS);
     for (int i = 0; i < THREADS; i++) {

@@ -45,17 +45,11 @@ static void soil_and_look(void (*soil)(void), void (*look)(void))
     EQ(shared, 100);
 }
 
-static atomic_int arrived;
-static atomic_bool leave;
-
 static void soil_and_stay(void *arg)
 {
     struct visit *visit = arg;
     visit->func();
-    count(&arrived);
-    while (!atomic_load(&leave)) {
-        sleep_ms(1);
-    }
+    stay(NULL);
 }
 
 /* The same with many threads at once, so that every kind of OS thread takes part. */
@@ -64,13 +58,13 @@ static void soil_and_look_at_once(void (*soil)(void), void (*look)(void))
     enum { THREADS = 320 };
     static PyThread_handle_t handles[THREADS];
     static struct visit visits[THREADS];
-    atomic_store(&arrived, 0);
+    atomic_store(&inside, 0);
     atomic_store(&leave, false);
     for (int i = 0; i < THREADS; i++) {
         visits[i].func = soil;
         handles[i] = start(soil_and_stay, &visits[i]);
     }
-    wait_for_count(&arrived, THREADS);
+    wait_for_count(&inside, THREADS);
     atomic_store(&leave, true);
     for (int i = 0; i < THREADS; i++) {
         join(handles[i]);
@@ -90,14 +84,14 @@ static void soil_and_look_every_way(void (*soil)(void), void (*look)(void))
     join(start(run_visit, &visit));
     soil_and_look(soil, look);
     soil_and_look_at_once(soil, look);
-    use_fresh_os_threads(1);
+    use_own_os_threads(1);
     for (int i = 0; i < 10; i++) {
         visit.func = soil;
         join(start(run_visit, &visit));
         visit.func = look;
         join(start(run_visit, &visit));
     }
-    use_fresh_os_threads(0);
+    use_own_os_threads(0);
 }
 
 /* ------------------------------------------------------------------------ storage */

@@ -1,169 +1,17 @@
 /*
- * loading_test.c - the library is loaded into a running process, by dlopen, by plugins and by
- * LD_PRELOAD, and changes nothing there. This program is not linked with the library:
- * PYTHREAD_LIBRARY in the environment says where it is.
+ * loading_test.c - the library is loaded into a running process, by dlopen and by plugins, in every
+ * way and at any time.
  */
 #define _GNU_SOURCE
-#include "process.h"
-#include "threads.h"
+#include "loading.h"
 
-#include <dlfcn.h>
 #include <limits.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-
-extern char **environ;
-
-/* The library's functions, as dlsym finds them. */
-struct api {
-    void *handle;
-    __typeof__(PyThread_start_joinable_thread) *start;
-    __typeof__(PyThread_join_thread) *join;
-    __typeof__(PyThread_get_thread_ident_ex) *ident;
-    __typeof__(PyThread_get_thread_native_id) *native_id;
-    __typeof__(PyThread_exit_thread) *exit;
-    __typeof__(PyThread_allocate_lock) *allocate_lock;
-    __typeof__(PyThread_free_lock) *free_lock;
-    __typeof__(PyThread_acquire_lock) *acquire_lock;
-    __typeof__(PyThread_release_lock) *release_lock;
-    __typeof__(PyThread_tss_create) *tss_create;
-    __typeof__(PyThread_tss_set) *tss_set;
-    __typeof__(PyThread_tss_get) *tss_get;
-    __typeof__(PyThread_tss_delete) *tss_delete;
-    __typeof__(pythread_get_stats) *get_stats;
-    __typeof__(pythread_set_reuse) *set_reuse;
-    __typeof__(pythread_get_reuse) *get_reuse;
-};
-
-static const char *path(void)
-{
-    const char *set = getenv("PYTHREAD_LIBRARY");
-    if (set == NULL) {
-        test_skip("PYTHREAD_LIBRARY is not set");
-    }
-    return set;
-}
-
-static void find(void *library, const char *name, void *function)
-{
-    void *found = dlsym(library, name);
-    if (found == NULL) {
-        fprintf(stderr, "%s\n", dlerror());
-        test_fail();
-    }
-    memcpy(function, &found, sizeof found);
-}
 
 static struct api shared;
-
-static struct api load(int flags)
-{
-    struct api api = {.handle = dlopen(path(), flags)};
-    if (api.handle == NULL) {
-        fprintf(stderr, "%s\n", dlerror());
-        test_fail();
-    }
-    find(api.handle, "PyThread_start_joinable_thread", &api.start);
-    find(api.handle, "PyThread_join_thread", &api.join);
-    find(api.handle, "PyThread_get_thread_ident_ex", &api.ident);
-    find(api.handle, "PyThread_get_thread_native_id", &api.native_id);
-    find(api.handle, "PyThread_exit_thread", &api.exit);
-    find(api.handle, "PyThread_allocate_lock", &api.allocate_lock);
-    find(api.handle, "PyThread_free_lock", &api.free_lock);
-    find(api.handle, "PyThread_acquire_lock", &api.acquire_lock);
-    find(api.handle, "PyThread_release_lock", &api.release_lock);
-    find(api.handle, "PyThread_tss_create", &api.tss_create);
-    find(api.handle, "PyThread_tss_set", &api.tss_set);
-    find(api.handle, "PyThread_tss_get", &api.tss_get);
-    find(api.handle, "PyThread_tss_delete", &api.tss_delete);
-    find(api.handle, "pythread_get_stats", &api.get_stats);
-    find(api.handle, "pythread_set_reuse", &api.set_reuse);
-    find(api.handle, "pythread_get_reuse", &api.get_reuse);
-    return api;
-}
-
-static void check_not_loaded(void)
-{
-    EQ_PTR(dlopen(path(), RTLD_NOW | RTLD_NOLOAD), NULL);
-}
-
-static void reap(pid_t child, int expected)
-{
-    int status;
-    GT(child, 0);
-    EQ(waitpid(child, &status, 0), child);
-    EQ(status, expected << 8);
-}
-
-/* Runs func in a process of its own, into which the library was never loaded. */
-static void in_child(void (*func)(int), int arg)
-{
-    check_not_loaded();
-    fflush(NULL);
-    pid_t child = fork();
-    if (child == 0) {
-        alarm(30);
-        func(arg);
-        exit(0);
-    }
-    reap(child, 0);
-}
-
-/* ------------------------------------------------------------------------ use of the library */
-
-struct use {
-    const struct api *api;
-    PyThread_type_lock lock;
-    PyThread_ident_t inside;
-    Py_tss_t key;
-    int value;
-};
-
-static void use_in_thread(void *arg)
-{
-    struct use *use = arg;
-    EQ(use->api->acquire_lock(use->lock, WAIT_LOCK), 1);
-    use->inside = use->api->ident();
-    EQ_PTR(use->api->tss_get(&use->key), NULL);
-    EQ(use->api->tss_set(&use->key, use), 0);
-    EQ_PTR(use->api->tss_get(&use->key), use);
-    NE(use->api->native_id(), 0);
-    use->value++;
-    use->api->release_lock(use->lock);
-    if (use->value % 2 == 0) {
-        use->api->exit();
-    }
-}
-
-static void use_library(const struct api *api)
-{
-    struct use use = {.api = api, .lock = api->allocate_lock(), .key = Py_tss_NEEDS_INIT};
-    EQ(api->tss_create(&use.key), 0);
-    EQ(api->tss_set(&use.key, &use.value), 0);
-    for (int i = 1; i <= 20; i++) {
-        PyThread_ident_t ident;
-        PyThread_handle_t handle;
-        api->set_reuse(i % 4 == 0 ? PYTHREAD_REUSE_NEVER : PYTHREAD_REUSE_ALWAYS);
-        EQ(api->start(use_in_thread, &use, &ident, &handle), 0);
-        EQ(api->join(handle), 0);
-        EQ(api->join(handle), EINVAL);
-        EQ(use.inside, ident);
-        EQ(use.value, i);
-    }
-    EQ_PTR(api->tss_get(&use.key), &use.value);
-    EQ(api->ident(), (PyThread_ident_t)pthread_self());
-    api->set_reuse(PYTHREAD_REUSE_ALWAYS);
-    api->tss_delete(&use.key);
-    api->free_lock(use.lock);
-}
 
 /* ------------------------------------------------------------------------ dlopen, dlclose */
 
@@ -232,82 +80,6 @@ TEST(threads_of_a_library_that_came_late_share_os_threads)
     GT(same, 0);
 }
 
-/* ------------------------------------------------------------------------ reuse of OS threads */
-
-/* From now on the kernel does not know this system call. */
-static void take_system_call(unsigned number)
-{
-    struct sock_filter filter[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
-        test_skip("no seccomp");
-    }
-}
-
-static __thread int threads_here;
-
-static void count_here(void *unused)
-{
-    (void)unused;
-    threads_here++;
-    EQ(threads_here, 1);
-}
-
-TEST(without_a_way_to_see_what_a_thread_leaves_each_has_an_os_thread_of_its_own)
-{
-    PyThread_ident_t ident;
-    PyThread_handle_t handle;
-    take_system_call(SYS_sched_getattr);
-    struct api api = load(RTLD_NOW);
-    EQ(api.get_reuse(), PYTHREAD_REUSE_NEVER);
-    EQ(api.set_reuse(PYTHREAD_REUSE_CLEAN), -1);
-    EQ(api.get_reuse(), PYTHREAD_REUSE_NEVER);
-    for (int i = 0; i < 100; i++) {
-        EQ(api.start(count_here, NULL, &ident, &handle), 0);
-        EQ(api.join(handle), 0);
-    }
-}
-
-static pthread_key_t older_key;
-static sigset_t destructors_mask;
-
-static void note_mask(void *unused)
-{
-    (void)unused;
-    EQ(pthread_sigmask(SIG_BLOCK, NULL, &destructors_mask), 0);
-}
-
-static void block_sigusr1(void *unused)
-{
-    sigset_t mask;
-    (void)unused;
-    sigemptyset(&mask);
-    sigaddset(&mask, SIGUSR1);
-    EQ(pthread_sigmask(SIG_SETMASK, &mask, NULL), 0);
-    EQ(pthread_setspecific(older_key, &older_key), 0);
-}
-
-TEST(destructors_of_keys_from_before_run_with_the_signal_mask_of_their_thread)
-{
-    PyThread_ident_t ident;
-    PyThread_handle_t handle;
-    EQ(pthread_key_create(&older_key, note_mask), 0);
-    shared = load(RTLD_NOW);
-    if (shared.set_reuse(PYTHREAD_REUSE_CLEAN) == -1) {
-        test_skip("no mode CLEAN");
-    }
-    EQ(shared.start(block_sigusr1, NULL, &ident, &handle), 0);
-    EQ(shared.join(handle), 0);
-    CHECK(sigismember(&destructors_mask, SIGUSR1));
-    CHECK(!sigismember(&destructors_mask, SIGUSR2));
-}
-
 TEST(the_library_is_loaded_once)
 {
     struct api first = load(RTLD_NOW), second = load(RTLD_LAZY | RTLD_GLOBAL);
@@ -348,9 +120,6 @@ TEST(many_threads_may_load_and_start_at_once)
     }
 }
 
-static atomic_int arrived;
-static atomic_bool leave;
-
 static void *use_when_loaded(void *arg)
 {
     pthread_barrier_wait(&barrier);
@@ -376,13 +145,9 @@ TEST(threads_from_before_the_library_can_use_it)
     }
 }
 
-static void stay(void *arg)
+static void stay_and_ask(void *arg)
 {
-    (void)arg;
-    count(&arrived);
-    while (!atomic_load(&leave)) {
-        sleep_ms(1);
-    }
+    stay(arg);
     NE(shared.ident(), (PyThread_ident_t)pthread_self());
 }
 
@@ -394,9 +159,9 @@ TEST(dlclose_is_harmless)
     check_not_loaded();
     shared = load(RTLD_NOW);
     for (int i = 0; i < THREADS; i++) {
-        EQ(shared.start(stay, NULL, &ident, &handles[i]), 0);
+        EQ(shared.start(stay_and_ask, NULL, &ident, &handles[i]), 0);
     }
-    wait_for_count(&arrived, THREADS);
+    wait_for_count(&inside, THREADS);
     /* Threads run on, and new ones start, although the program has closed the library. */
     EQ(dlclose(shared.handle), 0);
     use_library(&shared);
@@ -424,82 +189,6 @@ TEST(the_library_may_come_and_go)
 {
     in_child(load_and_close, 1);
     in_child(load_and_close, 100);
-}
-
-/* ------------------------------------------------------------------------ what changed since */
-
-static atomic_bool handler_uses;
-
-static void use_in_handler(void)
-{
-    if (atomic_load(&handler_uses)) {
-        use_library(&shared);
-    }
-}
-
-/* The program's fork handlers run before those of a library that was loaded later. */
-static void fork_with_handlers(int started)
-{
-    EQ(pthread_atfork(use_in_handler, use_in_handler, use_in_handler), 0);
-    shared = load(RTLD_NOW);
-    if (started != 0) {
-        use_library(&shared);
-    }
-    atomic_store(&handler_uses, true);
-    for (int i = 0; i < 10; i++) {
-        fflush(NULL);
-        pid_t child = fork();
-        if (child == 0) {
-            pythread_stats stats;
-            use_library(&shared);
-            shared.get_stats(&stats);
-            EQ(stats.threads, 0);
-            EQ(stats.handles, 0);
-            LE(stats.goroutines, 20);
-            exit(0);
-        }
-        reap(child, 0);
-    }
-}
-
-TEST(fork_handlers_of_before_may_use_the_library)
-{
-    test_skip_under_asan(ASAN_AFTER_FORK);
-    in_child(fork_with_handlers, 0);
-    in_child(fork_with_handlers, 1);
-}
-
-static void start_with_nothing(int variables)
-{
-    struct rlimit no_files = {0, 0};
-    shared = load(RTLD_NOW);
-    /* The C library loads this file when a thread first exits. */
-    CHECK(dlopen("libgcc_s.so.1", RTLD_NOW) != NULL);
-    for (char **entry = environ; *entry != NULL; entry++) {
-        memset(*entry, 'x', strlen(*entry));
-    }
-    /* Shortened in place, as programs do. The entries behind the new end stay where they are. */
-    environ[variables] = NULL;
-    for (int file = 0; file < 1000; file++) {
-        close(file);
-    }
-    EQ(setrlimit(RLIMIT_NOFILE, &no_files), 0);
-    char *behind = environ[variables + 1];
-    for (int i = 0; i < 50; i++) {
-        use_library(&shared);
-    }
-    EQ_PTR(environ[variables], NULL);
-    EQ_PTR(environ[variables + 1], behind);
-    _exit(0);
-}
-
-TEST(threads_need_no_file_and_no_environment)
-{
-    test_skip_under_asan("it reads files");
-    /* The number of words behind the new end is even in one case and odd in the other. */
-    CHECK(environ[0] != NULL && environ[1] != NULL && environ[2] != NULL);
-    in_child(start_with_nothing, 0);
-    in_child(start_with_nothing, 1);
 }
 
 /* ------------------------------------------------------------------------ plugins */
@@ -619,213 +308,78 @@ TEST(the_child_of_a_fork_does_without_pthread_keys)
     }
 }
 
-/* ------------------------------------------------------------------------ signals */
+/* ------------------------------------------------------------------------ reuse of OS threads */
 
-static void handle(int sig)
+/* From now on the kernel does not know this system call. */
+static void take_system_call(unsigned number)
 {
-    (void)sig;
-}
-
-static const int flags_of[] = {0, SA_RESTART, SA_ONSTACK, SA_NODEFER | SA_RESTART};
-
-static void check_handlers(bool set)
-{
-    for (int sig = 1; sig < NSIG; sig++) {
-        struct sigaction action = {.sa_handler = sig % 5 == 0 ? SIG_IGN : handle,
-                                   .sa_flags = flags_of[sig % 4]};
-        struct sigaction now;
-        sigaddset(&action.sa_mask, SIGUSR1);
-        if (sig == SIGKILL || sig == SIGSTOP || sigaction(sig, set ? &action : NULL, &now) != 0 ||
-            set) {
-            continue;
-        }
-        EQ_PTR(now.sa_handler, action.sa_handler);
-        EQ(now.sa_flags & (SA_RESTART | SA_ONSTACK | SA_NODEFER | SA_SIGINFO), action.sa_flags);
-        for (int other = 1; other < NSIG; other++) {
-            EQ(sigismember(&now.sa_mask, other), other == SIGUSR1);
-        }
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
+        test_skip("no seccomp");
     }
 }
 
-static atomic_bool loaded;
+static __thread int threads_here;
 
-static void *watch_handlers(void *arg)
+static void count_here(void *unused)
 {
-    pthread_barrier_wait(&barrier);
-    while (!atomic_load(&loaded)) {
-        check_handlers(false);
-    }
-    return arg;
+    (void)unused;
+    threads_here++;
+    EQ(threads_here, 1);
 }
 
-/* Another thread never sees handlers other than the program's own. */
-static void load_under_watch(int arg)
+TEST(without_a_way_to_see_what_a_thread_leaves_each_has_an_os_thread_of_its_own)
 {
-    pthread_t pthread;
-    (void)arg;
-    check_handlers(true);
-    EQ(pthread_barrier_init(&barrier, NULL, 2), 0);
-    EQ(pthread_create(&pthread, NULL, watch_handlers, NULL), 0);
-    pthread_barrier_wait(&barrier);
+    PyThread_ident_t ident;
+    PyThread_handle_t handle;
+    take_system_call(SYS_sched_getattr);
     struct api api = load(RTLD_NOW);
-    use_library(&api);
-    atomic_store(&loaded, true);
-    EQ(pthread_join(pthread, NULL), 0);
-    check_handlers(false);
-}
-
-TEST(loading_leaves_handlers)
-{
-    for (int i = 0; i < 30; i++) {
-        in_child(load_under_watch, 0);
+    EQ(api.get_reuse(), PYTHREAD_REUSE_NEVER);
+    EQ(api.set_reuse(PYTHREAD_REUSE_CLEAN), -1);
+    EQ(api.get_reuse(), PYTHREAD_REUSE_NEVER);
+    for (int i = 0; i < 100; i++) {
+        EQ(api.start(count_here, NULL, &ident, &handle), 0);
+        EQ(api.join(handle), 0);
     }
 }
 
-static void load_with_mask(int blocked)
+static pthread_key_t older_key;
+static sigset_t destructors_mask;
+
+static void note_mask(void *unused)
 {
-    sigset_t mask, after;
+    (void)unused;
+    EQ(pthread_sigmask(SIG_BLOCK, NULL, &destructors_mask), 0);
+}
+
+static void block_sigusr1(void *unused)
+{
+    sigset_t mask;
+    (void)unused;
     sigemptyset(&mask);
-    sigaddset(&mask, blocked);
+    sigaddset(&mask, SIGUSR1);
     EQ(pthread_sigmask(SIG_SETMASK, &mask, NULL), 0);
-    struct api api = load(RTLD_NOW);
-    use_library(&api);
-    EQ(pthread_sigmask(SIG_BLOCK, NULL, &after), 0);
-    for (int sig = 1; sig < NSIG; sig++) {
-        EQ(sigismember(&after, sig) == 1, sig == blocked);
+    EQ(pthread_setspecific(older_key, &older_key), 0);
+}
+
+TEST(destructors_of_keys_from_before_run_with_the_signal_mask_of_their_thread)
+{
+    PyThread_ident_t ident;
+    PyThread_handle_t handle;
+    EQ(pthread_key_create(&older_key, note_mask), 0);
+    shared = load(RTLD_NOW);
+    if (shared.set_reuse(PYTHREAD_REUSE_CLEAN) == -1) {
+        test_skip("no mode CLEAN");
     }
-}
-
-TEST(loading_leaves_the_mask)
-{
-    for (int i = 0; i < 10; i++) {
-        in_child(load_with_mask, SIGUSR2);
-    }
-}
-
-static void load_without_signal_stack(int unused)
-{
-    stack_t stack;
-    (void)unused;
-    struct api api = load(RTLD_NOW);
-    use_library(&api);
-    EQ(sigaltstack(NULL, &stack), 0);
-    EQ(stack.ss_flags, SS_DISABLE);
-}
-
-TEST(loading_leaves_no_signal_stack)
-{
-    in_child(load_without_signal_stack, 0);
-}
-
-static void load_with_limits(int unused)
-{
-    struct rlimit before[RLIM_NLIMITS], after[RLIM_NLIMITS];
-    (void)unused;
-    set_soft_limit(RLIMIT_NOFILE, 100);
-    for (int i = 0; i < RLIM_NLIMITS; i++) {
-        EQ(getrlimit((__rlimit_resource_t)i, &before[i]), 0);
-    }
-    struct api api = load(RTLD_NOW);
-    use_library(&api);
-    for (int i = 0; i < RLIM_NLIMITS; i++) {
-        EQ(getrlimit((__rlimit_resource_t)i, &after[i]), 0);
-        EQ(after[i].rlim_cur, before[i].rlim_cur);
-        EQ(after[i].rlim_max, before[i].rlim_max);
-    }
-}
-
-TEST(loading_leaves_limits)
-{
-    in_child(load_with_limits, 0);
-}
-
-static void load_and_set_limit(int unused)
-{
-    struct rlimit after;
-    (void)unused;
-    struct api api = load(RTLD_NOW);
-    set_soft_limit(RLIMIT_NOFILE, 101);
-    use_library(&api);
-    EQ(getrlimit(RLIMIT_NOFILE, &after), 0);
-    EQ(after.rlim_cur, 101);
-}
-
-TEST(the_first_start_leaves_the_limit_that_was_set_after_loading)
-{
-    in_child(load_and_set_limit, 0);
-}
-
-/* ------------------------------------------------------------------------ LD_PRELOAD */
-
-enum { OUTPUT = 1 << 20 };
-
-/* Stores what a command writes, with or without the library preloaded. Returns its status. */
-static int output_of(const char *command, bool preload, char *output)
-{
-    size_t length = 0, got;
-    if (preload) {
-        EQ(setenv("LD_PRELOAD", path(), 1), 0);
-    } else {
-        EQ(unsetenv("LD_PRELOAD"), 0);
-    }
-    fflush(NULL);
-    FILE *pipe = popen(command, "r");
-    CHECK(pipe != NULL);
-    while ((got = fread(output + length, 1, OUTPUT - 1 - length, pipe)) > 0) {
-        length += got;
-    }
-    output[length] = '\0';
-    int status = pclose(pipe);
-    EQ(unsetenv("LD_PRELOAD"), 0);
-    return status;
-}
-
-static void compare(const char *command, int expected)
-{
-    static char with[OUTPUT], without[OUTPUT];
-    test_skip_under_asan("it has to be loaded first");
-    EQ(output_of(command, false, without), expected << 8);
-    EQ(output_of(command, true, with), expected << 8);
-    EQ_STR(with, without);
-}
-
-TEST(ls_is_the_same_with_the_library_preloaded)
-{
-    compare("exec 2>&1; ls -la /usr/lib /bin/ls /nowhere", 2);
-    /* The library really was preloaded. */
-    static char output[OUTPUT];
-    EQ(output_of("exec cat /proc/self/maps", true, output), 0);
-    CHECK(strstr(output, "libpythread.so") != NULL);
-}
-
-TEST(pipelines_are_the_same_with_the_library_preloaded)
-{
-    if (access("/bin/bash", X_OK) != 0) {
-        test_skip("no bash");
-    }
-    compare("exec bash -c 'set -o pipefail; yes | head -1'", 141);
-    compare("exec bash -c 'set -o pipefail; seq 100000 | head -3 | cat'", 141);
-    compare("exec bash -c 'trap \"\" PIPE; (yes; echo $? >&2) 2>&1 >/dev/full | head -2'", 0);
-    compare("exec bash -c 'sleep 10 & kill %1; wait %1; echo $?'", 0);
-    compare("exec bash -c 'trap \"echo trapped\" USR1; kill -USR1 $$; echo after'", 0);
-    compare("exec bash -c 'ulimit -c 0; sh -c \"kill -SEGV \\$\\$\"; echo $?' 2>/dev/null", 0);
-    compare("exec timeout 0.1 sleep 10", 124);
-}
-
-TEST(sort_with_threads_is_the_same_with_the_library_preloaded)
-{
-    compare("export LC_ALL=C; seq 200000 | rev | sort --parallel=4 -S 100K | cksum", 0);
-}
-
-TEST(git_is_the_same_with_the_library_preloaded)
-{
-    if (system("git --version >/dev/null 2>&1") != 0) {
-        test_skip("no git");
-    }
-    compare("exec 2>&1; set -e; d=$(mktemp -d); cd $d; export HOME=$d GIT_CONFIG_NOSYSTEM=1; "
-            "git init -q -b main; for i in 1 2 3; do echo $i >$i; done; git add 1 2; "
-            "git -c user.name=n -c user.email=e@example.org commit -q -m m "
-            "--date=2000-01-01T00:00:00Z; echo 4 >>1; git status; git diff; git log --format=%s; "
-            "git gc -q; git fsck --no-progress; cd /; rm -rf $d",
-            0);
+    EQ(shared.start(block_sigusr1, NULL, &ident, &handle), 0);
+    EQ(shared.join(handle), 0);
+    CHECK(sigismember(&destructors_mask, SIGUSR1));
+    CHECK(!sigismember(&destructors_mask, SIGUSR2));
 }

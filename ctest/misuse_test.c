@@ -1,10 +1,10 @@
 /*
  * misuse_test.c - what a program can do wrong with threads, or at an odd time, and what comes of
- * it: spent handles by the thousand, locks that their holders leave behind, a main that ends before
- * its threads, a process that ends in the middle of everything. A case that ends the process in its
- * own way makes its checks in an atexit handler.
+ * it: spent handles by the thousand, locks that their holders leave behind, a process that ends in
+ * the middle of everything.
  */
 #define _GNU_SOURCE
+#include "dump.h"
 #include "threads.h"
 
 #include <limits.h>
@@ -226,155 +226,12 @@ TEST(a_thread_that_waits_gets_the_lock_of_one_that_ended)
     PyThread_type_lock lock = PyThread_allocate_lock();
     join(start(acquire_and_return, lock));
     PyThread_handle_t waiter = start(acquire_and_return, lock);
-    sleep_ms(50);
+    check_dump_has("s for lock ");
     join(start(release, lock));
     join(waiter);
     PyThread_free_lock(lock);
     check_nothing_is_left();
 }
-
-#ifndef _WIN32
-
-/* ------------------------------------------------------------------------ main ends first */
-
-static int expected;
-
-/* Runs when the process ends, and checks that all threads have counted by then. */
-static void check_counter(void)
-{
-    EQ(atomic_load(&counter), expected);
-}
-
-/* Sleeps and starts the next thread, which does the same, depth times. */
-static void sleep_and_start(void *depth)
-{
-    intptr_t left = (intptr_t)depth;
-    sleep_ms(50);
-    count(&counter);
-    if (left > 0) {
-        NE(PyThread_start_new_thread(sleep_and_start, (void *)(left - 1)),
-           PYTHREAD_INVALID_THREAD_ID);
-    }
-}
-
-static void *sleep_and_start_on_pthread(void *arg)
-{
-    sleep_and_start(arg);
-    return NULL;
-}
-
-static void *sleep_and_count_on_pthread(void *arg)
-{
-    sleep_ms(300);
-    count(arg);
-    return NULL;
-}
-
-TEST(main_may_exit_alone)
-{
-    expected = 0;
-    atexit(check_counter);
-    PyThread_exit_thread();
-}
-
-TEST(main_may_exit_after_its_threads)
-{
-    expected = 100;
-    atexit(check_counter);
-    for (int i = 0; i < expected; i++) {
-        join(start(count, &counter));
-    }
-    PyThread_exit_thread();
-}
-
-TEST(main_may_exit_before_its_threads)
-{
-    expected = 30;
-    atexit(check_counter);
-    for (int i = 0; i < 10; i++) {
-        start(sleep_and_start, (void *)2);
-    }
-    PyThread_exit_thread();
-}
-
-TEST(main_may_exit_before_its_threads_on_fresh_os_threads)
-{
-    expected = 30;
-    atexit(check_counter);
-    use_fresh_os_threads(1);
-    for (int i = 0; i < 10; i++) {
-        start(sleep_and_start, (void *)2);
-    }
-    PyThread_exit_thread();
-}
-
-TEST(main_may_exit_before_its_pthreads)
-{
-    pthread_t thread;
-    expected = 10;
-    atexit(check_counter);
-    for (int i = 0; i < expected; i++) {
-        EQ(pthread_create(&thread, NULL, sleep_and_count_on_pthread, &counter), 0);
-    }
-    PyThread_exit_thread();
-}
-
-TEST(main_may_exit_before_pthreads_when_threads_have_been)
-{
-    pthread_t thread;
-    expected = 11;
-    atexit(check_counter);
-    join(start(count, &counter));
-    for (int i = 1; i < expected; i++) {
-        EQ(pthread_create(&thread, NULL, sleep_and_count_on_pthread, &counter), 0);
-    }
-    PyThread_exit_thread();
-}
-
-TEST(main_may_exit_before_pthreads_that_start_the_first_thread)
-{
-    pthread_t thread;
-    expected = 3;
-    atexit(check_counter);
-    EQ(pthread_create(&thread, NULL, sleep_and_start_on_pthread, (void *)2), 0);
-    PyThread_exit_thread();
-}
-
-/* Main ends by pthread_exit, from inside a call, while there is a thread on every kind of OS
-   thread. */
-static void *count_and_pthread_exit(void *arg)
-{
-    sleep_ms(200);
-    count(arg);
-    pthread_exit(NULL);
-}
-
-static void count_and_exit(void *arg)
-{
-    count_and_pthread_exit(arg);
-}
-
-static int exit_in_comparison(const void *left, const void *right)
-{
-    (void)left;
-    (void)right;
-    pthread_exit(NULL);
-}
-
-TEST(main_may_end_by_pthread_exit_in_a_callback)
-{
-    int values[] = {2, 1};
-    pthread_t thread;
-    expected = 4;
-    atexit(check_counter);
-    start(count_and_exit, &counter);
-    start(sleep_and_start, (void *)0);
-    EQ(pthread_create(&thread, NULL, count_and_pthread_exit, &counter), 0);
-    use_fresh_os_threads(1);
-    start(count_and_exit, &counter);
-    qsort(values, 2, sizeof *values, exit_in_comparison);
-}
-#endif
 
 /* ------------------------------------------------------------------------ the process ends */
 
@@ -397,7 +254,7 @@ static void start_for_ever(void *arg)
     }
 }
 
-/* Has threads that wait, and threads that start threads without end. */
+/* Starts threads that wait, and threads that start threads without end. */
 static void keep_busy(void)
 {
     enum { WAITERS = 20, STARTERS = 4 };
@@ -420,7 +277,6 @@ TEST(the_process_may_end_while_threads_run)
 static void end_process(void *arg)
 {
     (void)arg;
-    sleep_ms(20);
     exit(0);
 }
 

@@ -1,6 +1,6 @@
 /*
- * name_test.c - names of threads: what a thread calls itself the system knows, cut where it is too
- * long, and nobody else has it.
+ * name_test.c - names of threads: the system knows the name that a thread gives itself, cut where
+ * it is too long, and no other thread has it.
  */
 #define _GNU_SOURCE
 #include "process.h"
@@ -41,7 +41,7 @@ TEST(any_thread_names_itself)
 {
     pthread_t pthread;
     join(start(name_self, NULL));
-    use_fresh_os_threads(1);
+    use_own_os_threads(1);
     join(start(name_self, NULL));
     EQ(pthread_create(&pthread, NULL, pthread_names_self, NULL), 0);
     EQ(pthread_join(pthread, NULL), 0);

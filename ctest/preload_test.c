@@ -4,12 +4,12 @@
  */
 #define _GNU_SOURCE
 #include "ends.h"
+#include "process.h"
 #include "pthreads.h"
 #include "threads.h"
 
 #include <pthread.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <time.h>
 
 static atomic_int handled;
@@ -59,7 +59,7 @@ static int ask_of(pthread_t thread)
         EQ(pthread_setaffinity_np(thread, sizeof processors, &processors), 0);
         EQ(pthread_setschedparam(thread, policy, &param), 0);
     } else {
-        EQ(pthread_setname_np(thread, "nobody"), error);
+        EQ(pthread_setname_np(thread, "no thread"), error);
         EQ(pthread_sigqueue(thread, SIGUSR1, (union sigval){0}), error);
     }
     return error;
@@ -175,7 +175,7 @@ static void check_victim(int signal, siginfo_t *info, void *context)
     atomic_fetch_add(&handled, 1);
 }
 
-TEST(signals_to_threads_that_end_meanwhile_hit_nobody_else)
+TEST(signals_to_threads_that_end_meanwhile_hit_no_other_thread)
 {
     enum { KILLERS = 3, ROUNDS = 60, THREADS = 64 };
     pthread_t killers[KILLERS];
@@ -309,8 +309,10 @@ TEST(a_start_that_fails_leaves_nothing)
     EQ(PyThread_start_joinable_thread(NULL, NULL, &ident, &handle), -1);
     EQ(PyThread_start_joinable_thread(nothing, NULL, NULL, &handle), -1);
     EQ(PyThread_start_joinable_thread(nothing, NULL, &ident, NULL), -1);
+    size_t before = allocated_bytes();
     /* A stack that no system has. */
     EQ(PyThread_set_stacksize((size_t)1 << 46), 0);
+    errno = 9;
     for (int i = 0; i < 1000; i++) {
         EQ(PyThread_start_joinable_thread(nothing, NULL, &ident, &handle), -1);
         EQ(PyThread_start_new_thread(nothing, NULL), PYTHREAD_INVALID_THREAD_ID);
@@ -318,12 +320,18 @@ TEST(a_start_that_fails_leaves_nothing)
     EQ(ident, 7);
     EQ(handle, 8);
     EQ(errno, 9);
+    LT(allocated_bytes(), before + 16 * 1000);
     EQ(PyThread_set_stacksize(0), 0);
     join(start(nothing, NULL));
     check_nothing_is_left();
 }
 
 static pthread_t waiting;
+
+static void ask_of_running(void *ident)
+{
+    EQ(ask_of(*(pthread_t *)ident), 0);
+}
 
 static void fork_and_look(void *arg)
 {
@@ -335,6 +343,7 @@ static void fork_and_look(void *arg)
         sem_t door;
         sem_init(&door, 0, 0);
         EQ(ask_of(own), 0);
+        join(start(ask_of_running, &own));
         EQ(ask_of(waiting), ESRCH);
         PyThread_handle_t thread = start_known(wait_at_door, &door, &ident);
         EQ(ask_of(ident), 0);

@@ -44,11 +44,12 @@ static inline size_t mallocs_bytes(void)
 
 #else
 
+#include <signal.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
-/* Executes this program anew, with the arguments that this process has. The name /proc/self/exe
-   would not do: under valgrind it is valgrind's. */
+/* Executes this program anew, with the arguments that this process has. */
 static inline void execute_anew(void)
 {
     static char line[4096];
@@ -109,6 +110,39 @@ static inline void run_in_process(void (*func)(long), long argument)
         fprintf(stderr, "with %ld:\n", argument);
     }
     EQ(status, 0);
+}
+
+/* fork(), with an alarm that ends the child if it hangs. */
+static inline pid_t fork_mortal(void)
+{
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(50);
+    }
+    GE(child, 0);
+    return child;
+}
+
+/* fork() without the handlers of pthread_atfork. */
+static inline pid_t fork_without_handlers(void)
+{
+    return (pid_t)syscall(SYS_clone, (long)SIGCHLD, NULL, NULL, NULL, NULL);
+}
+
+/* Waits for the end of a child, and checks its exit status. */
+static inline void reap(pid_t child, int expected)
+{
+    int status;
+    pid_t reaped;
+    GT(child, 0);
+    while ((reaped = waitpid(child, &status, 0)) < 0 && errno == EINTR) {
+    }
+    EQ(reaped, child);
+    if (WIFSIGNALED(status)) {
+        fprintf(stderr, "the child was killed by signal %d\n", WTERMSIG(status));
+    }
+    EQ(status, expected << 8);
 }
 
 /* A number in /proc/self/status. */

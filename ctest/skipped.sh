@@ -31,8 +31,8 @@ awk '
             print "  " reasons[i] tests[reasons[i]]
         }
         if (installable) {
-            print "\n" installable " of them for want of packages, which this installs: ./setup.sh" options
+            print "\n" installable " of them need packages, which this installs: ./setup.sh" options
         } else if (count) {
-            print "\nNone of them for want of a package."
+            print "\nNone of them needs a package."
         }
     }' "$log"

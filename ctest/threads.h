@@ -1,5 +1,5 @@
 /*
- * threads.h - what many tests do with threads of the library: start one, join it, count in it, have
+ * threads.h - what many tests do with threads of the library: start one, join it, count in it, let
  * it wait, and check that nothing of it is left. A header for the tests alone.
  */
 #ifndef THREADS_H
@@ -10,6 +10,7 @@
 
 #include <sched.h>
 #include <semaphore.h>
+#include <stdbool.h>
 
 static inline PyThread_handle_t start(void (*func)(void *), void *arg)
 {
@@ -31,7 +32,7 @@ static inline void join_it(void *handle)
 }
 
 /* Threads get OS threads of their own from now on, or what the library gives them by default. */
-static inline void use_fresh_os_threads(int on)
+static inline void use_own_os_threads(int on)
 {
     static int usual = -1;
     if (usual == -1) {
@@ -69,6 +70,50 @@ static inline void wait_for_count(atomic_int *counter, int expected)
         }
     }
     EQ(atomic_load(counter), expected);
+}
+
+/* Waits until the counter is this high or higher. */
+static inline void wait_for_at_least(atomic_int *counter, int expected)
+{
+    for (int i = 0; i < 40000 && atomic_load(counter) < expected; i++) {
+        sleep_ms(1);
+    }
+    GE(atomic_load(counter), expected);
+}
+
+/* Threads that stay are counted in `inside`, and return once `leave` is set. */
+static atomic_int inside;
+static atomic_bool leave;
+
+static inline void stay(void *arg)
+{
+    (void)arg;
+    count(&inside);
+    while (!atomic_load(&leave)) {
+        sleep_ms(1);
+    }
+}
+
+/* Starts and joins threads of all kinds, so many times: one on any OS thread, one on an OS thread
+   of its own, and many at once. */
+static inline void run_all_kinds(int rounds)
+{
+    enum { BATCH = 20 };
+    PyThread_handle_t handles[BATCH];
+    for (int i = 0; i < rounds; i++) {
+        atomic_int ran = 0;
+        join(start(count, &ran));
+        int before = pythread_set_reuse(PYTHREAD_REUSE_NEVER);
+        join(start(count, &ran));
+        pythread_set_reuse(before);
+        for (int j = 0; j < BATCH; j++) {
+            handles[j] = start(count, &ran);
+        }
+        for (int j = 0; j < BATCH; j++) {
+            join(handles[j]);
+        }
+        EQ(atomic_load(&ran), BATCH + 2);
+    }
 }
 
 /* Checks that no thread, no handle and, after a while, no goroutine is left. */

@@ -13,7 +13,7 @@ for GOTOOLCHAIN; do
     echo "== $("$go" version)"
     "$go" build -buildmode=c-shared -o "$scratch/libpythread.so.0" ./capi/libpythread
     "$go" test ./pythread ./capi
-    for concept in thread lock tss clean misuse guest; do
+    for concept in thread thread_exit thread_handle thread_ident lock tss clean misuse first_thread; do
         for case in $("$programs/${concept}_test"); do
             # The programs find the library by this before their own.
             LD_LIBRARY_PATH=$scratch "$programs/${concept}_test" "$case" >"$scratch/output" 2>&1 || [ $? = 77 ] || {

@@ -1,6 +1,6 @@
 /*
- * trace_test.c - pythread_trace: what threads did is in the file, whoever did it and however the
- * trace ends. That the file is JSON is shown by cksum_test.sh.
+ * trace_test.c - pythread_trace: what threads of every kind did is in the file, however the trace
+ * ends. That the file is JSON is shown by cksum_test.sh.
  */
 #define _GNU_SOURCE
 #include "dump.h"

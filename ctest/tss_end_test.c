@@ -25,7 +25,7 @@ static void *set_some_keys(void *arg)
     return NULL;
 }
 
-/* Under sanitizers and valgrind these numbers do not change; there leaks are found by the tool. */
+/* Under sanitizers these numbers do not change; there the sanitizer finds leaks. */
 static void check_memory_is_flat(int times, void (*run)(int i), size_t slack)
 {
     for (int i = 0; i < times / 10; i++) {
@@ -119,8 +119,8 @@ static void end_set_threads(int i)
     run_thread(set_all_and_end, endings);
     EQ(endings[0].rounds, 0);
     EQ(endings[1].rounds, 0);
-    /* The early destructor can always set values. After the last round nobody would free them, so
-       the late one may be refused. */
+    /* The early destructor can always set values. After the last round no destructor would free
+       them, so the late one may be refused. */
     EQ(endings[0].sets, i % (ROUNDS + 1) == 0 ? 0 : SOME);
 }
 

@@ -112,7 +112,8 @@ TEST(threads_that_create_one_key_together_create_it_once)
 {
     pthread_barrier_init(&barrier, NULL, CREATORS);
     run_threads(CREATORS, create_shared_together);
-    /* A key created in vain was given back, so there was never more than one for each creator. */
+    /* A key that came too late was given back, so there was never more than one for each creator.
+     */
     for (int i = 0; i < CREATORS; i++) {
         LT(PyThread_create_key(), CREATORS);
     }
@@ -291,10 +292,7 @@ static void use_storage_in_child(Py_tss_t *keys, int count)
     PyThread_delete_key(number);
     delete_keys(more, 2000);
     delete_keys(keys, count);
-    /* Ends by exec, since valgrind would take for leaks what belongs to the threads that are not in
-       the child. */
-    execl("/bin/true", "true", (char *)NULL);
-    test_fail();
+    _exit(0);
 }
 
 TEST(a_child_forked_at_any_moment_has_working_storage)
@@ -355,8 +353,7 @@ TEST(a_signal_handler_reads_a_value_while_others_are_set)
     EQ(sigaction(SIGALRM, &action, NULL), 0);
     struct itimerval often = {{0, 50}, {0, 50}}, never = {{0, 0}, {0, 0}};
     EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
-    long long end = monotonic_ns() + 1000000000;
-    while (atomic_load(&reads_in_handler) < 1000 || monotonic_ns() < end) {
+    while (atomic_load(&reads_in_handler) < 10000 / SLOWER) {
         for (int i = 0; i < MANY; i++) {
             PyThread_tss_delete(&many[i]);
             EQ(PyThread_tss_create(&many[i]), 0);

@@ -136,9 +136,9 @@ TEST(ended_threads_leave_nothing_on_reused_os_threads)
     check_memory_is_flat(10000, set_all);
 }
 
-TEST(ended_threads_leave_nothing_on_fresh_os_threads)
+TEST(ended_threads_leave_nothing_on_own_os_threads)
 {
-    use_fresh_os_threads(1);
+    use_own_os_threads(1);
     check_memory_is_flat(1000, set_all);
 }
 
@@ -166,10 +166,10 @@ static void end_with_storage(void *arg)
     (void)arg;
 }
 
-TEST(destructors_on_a_fresh_os_thread_use_storage)
+TEST(destructors_on_an_own_os_thread_use_storage)
 {
     EQ(pthread_key_create(&key_of_program, use_storage_at_end), 0);
-    use_fresh_os_threads(1);
+    use_own_os_threads(1);
     check_memory_is_flat(1000, end_with_storage);
     EQ(atomic_load(&ends), 1000 + 1000 / 5);
 }

@@ -24,6 +24,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -74,6 +75,9 @@ func parse(list string) (mistakes []*mistake, err error) {
 // bench is where the library is built: a copy of the sources.
 type bench struct{ dir, build string }
 
+// companion is the source of what pythread-run preloads beside the library.
+const companion = "preload.c"
+
 func newBench(build string) (b *bench, err error) {
 	b = &bench{build: build}
 	if b.dir, err = os.MkdirTemp("", "mutations"); err != nil {
@@ -121,8 +125,36 @@ func (b *bench) find(m *mistake) (path string, text string, err error) {
 	return path, text, err
 }
 
-// make builds the library.
+// makeCompanion builds what pythread-run preloads, beside a copy of it.
+func (b *bench) makeCompanion() error {
+	script, err := os.ReadFile(filepath.Join(b.build, "pythread-run"))
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(b.dir, "pythread-run"), script, 0o755); err != nil {
+		return err
+	}
+	var source string
+	filepath.WalkDir(b.dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Name() == companion {
+			source = path
+		}
+		return err
+	})
+	build := exec.Command(cmp.Or(os.Getenv("CC"), "cc"), "-std=gnu11", "-O2", "-fPIC", "-shared", "-Iinclude",
+		source, "-o", "libpythread-preload.so", "-Wl,-z,initfirst", "-pthread", "-ldl")
+	build.Dir = b.dir
+	if output, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %v\n%s", companion, err, output)
+	}
+	return nil
+}
+
+// make builds the library and its companion.
 func (b *bench) make() error {
+	if err := b.makeCompanion(); err != nil {
+		return err
+	}
 	script := filepath.Join(b.build, "pythread.map")
 	build := exec.Command(cmp.Or(os.Getenv("GO"), "go"), "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false",
 		"-ldflags", "-extldflags '-Wl,-soname,libpythread.so.0 -Wl,--version-script="+script+"'",
@@ -139,7 +171,11 @@ func (b *bench) run(name string) (failed bool, output string, err error) {
 	concept, test, _ := strings.Cut(name, ".")
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	run := exec.CommandContext(ctx, filepath.Join(b.build, "ctest", concept+"_test"), test)
+	command := []string{filepath.Join(b.build, "ctest", concept+"_test"), test}
+	if concept == "preload" {
+		command = slices.Insert(command, 0, filepath.Join(b.dir, "pythread-run"))
+	}
+	run := exec.CommandContext(ctx, command[0], command[1:]...)
 	run.Dir = b.dir
 	run.WaitDelay = time.Second
 	// The programs find the library by LD_LIBRARY_PATH before their own.

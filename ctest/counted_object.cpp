@@ -1,5 +1,5 @@
-// A C++ thread_local object for fresh_test.c, which counts its lives.
-#include "fresh_object.h"
+// A C++ thread_local object for own_os_thread_test.c, which counts its lives.
+#include "counted_object.h"
 
 #include <atomic>
 #include <pthread.h>

@@ -1,8 +1,8 @@
 /*
- * fresh_object.h - a thread_local object of C++ (fresh_object.cpp), which counts its lives.
+ * counted_object.h - a thread_local object of C++ (counted_object.cpp), which counts its lives.
  */
-#ifndef FRESH_OBJECT_H
-#define FRESH_OBJECT_H
+#ifndef COUNTED_OBJECT_H
+#define COUNTED_OBJECT_H
 
 #include <stdbool.h>
 

@@ -1,10 +1,10 @@
 /*
- * fresh_test.c - threads that have an OS thread of their own (PYTHREAD_REUSE_NEVER): what
+ * own_os_thread_test.c - threads that have an OS thread of their own (PYTHREAD_REUSE_NEVER): what
  * is different for them, and what is the same.
  */
 #define _GNU_SOURCE
+#include "counted_object.h"
 #include "ends.h"
-#include "fresh_object.h"
 #include "process.h"
 #include "threads.h"
 
@@ -24,9 +24,9 @@ static void use_object(void *how)
     end(*(enum end *)how);
 }
 
-TEST(thread_local_objects_live_as_long_as_a_fresh_thread)
+TEST(thread_local_objects_live_as_long_as_a_thread_on_its_own_os_thread)
 {
-    use_fresh_os_threads(1);
+    use_own_os_threads(1);
     for (int i = 1; i <= 400; i++) {
         enum end how = i % ENDS;
         join(start(use_object, &how));
@@ -35,12 +35,12 @@ TEST(thread_local_objects_live_as_long_as_a_fresh_thread)
     }
 }
 
-TEST(thread_local_objects_of_many_fresh_threads_at_once)
+TEST(thread_local_objects_of_many_threads_on_own_os_threads_at_once)
 {
     enum { THREADS = 100 };
     PyThread_handle_t handles[THREADS];
     enum end how[ENDS] = {BY_RETURN, BY_EXIT_THREAD, BY_PTHREAD_EXIT, BY_CANCEL};
-    use_fresh_os_threads(1);
+    use_own_os_threads(1);
     for (int i = 0; i < THREADS; i++) {
         handles[i] = start(use_object, &how[i % ENDS]);
     }
@@ -108,7 +108,7 @@ TEST(destructors_of_pthread_keys_run_before_the_join_returns)
     EQ(pthread_key_create(&pthread_key, use_library), 0);
     EQ(PyThread_tss_create(&keys[0]), 0);
     EQ(PyThread_tss_create(&keys[1]), 0);
-    use_fresh_os_threads(1);
+    use_own_os_threads(1);
     for (int i = 1; i <= 200; i++) {
         enum end how = i % ENDS;
         join(start(set_values, &how));
@@ -134,7 +134,7 @@ static void set_first(void *how)
 TEST(destructors_run_in_rounds)
 {
     EQ(pthread_key_create(&pthread_key, set_again), 0);
-    use_fresh_os_threads(1);
+    use_own_os_threads(1);
     for (int i = 1; i <= 100; i++) {
         enum end how = i % ENDS;
         join(start(set_first, &how));
@@ -158,7 +158,7 @@ static void set_value(void *how)
 TEST(a_destructor_may_exit)
 {
     EQ(pthread_key_create(&pthread_key, exit_in_destructor), 0);
-    use_fresh_os_threads(1);
+    use_own_os_threads(1);
     for (int i = 1; i <= 100; i++) {
         enum end how = i % 2 == 0 ? BY_RETURN : BY_EXIT_THREAD;
         join(start(set_value, &how));
@@ -175,14 +175,14 @@ static void fill_keys(void *how)
     end(*(enum end *)how);
 }
 
-TEST(storage_of_fresh_threads_is_their_own)
+TEST(storage_on_own_os_threads_is_the_threads)
 {
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         EQ(PyThread_tss_create(&keys[i]), 0);
     }
     for (int i = 0; i < 200; i++) {
         enum end how = i % ENDS;
-        use_fresh_os_threads(i % 3 != 0);
+        use_own_os_threads(i % 3 != 0);
         join(start(fill_keys, &how));
     }
 }
@@ -215,9 +215,9 @@ static void find_restrictions(void *unused)
     EQ(prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0), SLACK);
 }
 
-TEST(a_fresh_thread_inherits_what_prctl_has_set_for_its_creator)
+TEST(a_thread_on_its_own_os_thread_inherits_what_prctl_has_set_for_its_creator)
 {
-    use_fresh_os_threads(1);
+    use_own_os_threads(1);
     EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
     EQ(prctl(PR_SET_TIMERSLACK, SLACK, 0, 0, 0), 0);
     for (int i = 0; i < 100; i++) {
@@ -240,13 +240,13 @@ static void see_identity(void *arg)
     identity->pthread = (unsigned long)pthread_self();
 }
 
-TEST(idents_of_fresh_threads_follow_the_same_rules)
+TEST(idents_of_threads_on_own_os_threads_follow_the_same_rules)
 {
     PyThread_ident_t ident, last = 0;
     PyThread_handle_t handle;
     for (int i = 0; i < 200; i++) {
         struct identity identity;
-        use_fresh_os_threads(i % 2);
+        use_own_os_threads(i % 2);
         EQ(PyThread_start_joinable_thread(see_identity, &identity, &ident, &handle), 0);
         join(handle);
         EQ(identity.inside, ident);
@@ -286,16 +286,10 @@ TEST(the_mode_of_reuse_is_for_all_threads)
     EQ(pythread_set_reuse(PYTHREAD_REUSE_NEVER), PYTHREAD_REUSE_ALWAYS);
 }
 
-static atomic_int arrived;
-static atomic_bool leave;
-
-static void stay(void *native_id)
+static void tell_native_id_and_stay(void *native_id)
 {
     *(unsigned long *)native_id = PyThread_get_thread_native_id();
-    count(&arrived);
-    while (!atomic_load(&leave)) {
-        sleep_ms(1);
-    }
+    stay(NULL);
 }
 
 static bool os_thread_exists(unsigned long native_id)
@@ -303,20 +297,20 @@ static bool os_thread_exists(unsigned long native_id)
     return syscall(SYS_tgkill, getpid(), (pid_t)native_id, 0) == 0;
 }
 
-TEST(fresh_os_threads_end_with_their_threads)
+TEST(own_os_threads_end_with_their_threads)
 {
     enum { THREADS = 50 };
     PyThread_handle_t handles[THREADS];
     unsigned long native_ids[THREADS];
     pythread_stats stats;
-    use_fresh_os_threads(1);
+    use_own_os_threads(1);
     for (int round = 0; round < 5; round++) {
-        atomic_store(&arrived, 0);
+        atomic_store(&inside, 0);
         atomic_store(&leave, false);
         for (int i = 0; i < THREADS; i++) {
-            handles[i] = start(stay, &native_ids[i]);
+            handles[i] = start(tell_native_id_and_stay, &native_ids[i]);
         }
-        wait_for_count(&arrived, THREADS);
+        wait_for_count(&inside, THREADS);
         GT(os_threads(), THREADS);
         pythread_get_stats(&stats);
         EQ(stats.threads, THREADS);
@@ -337,13 +331,13 @@ TEST(fresh_os_threads_end_with_their_threads)
 TEST(threads_share_os_threads_again_when_it_is_off)
 {
     pythread_stats stats;
-    use_fresh_os_threads(1);
+    use_own_os_threads(1);
     join(start(nothing, NULL));
-    use_fresh_os_threads(0);
-    atomic_store(&arrived, 0);
+    use_own_os_threads(0);
+    atomic_store(&inside, 0);
     unsigned long native_id;
-    PyThread_handle_t handle = start(stay, &native_id);
-    wait_for_count(&arrived, 1);
+    PyThread_handle_t handle = start(tell_native_id_and_stay, &native_id);
+    wait_for_count(&inside, 1);
     pythread_get_stats(&stats);
     GE(stats.goroutines, 1);
     atomic_store(&leave, true);
@@ -365,17 +359,17 @@ static void misuse_own_handle(void *arg)
     EQ(PyThread_join_thread(own), EDEADLK);
     EQ(PyThread_detach_thread(own), 0);
     EQ(PyThread_join_thread(own), EINVAL);
-    count(&arrived);
+    count(&inside);
 }
 
-TEST(handles_of_fresh_threads_follow_the_same_rules)
+TEST(handles_of_threads_on_own_os_threads_follow_the_same_rules)
 {
-    use_fresh_os_threads(1);
+    use_own_os_threads(1);
     for (int i = 1; i <= 100; i++) {
         atomic_bool go = false;
         own = start(misuse_own_handle, &go);
         atomic_store(&go, true);
-        wait_for_count(&arrived, i);
+        wait_for_count(&inside, i);
         EQ(PyThread_detach_thread(own), EINVAL);
         PyThread_handle_t handle = start(nothing, NULL);
         join(handle);

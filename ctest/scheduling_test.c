@@ -1,0 +1,111 @@
+/*
+ * scheduling_test.c - a thread begins with the processors and the nice value of its creator, also
+ * where a pthread with other ones started the first thread.
+ */
+#define _GNU_SOURCE
+#include "pthreads.h"
+#include "threads.h"
+
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+enum { BATCH = 50 };
+
+static sem_t door;
+static cpu_set_t mains_processors;
+static atomic_int elsewhere, of_other_nice_value;
+
+static int nice_value(void)
+{
+    return getpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid));
+}
+
+static void look_at_scheduling(void *mains_nice_value)
+{
+    cpu_set_t now;
+    EQ(sched_getaffinity(0, sizeof now, &now), 0);
+    if (!CPU_EQUAL(&now, &mains_processors)) {
+        count(&elsewhere);
+    }
+    if (nice_value() != *(int *)mains_nice_value) {
+        count(&of_other_nice_value);
+    }
+    count(&inside);
+    wait_at_door(&door);
+}
+
+static void check_scheduling_of_threads(void)
+{
+    int own = nice_value();
+    for (int round = 0; round < 3; round++) {
+        PyThread_handle_t handles[BATCH];
+        atomic_store(&inside, 0);
+        for (int i = 0; i < BATCH; i++) {
+            use_own_os_threads(i % 4 == 3);
+            handles[i] = start(look_at_scheduling, &own);
+        }
+        wait_for_count(&inside, BATCH);
+        for (int i = 0; i < BATCH; i++) {
+            EQ(sem_post(&door), 0);
+        }
+        for (int i = 0; i < BATCH; i++) {
+            join(handles[i]);
+        }
+    }
+    EQ(atomic_load(&elsewhere), 0);
+    EQ(atomic_load(&of_other_nice_value), 0);
+}
+
+static void *start_first_on_one_processor(void *arg)
+{
+    cpu_set_t one;
+    int processor = 0;
+    while (!CPU_ISSET(processor, &mains_processors)) {
+        processor++;
+    }
+    CPU_ZERO(&one);
+    CPU_SET(processor, &one);
+    EQ(sched_setaffinity(0, sizeof one, &one), 0);
+    join(start(nothing, NULL));
+    join(start(nothing, NULL));
+    return arg;
+}
+
+static void *start_first_nicely(void *arg)
+{
+    EQ(setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), nice_value() + 5), 0);
+    join(start(nothing, NULL));
+    join(start(nothing, NULL));
+    return arg;
+}
+
+static void check_scheduling_after(void *(*start_first)(void *))
+{
+    EQ(sem_init(&door, 0, 0), 0);
+    EQ(sched_getaffinity(0, sizeof mains_processors, &mains_processors), 0);
+    run_thread(start_first, NULL);
+    check_scheduling_of_threads();
+}
+
+TEST(threads_of_main_have_mains_processors_when_a_pinned_pthread_started_the_first)
+{
+    if (sysconf(_SC_NPROCESSORS_ONLN) < 2) {
+        test_skip("the system has one processor");
+    }
+    check_scheduling_after(start_first_on_one_processor);
+}
+
+TEST(threads_of_main_have_mains_nice_value_when_a_nicer_pthread_started_the_first)
+{
+    check_scheduling_after(start_first_nicely);
+}
+
+TEST(threads_of_main_have_mains_nice_value_also_where_none_may_lower_its_own)
+{
+    const struct rlimit none = {0, 0};
+    if (geteuid() == 0) {
+        EQ(setresuid(65534, 65534, 65534), 0);
+    }
+    EQ(setrlimit(RLIMIT_NICE, &none), 0);
+    check_scheduling_after(start_first_nicely);
+}
