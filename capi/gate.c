@@ -165,6 +165,6 @@ bool enter_go(struct visit *visit)
 void leave_go(const struct visit *visit)
 {
     if (visit->blocks_signals) {
-        os_set_signal_mask(visit->signal_mask);
+        os_unblock_signals(visit->signal_mask);
     }
 }

@@ -331,6 +331,17 @@ os_signals os_block_all_signals(void)
     return os_block_signals();
 }
 
+void os_unblock_signals(os_signals mask)
+{
+    os_set_signal_mask(mask);
+}
+
+os_signals os_with_signal(os_signals signals, int signal)
+{
+    sigaddset(&signals, signal);
+    return signals;
+}
+
 bool os_is_any_signal(os_signals signals)
 {
     int signal = 1;

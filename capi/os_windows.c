@@ -131,6 +131,17 @@ os_signals os_block_all_signals(void)
     return 0;
 }
 
+void os_unblock_signals(os_signals mask)
+{
+    (void)mask;
+}
+
+os_signals os_with_signal(os_signals signals, int signal)
+{
+    (void)signal;
+    return signals;
+}
+
 bool os_is_any_signal(os_signals signals)
 {
     return signals != 0;

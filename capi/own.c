@@ -157,7 +157,7 @@ static void restore_mask(struct end *end)
 {
     if (end->has_mask) {
         end->has_mask = false;
-        os_set_signal_mask(end->mask);
+        os_unblock_signals(end->mask);
     }
 }
 
