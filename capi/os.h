@@ -82,6 +82,15 @@ static inline uintptr_t os_self(void)
 #endif
 }
 
+/* Addresses from low on, so many; none where the size is 0. */
+struct os_range {
+    uintptr_t low;
+    size_t size;
+};
+
+/* The stack with which the calling thread was made; none where the system does not say. */
+struct os_range os_stack(void);
+
 /* A buffer for a thread's name. */
 #ifdef __linux__
 #define OS_NAME_SIZE 16

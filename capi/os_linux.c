@@ -193,6 +193,21 @@ unsigned long os_thread_id(void)
     return (unsigned long)syscall(SYS_gettid);
 }
 
+struct os_range os_stack(void)
+{
+    struct os_range stack = {0, 0};
+    pthread_attr_t attr;
+    int saved = errno;
+    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
+        void *low = NULL;
+        pthread_attr_getstack(&attr, &low, &stack.size);
+        stack.low = (uintptr_t)low;
+        pthread_attr_destroy(&attr);
+    }
+    errno = saved;
+    return stack;
+}
+
 size_t os_thread_count(void)
 {
     struct stat task;

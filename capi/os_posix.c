@@ -373,6 +373,11 @@ void os_discard_signals(void)
 #include <sys/thread.h>
 #endif
 
+struct os_range os_stack(void)
+{
+    return (struct os_range){0, 0};
+}
+
 unsigned long os_thread_id(void)
 {
 #if defined(__APPLE__)

@@ -71,6 +71,11 @@ void os_wake(atomic_uint *word, int count)
 
 /* ------------------------------------------------------------------------ threads */
 
+struct os_range os_stack(void)
+{
+    return (struct os_range){0, 0};
+}
+
 unsigned long os_thread_id(void)
 {
     return GetCurrentThreadId();

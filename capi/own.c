@@ -109,7 +109,11 @@ bool own_run_elsewhere(void (*function)(void *), void *arg, PyThread_ident_t ide
 {
     pthread_t os_thread;
     struct errand errand = {.function = function, .arg = arg, .ident = ident};
-    if (!create_detached(&os_thread, run_errand, &errand, 0)) {
+    /* The pthread takes no signal of the program's. */
+    os_signals mask = os_block_signals();
+    bool is_created = create_detached(&os_thread, run_errand, &errand, 0);
+    os_unblock_signals(mask);
+    if (!is_created) {
         return false;
     }
     /* Acquire: what the function did happens before the return. */

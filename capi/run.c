@@ -81,6 +81,7 @@ static void enter(PyThread_ident_t ident, const struct inheritance *creator)
     THREAD_LOCAL bool knows_signal_stack;
     if (!knows_signal_stack) {
         knows_signal_stack = true;
+        thread_is_gos();
         sigaltstack(NULL, &signal_stack);
     }
     if (signals_stay_blocked) {
