@@ -56,9 +56,33 @@ void thread_goes_without_go(void)
     has_no_go = true;
 }
 
-bool go_has_left(void)
+/*
+ * The stack of an OS thread of Go's. Go has read its bounds when it made the OS thread, and ends
+ * the process where it is called on another one, say a coroutine's. On an OS thread that is not
+ * Go's there is no range here: there Go looks anew where the bounds are.
+ */
+THREAD_LOCAL struct os_range gos_stack;
+
+void thread_is_gos(void)
 {
-    return has_no_go && go_is_here();
+    if (gos_stack.size == 0) {
+        gos_stack = os_stack();
+    }
+}
+
+static bool is_on_gos_stack(void)
+{
+    if (is_programs_own) {
+        /* Most likely the OS thread is Go's. */
+        thread_is_gos();
+    }
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    return gos_stack.size == 0 || here - gos_stack.low < gos_stack.size;
+}
+
+bool go_is_out_of_reach(void)
+{
+    return (has_no_go || !is_on_gos_stack()) && go_is_here();
 }
 
 /* ------------------------------------------------------------------------ the start of Go */
@@ -148,7 +172,7 @@ bool enter_go(struct visit *visit)
 {
     /* Set once Go knows the calling OS thread. */
     THREAD_LOCAL bool is_known;
-    if (!go_is_here() || has_no_go) {
+    if (!go_is_here() || has_no_go || !is_on_gos_stack()) {
         return false;
     }
     visit->blocks_signals = !is_programs_own;
@@ -165,6 +189,6 @@ bool enter_go(struct visit *visit)
 void leave_go(const struct visit *visit)
 {
     if (visit->blocks_signals) {
-        os_set_signal_mask(visit->signal_mask);
+        os_unblock_signals(visit->signal_mask);
     }
 }

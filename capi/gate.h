@@ -30,7 +30,7 @@ struct visit {
 
 /*
  * Begins a visit, in which the caller may call the //export functions. False where Go is not here,
- * or has left the calling OS thread.
+ * or out of reach.
  *
  * In a C program all signals are blocked until leave_go. For Go runs on the small stack of a
  * goroutine, where no handler of the program may run. So a visit is short: nothing in it waits for
@@ -42,8 +42,12 @@ void leave_go(const struct visit *visit);
 /* Tells that Go is about to end the calling OS thread, which makes no more visits. */
 void thread_goes_without_go(void);
 
-/* True where Go is here, but has left the calling OS thread. */
-bool go_has_left(void);
+/* Tells that the calling OS thread is Go's. Go takes calls on the stack alone that it has there. */
+void thread_is_gos(void);
+
+/* True where Go is here, but the caller must not enter it: Go has left the calling OS thread, or
+   the caller is on a stack of the program's own making. */
+bool go_is_out_of_reach(void);
 
 /* ------------------------------------------------------------------------ the library for C */
 

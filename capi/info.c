@@ -6,11 +6,18 @@
 #include "_cgo_export.h"
 #include "plain.h"
 
+static void get_stats(void *stats)
+{
+    pythread_get_stats(stats);
+}
+
 void pythread_get_stats(pythread_stats *stats)
 {
     struct visit visit;
     *stats = (pythread_stats){0};
-    if (enter_go(&visit)) {
+    if (go_is_out_of_reach()) {
+        thread_ask_elsewhere(get_stats, stats);
+    } else if (enter_go(&visit)) {
         go_get_stats(stats);
         leave_go(&visit);
     } else {

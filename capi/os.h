@@ -82,6 +82,15 @@ static inline uintptr_t os_self(void)
 #endif
 }
 
+/* Addresses from low on, so many; none where the size is 0. */
+struct os_range {
+    uintptr_t low;
+    size_t size;
+};
+
+/* The stack with which the calling thread was made; none where the system does not say. */
+struct os_range os_stack(void);
+
 /* A buffer for a thread's name. */
 #ifdef __linux__
 #define OS_NAME_SIZE 16
@@ -127,6 +136,17 @@ os_signals os_signal_mask(void);
 os_signals os_set_signal_mask(os_signals mask);
 os_signals os_block_signals(void); /* but those that the C library sends among its threads */
 os_signals os_block_all_signals(void);
+
+/*
+ * Sets the mask of a thread that ends, or has come back from Go, after it blocked signals. The
+ * kernel gives a signal that was sent to the process to the first thread that takes signals, though
+ * it has woken the main thread for it. On Linux the caller waits, for a moment, until the main
+ * thread has taken what is its own.
+ */
+void os_unblock_signals(os_signals mask);
+
+/* The set, and one signal more. */
+os_signals os_with_signal(os_signals signals, int signal);
 
 /* Whether there is any signal in the set. */
 bool os_is_any_signal(os_signals signals);

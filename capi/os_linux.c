@@ -98,25 +98,79 @@ os_signals os_block_all_signals(void)
     return os_set_signal_mask(~0ULL);
 }
 
+os_signals os_with_signal(os_signals signals, int signal)
+{
+    return signals | 1ULL << (signal - 1);
+}
+
 bool os_is_any_signal(os_signals signals)
 {
     return signals != 0;
 }
 
-/* The signals that are pending for the calling thread alone; none if there is no /proc. */
+/* A set of signals that the kernel shows of a thread, in each field; none if there is no /proc. */
+static void read_signals(const char *path, const char *const fields[], uint64_t sets[], int count)
+{
+    char status[2048];
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = 0;
+    if (file >= 0) {
+        length = read(file, status, sizeof status - 1);
+        close(file);
+    }
+    status[length > 0 ? length : 0] = '\0';
+    for (int i = 0; i < count; i++) {
+        const char *found = strstr(status, fields[i]);
+        sets[i] = found != NULL ? strtoull(found + strlen(fields[i]), NULL, 16) : 0;
+    }
+}
+
+/* The signals that are pending for the calling thread alone. */
 static uint64_t own_pending_signals(void)
 {
-    static const char field[] = "\nSigPnd:";
-    char status[2048];
-    const char *found = NULL;
-    int file = open("/proc/thread-self/status", O_RDONLY | O_CLOEXEC);
-    if (file >= 0) {
-        ssize_t length = read(file, status, sizeof status - 1);
-        close(file);
-        status[length > 0 ? length : 0] = '\0';
-        found = strstr(status, field);
+    uint64_t pending;
+    read_signals("/proc/thread-self/status", (const char *const[]){"\nSigPnd:"}, &pending, 1);
+    return pending;
+}
+
+/* The signals that are pending for the process, and that the main thread is about to take. */
+static uint64_t mains_pending_signals(void)
+{
+    static const char *const fields[] = {"\nShdPnd:", "\nSigBlk:"};
+    enum { PENDING, BLOCKED, SETS };
+    uint64_t sets[SETS];
+    read_signals("/proc/self/status", fields, sets, SETS);
+    return sets[PENDING] & ~sets[BLOCKED];
+}
+
+/* The main thread, if it loaded the library: it need not ask the kernel. */
+static uintptr_t main_thread;
+
+__attribute__((constructor)) static void note_main_thread(void)
+{
+    if (os_thread_id() == (unsigned long)getpid()) {
+        main_thread = os_self();
     }
-    return found != NULL ? strtoull(found + sizeof field - 1, NULL, 16) : 0;
+}
+
+void os_unblock_signals(os_signals mask)
+{
+    /* The main thread, which is awake by now, may wait for a processor. */
+    enum { FIRST_PAUSE_NS = 20000, LAST_PAUSE_NS = 200000000 };
+    int saved = errno;
+    uint64_t pending = 0;
+    if (os_self() != main_thread) {
+        syscall(SYS_rt_sigpending, &pending, sizeof pending);
+    }
+    if ((pending & ~mask) != 0 && os_thread_id() != (unsigned long)getpid()) {
+        struct timespec pause = {0, FIRST_PAUSE_NS};
+        while (pause.tv_nsec <= LAST_PAUSE_NS && (mains_pending_signals() & ~mask) != 0) {
+            nanosleep(&pause, NULL);
+            pause.tv_nsec *= 2;
+        }
+    }
+    os_set_signal_mask(mask);
+    errno = saved;
 }
 
 void os_discard_signals(void)
@@ -137,6 +191,21 @@ void os_discard_signals(void)
 unsigned long os_thread_id(void)
 {
     return (unsigned long)syscall(SYS_gettid);
+}
+
+struct os_range os_stack(void)
+{
+    struct os_range stack = {0, 0};
+    pthread_attr_t attr;
+    int saved = errno;
+    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
+        void *low = NULL;
+        pthread_attr_getstack(&attr, &low, &stack.size);
+        stack.low = (uintptr_t)low;
+        pthread_attr_destroy(&attr);
+    }
+    errno = saved;
+    return stack;
 }
 
 size_t os_thread_count(void)

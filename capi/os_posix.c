@@ -331,6 +331,17 @@ os_signals os_block_all_signals(void)
     return os_block_signals();
 }
 
+void os_unblock_signals(os_signals mask)
+{
+    os_set_signal_mask(mask);
+}
+
+os_signals os_with_signal(os_signals signals, int signal)
+{
+    sigaddset(&signals, signal);
+    return signals;
+}
+
 bool os_is_any_signal(os_signals signals)
 {
     int signal = 1;
@@ -361,6 +372,11 @@ void os_discard_signals(void)
 #elif defined(_AIX)
 #include <sys/thread.h>
 #endif
+
+struct os_range os_stack(void)
+{
+    return (struct os_range){0, 0};
+}
 
 unsigned long os_thread_id(void)
 {

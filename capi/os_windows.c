@@ -71,6 +71,11 @@ void os_wake(atomic_uint *word, int count)
 
 /* ------------------------------------------------------------------------ threads */
 
+struct os_range os_stack(void)
+{
+    return (struct os_range){0, 0};
+}
+
 unsigned long os_thread_id(void)
 {
     return GetCurrentThreadId();
@@ -129,6 +134,17 @@ os_signals os_block_signals(void)
 os_signals os_block_all_signals(void)
 {
     return 0;
+}
+
+void os_unblock_signals(os_signals mask)
+{
+    (void)mask;
+}
+
+os_signals os_with_signal(os_signals signals, int signal)
+{
+    (void)signal;
+    return signals;
 }
 
 bool os_is_any_signal(os_signals signals)

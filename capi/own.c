@@ -109,7 +109,11 @@ bool own_run_elsewhere(void (*function)(void *), void *arg, PyThread_ident_t ide
 {
     pthread_t os_thread;
     struct errand errand = {.function = function, .arg = arg, .ident = ident};
-    if (!create_detached(&os_thread, run_errand, &errand, 0)) {
+    /* The pthread takes no signal of the program's. */
+    os_signals mask = os_block_signals();
+    bool is_created = create_detached(&os_thread, run_errand, &errand, 0);
+    os_unblock_signals(mask);
+    if (!is_created) {
         return false;
     }
     /* Acquire: what the function did happens before the return. */
@@ -157,7 +161,7 @@ static void restore_mask(struct end *end)
 {
     if (end->has_mask) {
         end->has_mask = false;
-        os_set_signal_mask(end->mask);
+        os_unblock_signals(end->mask);
     }
 }
 

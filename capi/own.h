@@ -16,8 +16,8 @@ bool own_start(thread_func func, void *arg, PyThread_ident_t ident);
 int own_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(*func)(void *),
                        void *arg);
 
-/* Runs function(arg) on a pthread, as the thread `ident`, and waits for that. False where the
-   system has no OS thread left. */
+/* Runs function(arg) on a pthread that blocks signals, as the thread `ident`, and waits for that.
+   False where the system has no OS thread left. */
 bool own_run_elsewhere(void (*function)(void *), void *arg, PyThread_ident_t ident);
 
 /*

@@ -81,6 +81,7 @@ static void enter(PyThread_ident_t ident, const struct inheritance *creator)
     THREAD_LOCAL bool knows_signal_stack;
     if (!knows_signal_stack) {
         knows_signal_stack = true;
+        thread_is_gos();
         sigaltstack(NULL, &signal_stack);
     }
     if (signals_stay_blocked) {
@@ -150,12 +151,8 @@ static bool is_as_new(void)
    where Go has left, so the signals that it is for are blocked. */
 static os_signals mask_of_destructors(void)
 {
-    sigset_t gos;
-    sigemptyset(&gos);
-    sigaddset(&gos, SIGURG);
-    sigaddset(&gos, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &gos, NULL);
-    return os_signal_mask();
+    /* The mask is not changed here: a thread that changes it takes what is meant for main. */
+    return os_with_signal(os_with_signal(os_signal_mask(), SIGURG), SIGPIPE);
 }
 
 /*

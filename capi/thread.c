@@ -200,15 +200,18 @@ static PyThread_ident_t start_own(thread_func func, void *arg, bool joinable)
 }
 
 /*
- * What the calling OS thread asks of Go where Go has left it: another OS thread asks instead. Such
- * a call comes from a destructor, when the OS thread ends that a thread left unfit for the next.
+ * What the caller asks of Go where Go is out of reach: another OS thread asks instead. Such a call
+ * comes from a destructor, when the OS thread ends that a thread left unfit for the next, or from a
+ * coroutine's stack.
  */
 struct call {
-    enum { START, JOIN, DETACH } what;
+    enum { START, JOIN, DETACH, SET_NAME } what;
     thread_func func;
     void *arg;
     bool joinable;
+    os_signals mask; /* what a thread that is started inherits */
     PyThread_handle_t handle;
+    const char *name;
     /* The ident of a thread that was started, 0 for none. */
     PyThread_ident_t ident;
     int error;
@@ -216,11 +219,22 @@ struct call {
 
 static PyThread_ident_t start(thread_func func, void *arg, bool joinable);
 
+/* Tells Go the name of the thread that the caller is. */
+static void tell_name(const char *name)
+{
+    struct visit visit;
+    if (enter_go(&visit)) {
+        go_set_name(self_ident, (char *)name);
+        leave_go(&visit);
+    }
+}
+
 static void make_call(void *arg)
 {
     struct call *call = arg;
     switch (call->what) {
     case START:
+        os_set_signal_mask(call->mask);
         call->ident = start(call->func, call->arg, call->joinable);
         break;
     case JOIN:
@@ -228,6 +242,9 @@ static void make_call(void *arg)
         break;
     case DETACH:
         call->error = PyThread_detach_thread(call->handle);
+        break;
+    case SET_NAME:
+        tell_name(call->name);
         break;
     }
 }
@@ -239,9 +256,9 @@ static void wait_a_millisecond(void)
     os_wait(&nobody_wakes, 0, os_deadline_in(1000000));
 }
 
-static void call_elsewhere(struct call *call)
+void thread_ask_elsewhere(void (*function)(void *), void *arg)
 {
-    while (!own_run_elsewhere(make_call, call, self_ident) && call->what != START) {
+    while (!own_run_elsewhere(function, arg, self_ident)) {
         /* The system has no OS thread left; it will have one when another ends. */
         wait_a_millisecond();
     }
@@ -265,9 +282,13 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
         return 0;
     }
     int64_t since = status_now();
-    if (go_has_left()) {
-        struct call call = {.what = START, .func = func, .arg = arg, .joinable = joinable};
-        call_elsewhere(&call);
+    if (go_is_out_of_reach()) {
+        struct call call = {.what = START,
+                            .func = func,
+                            .arg = arg,
+                            .joinable = joinable,
+                            .mask = os_signal_mask()};
+        own_run_elsewhere(make_call, &call, self_ident);
         ident = call.ident;
     } else if (go_is_lost()) {
         ident = plain_start(func, arg, joinable);
@@ -348,9 +369,9 @@ int PyThread_join_thread(PyThread_handle_t handle)
     struct visit visit;
     /* The handle is the thread's ident. */
     struct status_wait before = status_wait(WAITS_FOR_THREAD, handle);
-    if (go_has_left()) {
+    if (go_is_out_of_reach()) {
         struct call call = {.what = JOIN, .handle = handle};
-        call_elsewhere(&call);
+        thread_ask_elsewhere(make_call, &call);
         error = call.error;
     } else {
         look_for_end(handle);
@@ -368,9 +389,9 @@ int PyThread_detach_thread(PyThread_handle_t handle)
 {
     int saved = errno, error;
     struct visit visit;
-    if (go_has_left()) {
+    if (go_is_out_of_reach()) {
         struct call call = {.what = DETACH, .handle = handle};
-        call_elsewhere(&call);
+        thread_ask_elsewhere(make_call, &call);
         error = call.error;
     } else if (enter_go(&visit)) {
         error = go_detach_thread(handle);
@@ -400,7 +421,6 @@ unsigned long PyThread_get_thread_native_id(void)
 int pythread_set_name(const char *name)
 {
     int saved = errno;
-    struct visit visit;
     char kept[OS_NAME_SIZE] = "";
     if (name == NULL) {
         return EINVAL;
@@ -409,9 +429,11 @@ int pythread_set_name(const char *name)
     if (!do_runs()) { /* else the OS thread is Go's, and stays as it was */
         os_set_name(kept);
     }
-    if (self_ident != 0 && enter_go(&visit)) {
-        go_set_name(self_ident, kept);
-        leave_go(&visit);
+    if (self_ident != 0 && go_is_out_of_reach()) {
+        struct call call = {.what = SET_NAME, .name = kept};
+        thread_ask_elsewhere(make_call, &call);
+    } else if (self_ident != 0) {
+        tell_name(kept);
     }
     errno = saved;
     return 0;

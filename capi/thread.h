@@ -84,6 +84,9 @@ struct inheritance {
    the visit's, if that blocks signals. */
 struct inheritance thread_inheritance(int reuse, const struct visit *visit);
 
+/* Runs function(arg), in the name of the calling thread, on an OS thread where Go is in reach. */
+void thread_ask_elsewhere(void (*function)(void *), void *arg);
+
 /* Waits until there is room, and takes it, for a thread that has come to an OS thread on which it
    cannot run. */
 void thread_wait_for_room(void);

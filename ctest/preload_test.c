@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include "ends.h"
+#include "mains_signals.h"
 #include "process.h"
 #include "pthreads.h"
 #include "threads.h"
@@ -132,6 +133,11 @@ static void *wait_as_pthread(void *door)
 {
     wait_at_door(door);
     return NULL;
+}
+
+TEST(a_thread_that_ends_takes_no_signal_of_the_process)
+{
+    wait_for_signals(kill_and_end);
 }
 
 TEST(a_pthread_t_is_what_it_was)

@@ -144,7 +144,11 @@ static void leave(struct thread *thread)
     }
 }
 
-/* Ends the calling thread, unless it has ended or is none of the library's. */
+/*
+ * Ends the calling thread, unless it has ended or is none of the library's. From here on the thread
+ * blocks signals. If it took them again, the kernel would give it one that was sent to the process
+ * just before, though it has woken the main thread for it; and a Ctrl-C would end no wait there.
+ */
 static void end(void *unused)
 {
     sigset_t signals;
@@ -156,7 +160,7 @@ static void end(void *unused)
         thread->state = ENDED;
         leave(thread);
     }
-    unlock(&signals);
+    pthread_mutex_unlock(&mutex);
 }
 
 static void run(void *arg)
