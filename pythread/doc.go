@@ -44,6 +44,14 @@
 // trace is a task of type "pythread.thread", whose log has its ident and its
 // name. All this works as well for the threads of C code, by package capi.
 //
+// # Tests with testing/synctest
+//
+// All of this works in the bubbles of [testing/synctest], in the bubble's time: a
+// goroutine that waits for a [Lock] or in [Handle.Join] is durably blocked. A lock,
+// a key or the handle of an ended thread may be used in one bubble after another,
+// and outside. But as with a [sync.Cond], no goroutine of a bubble may wait for a
+// release or a thread's end that comes from outside the bubble: Go ends the process.
+//
 // # From CPython's names to Go's
 //
 // A name's documentation says which function of CPython it mirrors, and which

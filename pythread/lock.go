@@ -143,9 +143,10 @@ func (w *waiter) old() bool { return time.Since(w.since) >= patience }
 
 // waiters keeps waiters for reuse, so that busy locks make no garbage. A waiter
 // in the pool is in no queue, has no token, and is neither granted nor awake.
-var waiters = sync.Pool{New: func() any {
-	return &waiter{token: make(chan struct{}, 1)}
-}}
+// Its channel and its timer were made outside of bubbles.
+var waiters = sync.Pool{New: func() any { return newWaiter() }}
+
+func newWaiter() *waiter { return &waiter{token: make(chan struct{}, 1)} }
 
 // Acquire waits, for ever if need be, until it has the lock.
 //
@@ -203,17 +204,35 @@ func (l *Lock) AcquireContext(ctx context.Context) LockStatus {
 // interrupts the wait, pending runs the interpreter's pending calls, and the
 // timeout is in nanoseconds as well.
 func (l *Lock) AcquireWithRetries(timeout time.Duration, pending func() error) (LockStatus, error) {
+	if l.TryAcquire() {
+		return Acquired, nil
+	}
+	if timeout == 0 {
+		return Failure, nil
+	}
 	start := time.Now()
-	left := timeout
-	interrupted := *interruption.Load()
-	for {
+	var own chan struct{} // nil outside of bubbles
+	if b := bubble(start); b != "" {
+		own = make(chan struct{}, 1)
+		bubbled.Store(own, b)
+		defer bubbled.Delete(own)
+	}
+	// next returns the channel by which the next Interrupt ends a wait.
+	next := func() <-chan struct{} {
+		if own != nil {
+			return own
+		}
+		return *interruption.Load()
+	}
+	interrupted := next()
+	for left := timeout; ; {
 		status := l.acquire(left, interrupted)
 		if status != Interrupted {
 			return status, nil
 		}
 		// The next channel is taken before pending looks at what there is to
 		// do: an Interrupt that comes too late for pending ends the next wait.
-		interrupted = *interruption.Load()
+		interrupted = next()
 		if pending != nil {
 			if err := pending(); err != nil {
 				return Interrupted, err
@@ -226,7 +245,7 @@ func (l *Lock) AcquireWithRetries(timeout time.Duration, pending func() error) (
 	}
 }
 
-// interruption is the channel that the next Interrupt closes.
+// interruption is the channel that the next Interrupt closes, outside of bubbles.
 var interruption atomic.Pointer[chan struct{}]
 
 func init() { interruption.Store(newInterruption()) }
@@ -236,17 +255,36 @@ func newInterruption() *chan struct{} {
 	return &c
 }
 
+// bubbled has the waits of AcquireWithRetries in bubbles: for each the channel, of
+// capacity 1, to which Interrupt sends, and its bubble.
+var bubbled sync.Map // of chan struct{} to string
+
 // Interrupt makes every [Lock.AcquireWithRetries] that is waiting, on whichever
 // lock, call its pending function. Other kinds of acquire are not interrupted.
-// Interrupt does not block and may be called from any goroutine.
+// Interrupt does not block and may be called from any goroutine. A wait in a bubble
+// of [testing/synctest] is interrupted in the same bubble only, and a wait outside
+// only outside.
 //
 // A goroutine receives no signals. A program that has received a signal, or has
 // other work for its waiting threads, calls Interrupt to tell them. In CPython
 // the signal itself interrupts the wait of the thread that handles it, so
 // Interrupt has no counterpart there.
 func Interrupt() {
-	// Each channel is swapped out once, so no two calls close the same channel.
-	close(*interruption.Swap(newInterruption()))
+	here := bubble(time.Now())
+	if here == "" {
+		// Each channel is swapped out once, so no two calls close the same one.
+		close(*interruption.Swap(newInterruption()))
+		return
+	}
+	for own, b := range bubbled.Range {
+		if b != here {
+			continue // a send to another bubble would end the process
+		}
+		select {
+		case own.(chan struct{}) <- struct{}{}:
+		default: // The wait has yet to see the Interrupt before: one for both will do.
+		}
+	}
 }
 
 // Release frees the lock, whichever goroutine acquired it. If the lock is free
@@ -286,7 +324,12 @@ func (l *Lock) acquire(timeout time.Duration, cancel <-chan struct{}) LockStatus
 // poll is acquire for a brief timeout. It lets other goroutines run while it
 // waits.
 func (l *Lock) poll(timeout time.Duration, cancel <-chan struct{}) LockStatus {
-	for start := time.Now(); ; {
+	start := time.Now()
+	if inBubble(start) {
+		// The time of a bubble stands still for as long as a goroutine runs.
+		return l.wait(timeout, cancel)
+	}
+	for {
 		runtime.Gosched()
 		if l.TryAcquire() {
 			return Acquired
@@ -304,8 +347,15 @@ func (l *Lock) poll(timeout time.Duration, cancel <-chan struct{}) LockStatus {
 
 // wait is acquire for a timeout that is not zero, where the lock is not free.
 func (l *Lock) wait(timeout time.Duration, cancel <-chan struct{}) LockStatus {
-	w := waiters.Get().(*waiter)
-	w.since = time.Now()
+	now := time.Now()
+	reuse := !inBubble(now)
+	var w *waiter
+	if reuse {
+		w = waiters.Get().(*waiter)
+	} else {
+		w = newWaiter()
+	}
+	w.since = now
 	// One timer serves for the whole wait, however often the waiter wakes. The
 	// timer is set after acquire was called, so it cannot end the wait early.
 	var expired <-chan time.Time
@@ -329,8 +379,10 @@ func (l *Lock) wait(timeout time.Duration, cancel <-chan struct{}) LockStatus {
 		// GODEBUG=asynctimerchan=1 that channel would end a later wait early.
 		w.timer = nil
 	}
-	w.granted = false
-	waiters.Put(w)
+	if reuse {
+		w.granted = false
+		waiters.Put(w)
+	}
 	return status
 }
 

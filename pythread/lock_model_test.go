@@ -226,7 +226,7 @@ func TestNoOrderOfStepsLosesTheLockOrAWakeUp(t *testing.T) {
 				worlds := explore(t, func() *world {
 					w := new(world)
 					for i, a := range c.actors {
-						a.w = newWaiter(old>>i&1 != 0)
+						a.w = agedWaiter(old>>i&1 != 0)
 						w.actors = append(w.actors, &a)
 					}
 					return w
