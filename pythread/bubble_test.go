@@ -192,6 +192,30 @@ func TestLockOfOneBubbleWorksInTheNext(t *testing.T) {
 	checkFree(t, l)
 }
 
+func TestMutexOfOneBubbleWorksInTheNext(t *testing.T) {
+	m := heldMutex()
+	for range 3 {
+		synctest.Test(t, func(t *testing.T) {
+			for _, us := range []int64{1, time.Hour.Microseconds()} {
+				start := time.Now()
+				if got := m.LockTimed(us); got != Failure {
+					t.Errorf("lock of a locked mutex: %v", got)
+				}
+				if took := time.Since(start); took != time.Duration(us)*time.Microsecond {
+					t.Errorf("took %v, want %d us", took, us)
+				}
+			}
+			waiter := Start(m.Lock)
+			synctest.Wait()
+			time.Sleep(time.Hour) // goes by, as the waiter is durably blocked
+			m.Unlock()
+			waiter.Join()
+		})
+	}
+	m.Unlock()
+	checkMutexFree(t, m)
+}
+
 func TestInterruptStaysInItsBubble(t *testing.T) {
 	told := errors.New("told")
 	wait := func(l *Lock) *Handle {

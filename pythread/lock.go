@@ -2,7 +2,6 @@ package pythread
 
 import (
 	"context"
-	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -99,9 +98,8 @@ type Lock struct {
 	// lock that is passed on goes through a channel, with the same effect.
 	state atomic.Uint32
 
-	mu          sync.Mutex // guards what follows, for a few instructions at a time
-	awake       bool       // a waiter woken without the lock has not settled yet
-	first, last *waiter    // the queue
+	mu sync.Mutex // guards the queue, for a few instructions at a time
+	queue
 }
 
 const (
@@ -110,43 +108,10 @@ const (
 	handoff
 )
 
-// patience is the age at which a waiter is old. A lock that is passed on lies
-// idle until the waiter runs: in those microseconds it could have changed hands
-// a hundred times. So passing on is for exceptions.
-const patience = time.Millisecond
-
-// brief is the longest timeout for which a waiter does not sleep. To sleep and
-// to be woken by a timer takes the processor longer than that, and the waiter
-// wakes much too late, by 50 us to 1 ms.
-const brief = 20 * time.Microsecond
-
 // spins is how often an acquire looks at a held lock again before it queues:
 // for about as long as a short critical section takes, and much less than it
 // costs to sleep.
 const spins = 30
-
-// waiter is one goroutine's place in a lock's queue.
-type waiter struct {
-	token chan struct{} // capacity 1, so that a send never blocks
-	since time.Time     // when the wait began
-	timer *time.Timer   // nil, or kept for the next timed wait
-
-	// Guarded by the lock's mu.
-	next, prev *waiter
-	inQueue    bool
-
-	granted bool // the token is the lock; written before it is sent
-	awake   bool // woken, and not settled; the waiting goroutine's own
-}
-
-func (w *waiter) old() bool { return time.Since(w.since) >= patience }
-
-// waiters keeps waiters for reuse, so that busy locks make no garbage. A waiter
-// in the pool is in no queue, has no token, and is neither granted nor awake.
-// Its channel and its timer were made outside of bubbles.
-var waiters = sync.Pool{New: func() any { return newWaiter() }}
-
-func newWaiter() *waiter { return &waiter{token: make(chan struct{}, 1)} }
 
 // Acquire waits, for ever if need be, until it has the lock.
 //
@@ -316,102 +281,12 @@ func (l *Lock) acquire(timeout time.Duration, cancel <-chan struct{}) LockStatus
 		}
 	}
 	if 0 < timeout && timeout <= brief {
-		return l.poll(timeout, cancel)
+		return poll(l, timeout, cancel)
 	}
-	return l.wait(timeout, cancel)
+	return wait(l, timeout, cancel)
 }
 
-// poll is acquire for a brief timeout. It lets other goroutines run while it
-// waits.
-func (l *Lock) poll(timeout time.Duration, cancel <-chan struct{}) LockStatus {
-	start := time.Now()
-	if inBubble(start) {
-		// The time of a bubble stands still for as long as a goroutine runs.
-		return l.wait(timeout, cancel)
-	}
-	for {
-		runtime.Gosched()
-		if l.TryAcquire() {
-			return Acquired
-		}
-		select {
-		case <-cancel:
-			return Interrupted
-		default:
-		}
-		if time.Since(start) >= timeout {
-			return Failure
-		}
-	}
-}
-
-// wait is acquire for a timeout that is not zero, where the lock is not free.
-func (l *Lock) wait(timeout time.Duration, cancel <-chan struct{}) LockStatus {
-	now := time.Now()
-	reuse := !inBubble(now)
-	var w *waiter
-	if reuse {
-		w = waiters.Get().(*waiter)
-	} else {
-		w = newWaiter()
-	}
-	w.since = now
-	// One timer serves for the whole wait, however often the waiter wakes. The
-	// timer is set after acquire was called, so it cannot end the wait early.
-	var expired <-chan time.Time
-	if timeout > 0 {
-		expired = w.setTimer(timeout)
-	}
-	end, status := Acquired, Acquired
-	for !l.enqueue(w) {
-		end = w.sleep(expired, cancel)
-		if end == Acquired && !w.granted {
-			w.awake = true
-			continue
-		}
-		if end != Acquired && !l.leave(w) {
-			status = end
-		}
-		break
-	}
-	if timeout > 0 && !w.timer.Stop() && end != Failure {
-		// The timer has fired, and nobody has received from its channel. With
-		// GODEBUG=asynctimerchan=1 that channel would end a later wait early.
-		w.timer = nil
-	}
-	if reuse {
-		w.granted = false
-		waiters.Put(w)
-	}
-	return status
-}
-
-// sleep waits for w's token and returns Acquired, or for expired and returns
-// Failure, or for cancel and returns Interrupted.
-func (w *waiter) sleep(expired <-chan time.Time, cancel <-chan struct{}) LockStatus {
-	if expired == nil && cancel == nil {
-		<-w.token // takes half the time of a select
-		return Acquired
-	}
-	select {
-	case <-w.token:
-		return Acquired
-	case <-expired:
-		return Failure
-	case <-cancel:
-		return Interrupted
-	}
-}
-
-// setTimer returns the channel that can be received from after timeout.
-func (w *waiter) setTimer(timeout time.Duration) <-chan time.Time {
-	if w.timer == nil {
-		w.timer = time.NewTimer(timeout)
-	} else {
-		w.timer.Reset(timeout)
-	}
-	return w.timer.C
-}
+func (l *Lock) try() bool { return l.TryAcquire() }
 
 // release is Release where state is not simply held.
 func (l *Lock) release() {
@@ -466,16 +341,12 @@ func (l *Lock) pass() bool {
 	return true
 }
 
-// enqueue takes the lock for w if the lock is free. Otherwise it queues w, at
-// the front if w has been there before. It reports whether w has the lock.
 func (l *Lock) enqueue(w *waiter) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.settle(w, true)
 }
 
-// leave ends w's wait, whether w is queued or awake, and reports whether w has
-// the lock: w has it if it was passed to w just before, or is free just now.
 func (l *Lock) leave(w *waiter) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -527,22 +398,6 @@ func (l *Lock) settle(w *waiter, stay bool) bool {
 	}
 }
 
-// push puts w into the queue: at the front if w is awake, for then w has been
-// there before, else at the back. The caller holds mu.
-func (l *Lock) push(w *waiter) {
-	w.inQueue = true
-	switch {
-	case l.first == nil:
-		l.first, l.last = w, w
-	case w.awake:
-		w.next, l.first.prev = l.first, w
-		l.first = w
-	default:
-		w.prev, l.last.next = l.last, w
-		l.last = w
-	}
-}
-
 // pop takes the first off the queue, which is not empty. The caller holds mu.
 func (l *Lock) pop() *waiter {
 	w := l.first
@@ -551,19 +406,4 @@ func (l *Lock) pop() *waiter {
 		l.state.And(^uint32(queued | handoff))
 	}
 	return w
-}
-
-// remove takes w off the queue. The caller holds mu.
-func (l *Lock) remove(w *waiter) {
-	if w.prev == nil {
-		l.first = w.next
-	} else {
-		w.prev.next = w.next
-	}
-	if w.next == nil {
-		l.last = w.prev
-	} else {
-		w.next.prev = w.prev
-	}
-	w.next, w.prev, w.inQueue = nil, nil, false
 }
