@@ -66,6 +66,7 @@ static PyThread_ident_t awaited(const struct status_view *view)
         return view->wait.what;
     case WAITS_FOR_LOCK:
         return lock_look(view->wait.what, &holder) ? holder : 0;
+    case WAITS_FOR_MUTEX: /* A byte does not tell who has it. */
     case WAITS_FOR_NOTHING:
         break;
     }
@@ -90,7 +91,10 @@ static void add_wait(struct text *text, const struct status_view *view)
     PyThread_ident_t holder;
     text_add(text, "waits ");
     add_duration(text, view->wait.since);
-    if (view->wait.reason == WAITS_FOR_LOCK) {
+    if (view->wait.reason == WAITS_FOR_MUTEX) {
+        text_add(text, " for mutex ");
+        text_add_address(text, view->wait.what);
+    } else if (view->wait.reason == WAITS_FOR_LOCK) {
         text_add(text, " for lock ");
         text_add_address(text, view->wait.what);
         if (lock_look(view->wait.what, &holder)) {

@@ -44,12 +44,12 @@ PyThread_ident_t status_current(void);
  */
 void status_act_for(PyThread_ident_t ident);
 
-enum status_reason { WAITS_FOR_NOTHING, WAITS_FOR_LOCK, WAITS_FOR_THREAD };
+enum status_reason { WAITS_FOR_NOTHING, WAITS_FOR_LOCK, WAITS_FOR_MUTEX, WAITS_FOR_THREAD };
 
 /* What a thread waits for, and since when (status_now). */
 struct status_wait {
     enum status_reason reason;
-    uintptr_t what; /* the lock, or the thread's ident */
+    uintptr_t what; /* the lock, the mutex, or the thread's ident */
     int64_t since;
 };
 

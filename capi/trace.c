@@ -165,8 +165,9 @@ static void trace(void **memory, struct status_event event)
         add_arrow(&text, "f\",\"bp\":\"e", event.since, event.ident);
         break;
     case HAS_WAITED:
-        if (event.wait.reason == WAITS_FOR_LOCK) {
-            add_bar(&text, status_native_id(), event.since, "wait for lock ");
+        if (event.wait.reason != WAITS_FOR_THREAD) {
+            add_bar(&text, status_native_id(), event.since,
+                    event.wait.reason == WAITS_FOR_LOCK ? "wait for lock " : "wait for mutex ");
             text_add_address(&text, event.wait.what);
         } else {
             add_bar(&text, status_native_id(), event.since, "join thread ");

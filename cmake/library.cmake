@@ -14,9 +14,13 @@ else()
 endif()
 set(PYTHREAD_LIBRARY ${PROJECT_BINARY_DIR}/${library})
 
-# The version script: the names that the header declares, and no others. A major version has a node,
+# The version script: the names that the headers declare, and no others. A major version has a node,
 # so that programs of one do not bind to the library of another.
-file(READ ${PYTHREAD_HEADER} declarations)
+set(declarations "")
+foreach(header IN LISTS PYTHREAD_HEADERS)
+    file(READ ${header} text)
+    string(APPEND declarations "${text}")
+endforeach()
 string(REGEX REPLACE "#[^\n]*" "" declarations "${declarations}")
 string(REPLACE ";" "(" declarations "${declarations}")
 string(REGEX MATCHALL "PYTHREAD_API[^(]*" names "${declarations}")

@@ -52,7 +52,7 @@ else()
 endif()
 install(FILES ${PYTHREAD_IMPORT_LIBRARY} ${PYTHREAD_STATIC_LIBRARY}
         DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
-install(FILES ${PYTHREAD_HEADER} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development)
+install(FILES ${PYTHREAD_HEADERS} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development)
 install(FILES ${package}/pythread-config.cmake ${package}/pythread-config-version.cmake
         DESTINATION ${package_dir} COMPONENT development)
 install(FILES ${package}/pythread.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig

@@ -23,10 +23,10 @@ if(NOT goarch OR NOT goos MATCHES "^(linux|windows|freebsd)$" OR
             "builds anywhere.")
 endif()
 
-# The go command does not see what a package includes from outside of its folder: pythread.h, and
+# The go command does not see what a package includes from outside of its folder: the headers, and
 # what capi/libpythread has of the headers of capi/. With the hash of all these files among the flags,
 # a change of one is another build.
-file(GLOB included CONFIGURE_DEPENDS ${PYTHREAD_HEADER} capi/*.h)
+file(GLOB included CONFIGURE_DEPENDS ${PYTHREAD_HEADERS} capi/*.h)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${included})
 set(hash "")
 foreach(file IN LISTS included)

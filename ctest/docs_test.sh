@@ -1,4 +1,4 @@
-# docs_test.sh - the documentation that doxygen makes of pythread.h is whole, and no link is dead,
+# docs_test.sh - the documentation that doxygen makes of the headers is whole, and no link is dead,
 # neither there nor in the Markdown files.
 . "$(dirname "$0")/test.sh"
 
@@ -8,16 +8,16 @@ make_docs() {
     sh "$source_dir/cmake/docs/docs.sh" "$source_dir" test
 }
 
-# The public names: what is left of the header's own lines by the preprocessor, which keeps the
-# definitions of macros, but for those that only the header needs.
+# The public names: what is left of the headers' own lines by the preprocessor, which keeps the
+# definitions of macros, but for those that only the headers need.
 names() {
-    echo '#include <pythread.h>' | "$CC" -E -dD -I"$source_dir/include" -x c - | awk '
-        /^# [0-9]+ "/ { ours = $3 ~ /\/pythread\.h"$/; next }
+    echo '#include <pylock.h>' | "$CC" -E -dD -I"$source_dir/include" -x c - | awk '
+        /^# [0-9]+ "/ { ours = $3 ~ /\/py(thread|lock)\.h"$/; next }
         !ours || /^#undef/ { next }
         /^#define/ { print $2; next }
         { gsub(/"[^"]*"/, ""); gsub(/[^A-Za-z0-9_]+/, "\n"); print }
-        ' | sed 's/(.*//' | grep -E '^(_?PyThread_|Py_|PyLock|PY_|PYTHREAD_|pythread_|(NO)?WAIT_LOCK)' |
-        grep -vE '^(PYTHREAD_(API|NORETURN|NODISCARD|DEPRECATED)|Py_PYTHREAD_H)$' | sort -u >names
+        ' | sed 's/(.*//' | grep -E '^(_?PyThread_|Py_|PyLock|PyMutex|PyCritical|PY_|PYTHREAD_|pythread_|(NO)?WAIT_LOCK)' |
+        grep -vE '^(PYTHREAD_(API|NORETURN|NODISCARD|DEPRECATED)|Py_(PYTHREAD|LOCK)_H)$' | sort -u >names
     [ "$(wc -l <names)" -gt 60 ] || fail "the header has but these names: $(cat names)"
 }
 

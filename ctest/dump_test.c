@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "dump.h"
 #include "process.h"
+#include "pylock.h"
 #include "threads.h"
 
 #include <fcntl.h>
@@ -59,6 +60,23 @@ TEST(a_waiter_is_shown_with_its_lock_and_the_holder)
     check_dump_lacks("for lock");
     PyThread_free_lock(locks.first);
     PyThread_free_lock(locks.second);
+}
+
+static void lock_and_unlock(void *mutex)
+{
+    PyMutex_Lock(mutex);
+    PyMutex_Unlock(mutex);
+}
+
+TEST(a_waiter_is_shown_with_its_mutex)
+{
+    PyMutex mutex = PyMutex_STATIC_INIT;
+    PyMutex_Lock(&mutex);
+    PyThread_handle_t thread = start(lock_and_unlock, &mutex);
+    check_dump_has("s for mutex %p\n", (void *)&mutex);
+    PyMutex_Unlock(&mutex);
+    join(thread);
+    check_dump_lacks("for mutex");
 }
 
 struct passer {

@@ -1,4 +1,4 @@
-# header_test.sh - pythread.h as users include it: in every standard, beside Python.h, and the
+# header_test.sh - the headers as users include them: in every standard, beside Python.h, and the
 # programs in its comments.
 . "$(dirname "$0")/test.sh"
 
@@ -23,7 +23,7 @@ compiles() {
 }
 
 c_compiles() {
-    echo '#include <pythread.h>' | compiles c "$1" "$CC" gcc clang
+    printf '#include <pythread.h>\n#include <pylock.h>\n' | compiles c "$1" "$CC" gcc clang
 }
 
 test_compiles_as_c99() {
@@ -39,11 +39,11 @@ test_compiles_as_c17() {
 }
 
 test_compiles_as_cxx17() {
-    echo '#include <pythread.h>' | compiles c++ c++17 "$CXX" g++ clang++
+    echo '#include <pylock.h>' | compiles c++ c++17 "$CXX" g++ clang++
 }
 
 test_prototypes_are_strict() {
-    printf '#pragma GCC diagnostic error "-Wstrict-prototypes"\n#include <pythread.h>\n' |
+    printf '#pragma GCC diagnostic error "-Wstrict-prototypes"\n#include <pylock.h>\n' |
         compiles c c99 "$CC" gcc clang
 }
 
@@ -80,7 +80,7 @@ END
 test_programs_in_comments_run() {
     awk '/^ \* @code$/ { file = "program" ++count ".c"; next }
          /^ \* @endcode$/ { file = ""; next }
-         file { sub(/^ \* ?/, ""); print >file }' "$source_dir/include/pythread.h"
+         file { sub(/^ \* ?/, ""); print >file }' "$source_dir"/include/*.h
     for program in program*.c; do
         [ -f "$program" ] || fail "there are none"
         echo "== $program"

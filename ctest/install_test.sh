@@ -105,6 +105,7 @@ test_lays_down_these_files_alone() {
     [ ! -f "$static_library" ] || static=$lib/libpythread.a
     sort >expected <<END
 bin/pythread-run
+include/pylock.h
 include/pythread.h
 $static
 $lib/cmake/pythread/pythread-config-version.cmake

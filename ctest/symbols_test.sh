@@ -1,19 +1,22 @@
-# symbols_test.sh - what the library exports is what the header declares.
+# symbols_test.sh - what the library exports is what the headers declare.
 . "$(dirname "$0")/test.sh"
 
-# Finds the names in another way than the build does: in what the preprocessor leaves of the header
-# itself, it takes each statement that is no type, and of that the name before the parameters.
+# Finds the names in another way than the build does: in what the preprocessor leaves of the headers
+# themselves, it takes each statement that is neither a type nor inline, and of that the name before the
+# parameters.
 declared() {
-    echo '#include <pythread.h>' | "$CC" -E -I"$source_dir/include" -x c - | awk '
-        /^# [0-9]+ "/ { ours = $3 ~ /\/pythread\.h"$/; next }
+    echo '#include <pylock.h>' | "$CC" -E -I"$source_dir/include" -x c - | awk '
+        /^# [0-9]+ "/ { ours = $3 ~ /\/py(thread|lock)\.h"$/; next }
         ours { text = text " " $0 }
         END {
             gsub(/"[^"]*"/, "", text)
             gsub(/__attribute__ *\(\([a-z_]*(\( *\))?\)\)/, "", text)
+            while (gsub(/\) *{[^{}]*}/, ");", text)) # the bodies of inline functions
+                ;
             gsub(/{[^}]*}/, "", text)
             count = split(text, statements, ";")
             for (i = 1; i <= count; i++) {
-                if (statements[i] !~ /typedef|^ *struct [A-Za-z_]*$|^ *$/) {
+                if (statements[i] !~ /typedef|static inline|^ *struct [A-Za-z_]*$|^ *$/) {
                     sub(/ *\(.*/, "", statements[i])
                     sub(/.*[ *]/, "", statements[i])
                     print statements[i]

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "dump.h"
 #include "process.h"
+#include "pylock.h"
 #include "threads.h"
 
 #include <fcntl.h>
@@ -82,6 +83,26 @@ static void acquire_and_release(void *arg)
     actor->os_thread = PyThread_get_thread_native_id();
     EQ(PyThread_acquire_lock(actor->lock, WAIT_LOCK), 1);
     PyThread_release_lock(actor->lock);
+}
+
+static void lock_and_unlock(void *arg)
+{
+    PyMutex_Lock(arg);
+    PyMutex_Unlock(arg);
+}
+
+TEST(a_wait_for_a_mutex_is_in_the_trace)
+{
+    char wait[64];
+    PyMutex mutex = PyMutex_STATIC_INIT;
+    PyMutex_Lock(&mutex);
+    int file = begin_trace();
+    PyThread_handle_t thread = start(lock_and_unlock, &mutex);
+    check_dump_has("for mutex %p", (void *)&mutex);
+    PyMutex_Unlock(&mutex);
+    join(thread);
+    snprintf(wait, sizeof wait, "\"name\":\"wait for mutex %p\"}", (void *)&mutex);
+    EQ(count_in(end_trace(file), wait), 1);
 }
 
 static void join_other(void *arg)

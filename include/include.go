@@ -1,5 +1,5 @@
-// Package include holds pythread.h, which C code includes. That it is a Go
-// package has the go command take the header along where it copies or caches
+// Package include holds pythread.h and pylock.h, which C code includes. As it is
+// a Go package, the go command takes the headers along where it copies or caches
 // packages.
 package include
 
@@ -9,3 +9,8 @@ import _ "embed"
 //
 //go:embed pythread.h
 var Header string
+
+// Pylock is the text of pylock.h.
+//
+//go:embed pylock.h
+var Pylock string

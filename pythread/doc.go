@@ -4,7 +4,8 @@
 //   - [Start] runs a function as a thread; its [Handle] is joined, any number
 //     of times, and tells how the thread ended.
 //   - [Lock] is CPython's lock: a binary semaphore with blocking, timed and
-//     interruptible acquires, which any goroutine may release.
+//     interruptible acquires, which any goroutine may release. [Mutex] is
+//     CPython's PyMutex: the same in one byte.
 //   - [TSS] keeps a value per thread.
 //   - [ParseTimeout] and [GetInfo] are the logic behind the timeout arguments
 //     of Python's thread functions and behind sys.thread_info.
@@ -43,6 +44,14 @@
 // In an execution trace of [runtime/trace] every thread that starts during the
 // trace is a task of type "pythread.thread", whose log has its ident and its
 // name. All this works as well for the threads of C code, by package capi.
+//
+// # Tests with testing/synctest
+//
+// All of this works in the bubbles of [testing/synctest], in the bubble's time: a
+// goroutine that waits for a [Lock], a [Mutex] or in [Handle.Join] is durably blocked. A lock,
+// a key or the handle of an ended thread may be used in one bubble after another,
+// and outside. But as with a [sync.Cond], no goroutine of a bubble may wait for a
+// release or a thread's end that comes from outside the bubble: Go ends the process.
 //
 // # From CPython's names to Go's
 //

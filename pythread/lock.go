@@ -2,7 +2,6 @@ package pythread
 
 import (
 	"context"
-	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -99,9 +98,8 @@ type Lock struct {
 	// lock that is passed on goes through a channel, with the same effect.
 	state atomic.Uint32
 
-	mu          sync.Mutex // guards what follows, for a few instructions at a time
-	awake       bool       // a waiter woken without the lock has not settled yet
-	first, last *waiter    // the queue
+	mu sync.Mutex // guards the queue, for a few instructions at a time
+	queue
 }
 
 const (
@@ -110,42 +108,10 @@ const (
 	handoff
 )
 
-// patience is the age at which a waiter is old. A lock that is passed on lies
-// idle until the waiter runs: in those microseconds it could have changed hands
-// a hundred times. So passing on is for exceptions.
-const patience = time.Millisecond
-
-// brief is the longest timeout for which a waiter does not sleep. To sleep and
-// to be woken by a timer takes the processor longer than that, and the waiter
-// wakes much too late, by 50 us to 1 ms.
-const brief = 20 * time.Microsecond
-
 // spins is how often an acquire looks at a held lock again before it queues:
 // for about as long as a short critical section takes, and much less than it
 // costs to sleep.
 const spins = 30
-
-// waiter is one goroutine's place in a lock's queue.
-type waiter struct {
-	token chan struct{} // capacity 1, so that a send never blocks
-	since time.Time     // when the wait began
-	timer *time.Timer   // nil, or kept for the next timed wait
-
-	// Guarded by the lock's mu.
-	next, prev *waiter
-	inQueue    bool
-
-	granted bool // the token is the lock; written before it is sent
-	awake   bool // woken, and not settled; the waiting goroutine's own
-}
-
-func (w *waiter) old() bool { return time.Since(w.since) >= patience }
-
-// waiters keeps waiters for reuse, so that busy locks make no garbage. A waiter
-// in the pool is in no queue, has no token, and is neither granted nor awake.
-var waiters = sync.Pool{New: func() any {
-	return &waiter{token: make(chan struct{}, 1)}
-}}
 
 // Acquire waits, for ever if need be, until it has the lock.
 //
@@ -203,17 +169,35 @@ func (l *Lock) AcquireContext(ctx context.Context) LockStatus {
 // interrupts the wait, pending runs the interpreter's pending calls, and the
 // timeout is in nanoseconds as well.
 func (l *Lock) AcquireWithRetries(timeout time.Duration, pending func() error) (LockStatus, error) {
+	if l.TryAcquire() {
+		return Acquired, nil
+	}
+	if timeout == 0 {
+		return Failure, nil
+	}
 	start := time.Now()
-	left := timeout
-	interrupted := *interruption.Load()
-	for {
+	var own chan struct{} // nil outside of bubbles
+	if b := bubble(start); b != "" {
+		own = make(chan struct{}, 1)
+		bubbled.Store(own, b)
+		defer bubbled.Delete(own)
+	}
+	// next returns the channel by which the next Interrupt ends a wait.
+	next := func() <-chan struct{} {
+		if own != nil {
+			return own
+		}
+		return *interruption.Load()
+	}
+	interrupted := next()
+	for left := timeout; ; {
 		status := l.acquire(left, interrupted)
 		if status != Interrupted {
 			return status, nil
 		}
 		// The next channel is taken before pending looks at what there is to
 		// do: an Interrupt that comes too late for pending ends the next wait.
-		interrupted = *interruption.Load()
+		interrupted = next()
 		if pending != nil {
 			if err := pending(); err != nil {
 				return Interrupted, err
@@ -226,7 +210,7 @@ func (l *Lock) AcquireWithRetries(timeout time.Duration, pending func() error) (
 	}
 }
 
-// interruption is the channel that the next Interrupt closes.
+// interruption is the channel that the next Interrupt closes, outside of bubbles.
 var interruption atomic.Pointer[chan struct{}]
 
 func init() { interruption.Store(newInterruption()) }
@@ -236,17 +220,36 @@ func newInterruption() *chan struct{} {
 	return &c
 }
 
+// bubbled has the waits of AcquireWithRetries in bubbles: for each the channel, of
+// capacity 1, to which Interrupt sends, and its bubble.
+var bubbled sync.Map // of chan struct{} to string
+
 // Interrupt makes every [Lock.AcquireWithRetries] that is waiting, on whichever
 // lock, call its pending function. Other kinds of acquire are not interrupted.
-// Interrupt does not block and may be called from any goroutine.
+// Interrupt does not block and may be called from any goroutine. A wait in a bubble
+// of [testing/synctest] is interrupted in the same bubble only, and a wait outside
+// only outside.
 //
 // A goroutine receives no signals. A program that has received a signal, or has
 // other work for its waiting threads, calls Interrupt to tell them. In CPython
 // the signal itself interrupts the wait of the thread that handles it, so
 // Interrupt has no counterpart there.
 func Interrupt() {
-	// Each channel is swapped out once, so no two calls close the same channel.
-	close(*interruption.Swap(newInterruption()))
+	here := bubble(time.Now())
+	if here == "" {
+		// Each channel is swapped out once, so no two calls close the same one.
+		close(*interruption.Swap(newInterruption()))
+		return
+	}
+	for own, b := range bubbled.Range {
+		if b != here {
+			continue // a send to another bubble would end the process
+		}
+		select {
+		case own.(chan struct{}) <- struct{}{}:
+		default: // The wait has yet to see the Interrupt before: one for both will do.
+		}
+	}
 }
 
 // Release frees the lock, whichever goroutine acquired it. If the lock is free
@@ -278,88 +281,12 @@ func (l *Lock) acquire(timeout time.Duration, cancel <-chan struct{}) LockStatus
 		}
 	}
 	if 0 < timeout && timeout <= brief {
-		return l.poll(timeout, cancel)
+		return poll(l, timeout, cancel)
 	}
-	return l.wait(timeout, cancel)
+	return wait(l, timeout, cancel)
 }
 
-// poll is acquire for a brief timeout. It lets other goroutines run while it
-// waits.
-func (l *Lock) poll(timeout time.Duration, cancel <-chan struct{}) LockStatus {
-	for start := time.Now(); ; {
-		runtime.Gosched()
-		if l.TryAcquire() {
-			return Acquired
-		}
-		select {
-		case <-cancel:
-			return Interrupted
-		default:
-		}
-		if time.Since(start) >= timeout {
-			return Failure
-		}
-	}
-}
-
-// wait is acquire for a timeout that is not zero, where the lock is not free.
-func (l *Lock) wait(timeout time.Duration, cancel <-chan struct{}) LockStatus {
-	w := waiters.Get().(*waiter)
-	w.since = time.Now()
-	// One timer serves for the whole wait, however often the waiter wakes. The
-	// timer is set after acquire was called, so it cannot end the wait early.
-	var expired <-chan time.Time
-	if timeout > 0 {
-		expired = w.setTimer(timeout)
-	}
-	end, status := Acquired, Acquired
-	for !l.enqueue(w) {
-		end = w.sleep(expired, cancel)
-		if end == Acquired && !w.granted {
-			w.awake = true
-			continue
-		}
-		if end != Acquired && !l.leave(w) {
-			status = end
-		}
-		break
-	}
-	if timeout > 0 && !w.timer.Stop() && end != Failure {
-		// The timer has fired, and nobody has received from its channel. With
-		// GODEBUG=asynctimerchan=1 that channel would end a later wait early.
-		w.timer = nil
-	}
-	w.granted = false
-	waiters.Put(w)
-	return status
-}
-
-// sleep waits for w's token and returns Acquired, or for expired and returns
-// Failure, or for cancel and returns Interrupted.
-func (w *waiter) sleep(expired <-chan time.Time, cancel <-chan struct{}) LockStatus {
-	if expired == nil && cancel == nil {
-		<-w.token // takes half the time of a select
-		return Acquired
-	}
-	select {
-	case <-w.token:
-		return Acquired
-	case <-expired:
-		return Failure
-	case <-cancel:
-		return Interrupted
-	}
-}
-
-// setTimer returns the channel that can be received from after timeout.
-func (w *waiter) setTimer(timeout time.Duration) <-chan time.Time {
-	if w.timer == nil {
-		w.timer = time.NewTimer(timeout)
-	} else {
-		w.timer.Reset(timeout)
-	}
-	return w.timer.C
-}
+func (l *Lock) try() bool { return l.TryAcquire() }
 
 // release is Release where state is not simply held.
 func (l *Lock) release() {
@@ -414,16 +341,12 @@ func (l *Lock) pass() bool {
 	return true
 }
 
-// enqueue takes the lock for w if the lock is free. Otherwise it queues w, at
-// the front if w has been there before. It reports whether w has the lock.
 func (l *Lock) enqueue(w *waiter) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.settle(w, true)
 }
 
-// leave ends w's wait, whether w is queued or awake, and reports whether w has
-// the lock: w has it if it was passed to w just before, or is free just now.
 func (l *Lock) leave(w *waiter) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -475,22 +398,6 @@ func (l *Lock) settle(w *waiter, stay bool) bool {
 	}
 }
 
-// push puts w into the queue: at the front if w is awake, for then w has been
-// there before, else at the back. The caller holds mu.
-func (l *Lock) push(w *waiter) {
-	w.inQueue = true
-	switch {
-	case l.first == nil:
-		l.first, l.last = w, w
-	case w.awake:
-		w.next, l.first.prev = l.first, w
-		l.first = w
-	default:
-		w.prev, l.last.next = l.last, w
-		l.last = w
-	}
-}
-
 // pop takes the first off the queue, which is not empty. The caller holds mu.
 func (l *Lock) pop() *waiter {
 	w := l.first
@@ -499,19 +406,4 @@ func (l *Lock) pop() *waiter {
 		l.state.And(^uint32(queued | handoff))
 	}
 	return w
-}
-
-// remove takes w off the queue. The caller holds mu.
-func (l *Lock) remove(w *waiter) {
-	if w.prev == nil {
-		l.first = w.next
-	} else {
-		w.prev.next = w.next
-	}
-	if w.next == nil {
-		l.last = w.prev
-	} else {
-		w.next.prev = w.prev
-	}
-	w.next, w.prev, w.inQueue = nil, nil, false
 }

@@ -6,10 +6,27 @@ import (
 	"testing"
 )
 
-// The tests in this file drive a Lock's own code through every possible order
-// of its steps. A step is one change of state by a goroutine that does not hold
-// mu, or all that a goroutine does while it holds mu. So any run of several
-// goroutines is a sequence of steps. Here a search picks the order, not chance.
+// The tests in this file, and in mutex_model_test.go, drive a lock's own code
+// through every possible order of its steps. A step is one change of state by a
+// goroutine that does not hold mu, or all that a goroutine does while it holds mu.
+// So any run of several goroutines is a sequence of steps. Here a search picks the
+// order, not chance.
+
+// searched is a lock with the actors that use it, numbered from 0 on.
+type searched interface {
+	size() int
+
+	// steps returns the steps that an actor could take now, and whether the last
+	// of them is to give up.
+	steps(actor int) (steps []func(), mayLeave bool)
+
+	// key is equal for two of them only if they can go on in the same ways.
+	key() string
+
+	// check returns what is wrong, or "". alive says whether some actor can take a
+	// step other than to give up.
+	check(alive bool) string
+}
 
 // actor is a goroutine that acquires and releases the lock, cut into steps.
 type actor struct {
@@ -31,8 +48,6 @@ const (
 	finished
 )
 
-// steps returns the steps that the actor could take now, and whether the last
-// of them is to give up.
 func (a *actor) steps(l *Lock) (steps []func(), mayLeave bool) {
 	switch a.phase {
 	case start:
@@ -106,7 +121,10 @@ type world struct {
 	actors []*actor
 }
 
-// key is equal for two worlds only if they can go on in the same ways.
+func (w *world) size() int { return len(w.actors) }
+
+func (w *world) steps(i int) ([]func(), bool) { return w.actors[i].steps(&w.l) }
+
 func (w *world) key() string {
 	key := []byte{byte(w.l.state.Load()), 0}
 	if w.l.awake {
@@ -128,8 +146,6 @@ func (w *world) key() string {
 	return string(key)
 }
 
-// check returns what is wrong with the world, or "". alive says whether some
-// actor can take a step other than to give up.
 func (w *world) check(alive bool) string {
 	holders, awake, wakers, atWork := 0, 0, 0, false
 	for _, a := range w.actors {
@@ -175,7 +191,7 @@ type choice struct{ actor, step byte }
 // explore walks every path from the world that create makes, and returns how
 // many worlds it has seen. A world cannot be copied, so it walks each path from
 // the beginning.
-func explore(t *testing.T, create func() *world) (worlds int) {
+func explore(t *testing.T, create func() searched) (worlds int) {
 	seen := map[string]bool{}
 	paths := [][]choice{nil}
 	for len(paths) > 0 {
@@ -183,7 +199,7 @@ func explore(t *testing.T, create func() *world) (worlds int) {
 		paths = paths[:len(paths)-1]
 		w := create()
 		for _, c := range path {
-			steps, _ := w.actors[c.actor].steps(&w.l)
+			steps, _ := w.steps(int(c.actor))
 			steps[c.step]()
 		}
 		key := w.key()
@@ -192,15 +208,15 @@ func explore(t *testing.T, create func() *world) (worlds int) {
 		}
 		seen[key] = true
 		alive := false
-		for i, a := range w.actors {
-			steps, mayLeave := a.steps(&w.l)
+		for i := range w.size() {
+			steps, mayLeave := w.steps(i)
 			alive = alive || len(steps) > 1 || len(steps) == 1 && !mayLeave
 			for j := range steps {
 				paths = append(paths, append(slices.Clip(path), choice{byte(i), byte(j)}))
 			}
 		}
 		if wrong := w.check(alive); wrong != "" {
-			t.Fatalf("%s after %v, with state %b", wrong, path, w.l.state.Load())
+			t.Fatalf("%s after %v, with key %q", wrong, path, key)
 		}
 	}
 	return len(seen)
@@ -223,10 +239,10 @@ func TestNoOrderOfStepsLosesTheLockOrAWakeUp(t *testing.T) {
 		everybody := 1<<len(c.actors) - 1
 		for _, old := range []int{0, 1, everybody} { // bit i: actor i is old
 			t.Run(fmt.Sprintf("%s, old %b", c.name, old), func(t *testing.T) {
-				worlds := explore(t, func() *world {
+				worlds := explore(t, func() searched {
 					w := new(world)
 					for i, a := range c.actors {
-						a.w = newWaiter(old>>i&1 != 0)
+						a.w = agedWaiter(old>>i&1 != 0)
 						w.actors = append(w.actors, &a)
 					}
 					return w

@@ -439,7 +439,7 @@ func TestWaitersAreWokenInOrder(t *testing.T) {
 
 func TestOldWaiterThatLosesIsPassedTheLock(t *testing.T) {
 	l := heldLock()
-	w, young := newWaiter(true), newWaiter(false)
+	w, young := agedWaiter(true), agedWaiter(false)
 	l.enqueue(w)
 	l.enqueue(young)
 	l.Release() // wakes w
@@ -470,7 +470,7 @@ func TestOldWaiterThatLosesIsPassedTheLock(t *testing.T) {
 func TestLockIsNotPassedOnOnceAllWaitersHaveLeft(t *testing.T) {
 	// A release that has seen the hand-off asked for comes to pass too late.
 	l := heldLock()
-	w := newWaiter(true)
+	w := agedWaiter(true)
 	w.awake, l.awake = true, true // as if w had been woken and lost the lock
 	l.enqueue(w)
 	if l.state.Load()&handoff == 0 {
@@ -486,10 +486,10 @@ func TestLockIsNotPassedOnOnceAllWaitersHaveLeft(t *testing.T) {
 	checkFree(t, l)
 }
 
-// newWaiter returns a waiter that is old for good, or that does not get old for
+// agedWaiter returns a waiter that is old for good, or that does not get old for
 // as long as any test takes.
-func newWaiter(old bool) *waiter {
-	w := &waiter{token: make(chan struct{}, 1)}
+func agedWaiter(old bool) *waiter {
+	w := newWaiter()
 	if !old {
 		w.since = time.Now().Add(time.Hour)
 	}

@@ -64,9 +64,9 @@ type Handle struct {
 	//	a pointer to a closed channel  the thread has ended
 	//
 	// The thread gets to the last line in one step, which finish takes once: it
-	// replaces nil by over, or closes the channel that is there. Nothing leads
-	// back. The invariant: all that a caller can learn about the end follows
-	// from done alone.
+	// replaces nil by over, or closes the channel that is there, and then replaces
+	// that one by over too. Nothing leads back. The invariant: all that a caller
+	// can learn about the end follows from done alone.
 	//
 	//	Done      returns the channel itself, and over where there was none.
 	//	Join      returns at once if done says ended. Otherwise it sleeps on
@@ -259,9 +259,11 @@ func (h *Handle) end() {
 	if !h.done.CompareAndSwap(nil, over) {
 		done := h.done.Load()
 		close(*done)
-		// This changes nothing. But it puts the step in one order with all other
-		// atomic operations in this case too. Set and joinLock rely on that.
-		h.done.Store(done)
+		// This puts the step in one order with all other atomic operations in
+		// this case too. Set and joinLock rely on that. And it lets go of the
+		// channel, which may have been made in a bubble: an ended thread is the
+		// same in all bubbles.
+		h.done.Store(over)
 	}
 }
 
@@ -377,8 +379,9 @@ func (h *Handle) Join() any {
 
 // Done returns a channel that is closed when the thread ends, for use in a
 // select. After a receive from the channel [Handle.Join] does not block, and
-// once Join has returned, the channel is closed. Every call returns the same
-// channel. Done never blocks.
+// once Join has returned, the channel is closed. Done never blocks. While the
+// thread runs, every call returns the same channel; it is made by the first call,
+// and belongs to the bubble of [testing/synctest] in which that call is.
 //
 // CPython has no counterpart.
 func (h *Handle) Done() <-chan struct{} {

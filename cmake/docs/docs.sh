@@ -1,6 +1,6 @@
 #!/bin/sh
 # docs.sh SOURCE VERSION - makes the documentation in the current directory, of the comments in
-# pythread.h and of what README.md says about Go: man/, a page for each name and
+# the headers and of what README.md says about Go: man/, a page for each name and
 # pythread(7), and html/index.html, whose anchors are the names.
 set -eu
 source=$1
@@ -10,7 +10,7 @@ export PYTHREAD_DOCS="$source/cmake/docs"
 rm -rf man html doxygen_man doxygen_html
 mkdir -p man/man3 man/man7 html
 awk -v readme="$source/README.md" -v sections="What Go asks of a C program" \
-    -f "$PYTHREAD_DOCS/header.awk" "$source/include/pythread.h" >pythread.h
+    -f "$PYTHREAD_DOCS/header.awk" "$source/include/pythread.h" "$source/include/pylock.h" >pythread.h
 doxygen "$PYTHREAD_DOCS/Doxyfile"
 
 (cd man && awk -v version="$PYTHREAD_VERSION" -f "$PYTHREAD_DOCS/man.awk" \

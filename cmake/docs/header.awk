@@ -1,4 +1,4 @@
-# header.awk - makes of pythread.h what doxygen reads: the comments in the header's form become those
+# header.awk - makes of pythread.h, and of pylock.h behind it, what doxygen reads: the comments in the header's form become those
 # of doxygen, and the sections of README.md named in the variable sections (separated by |) join the
 # comment at the top.
 #

@@ -1,16 +1,17 @@
-# man.awk - takes doxygen's one man page of the header apart: a page in section 3 for each name, in
+# man.awk - takes doxygen's one man page of the headers apart: a page in section 3 for each name, in
 # the directory man3, and what is about the whole in man7/pythread.7. The variable version is the
 # library's.
 #
 # doxygen lists all names first (.RI "declaration", .br, .RI "first sentence"), and describes each
 # below a heading with its declaration (.SS, for structs .SH). What is between is the whole's.
 
-function page(file, name, section, brief, synopsis) {
+function page(file, name, section, brief, synopsis,    header) {
+    header = name ~ /^(PyMutex|PyCritical|Py_(BEGIN|END)_|pythread_mutex)/ ? "pylock.h" : "pythread.h"
     if (out) close(out)
     out = file
     printf ".TH \"%s\" %s \"\" \"libpythread %s\" \"libpythread\"\n", name, section, version >out
     printf ".nh\n.ad l\n.SH NAME\n%s \\- %s\n.SH SYNOPSIS\n", name, brief >out
-    print ".B #include <pythread.h>\n.PP\n" synopsis "\n.SH DESCRIPTION" >out
+    print ".B #include <" header ">\n.PP\n" synopsis "\n.SH DESCRIPTION" >out
 }
 
 # Ends a page by the names that it mentions.

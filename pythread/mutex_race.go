@@ -1,0 +1,57 @@
+//go:build race
+
+package pythread
+
+import (
+	"runtime"
+	"sync"
+	"unsafe"
+)
+
+// The race detector would take an atomic operation on a word for a race with what
+// others write to its other bytes. So in a program that it watches, the byte alone
+// is read and written, in functions that it does not watch, and a lock keeps those
+// apart that write. It is told what each lock and unlock stands for.
+
+var writers [256]sync.Mutex
+
+// Lock waits, for ever if need be, until it has the lock.
+func (m *Mutex) Lock() { m.lockSlow() }
+
+// Unlock frees the lock.
+func (m *Mutex) Unlock() { m.unlockSlow() }
+
+// load returns the byte.
+//
+//go:norace
+func (m *Mutex) load() uint8 { return m.bits }
+
+// swap makes the byte new if it is old, and reports whether it was.
+func (m *Mutex) swap(old, new uint8) bool {
+	at := unsafe.Pointer(m)
+	writer := &writers[uintptr(at)/8%uintptr(len(writers))]
+	// What the detector saw of writer, it would take for an order of all its users.
+	runtime.RaceDisable()
+	writer.Lock()
+	runtime.RaceEnable()
+	done := m.replace(old, new)
+	switch {
+	case done && new&^old&locked != 0:
+		runtime.RaceAcquire(at)
+	case done && old&^new&locked != 0:
+		runtime.RaceRelease(at)
+	}
+	runtime.RaceDisable()
+	writer.Unlock()
+	runtime.RaceEnable()
+	return done
+}
+
+//go:norace
+func (m *Mutex) replace(old, new uint8) bool {
+	if m.bits != old {
+		return false
+	}
+	m.bits = new
+	return true
+}
