@@ -11,6 +11,7 @@
 #include "own.h"
 
 #include "clean.h"
+#include "ends.h"
 #include "os.h"
 #include "plain.h"
 #include "reuse.h"
@@ -65,25 +66,31 @@ struct end {
     void *arg;
 };
 
-/* The ends that Go has not taken: the newest first. The count of all ends is what Go sleeps on. */
+/* The ends that Go has not taken: the newest first. */
 static _Atomic(struct end *) ends;
-static atomic_uint count;
+/* Changes with each end that own_wait_for_ends has to see. */
+static atomic_uint untold;
 
 void (*own_main_ends)(void);
 
 static pthread_key_t key;
 static bool has_key;
 
+/* Has Go learn of the end: a join that waits takes it, else the goroutine in own_wait_for_ends. */
 static void put(struct end *end)
 {
-    /* Release: what the thread did happens before its end is known. */
+    PyThread_ident_t ident = end->ident;
+    /* Sequentially consistent, as the looks of ends_count and ends_wait, and own_take_ends. A join
+       that ends_count sees takes the ends after it has waited, so it finds this one. */
     struct end *newest = atomic_load_explicit(&ends, memory_order_relaxed);
     do {
         end->next = newest;
-    } while (!atomic_compare_exchange_weak_explicit(&ends, &newest, end, memory_order_release,
+    } while (!atomic_compare_exchange_weak_explicit(&ends, &newest, end, memory_order_seq_cst,
                                                     memory_order_relaxed));
-    atomic_fetch_add_explicit(&count, 1, memory_order_release);
-    os_wake(&count, INT_MAX);
+    if (!ends_count(ident)) {
+        atomic_fetch_add_explicit(&untold, 1, memory_order_release);
+        os_wake(&untold, INT_MAX);
+    }
 }
 
 struct errand {
@@ -123,21 +130,27 @@ bool own_run_elsewhere(void (*function)(void *), void *arg, PyThread_ident_t ide
     return true;
 }
 
-PyThread_ident_t own_next_end(void)
+void own_wait_for_ends(void)
 {
-    /* Those taken from the queue that are not told yet. Only one goroutine calls this. */
-    static struct end *taken;
-    while (taken == NULL) {
-        /* The count before the queue: an end that comes after this look changes the count. */
-        unsigned seen = atomic_load_explicit(&count, memory_order_acquire);
-        taken = atomic_exchange_explicit(&ends, NULL, memory_order_acquire);
-        if (taken == NULL) {
-            os_wait(&count, seen, OS_NO_DEADLINE);
-        }
+    /* The number before the list: an end that comes after this look changes the number. */
+    unsigned seen = atomic_load_explicit(&untold, memory_order_acquire);
+    while (atomic_load_explicit(&ends, memory_order_acquire) == NULL) {
+        os_wait(&untold, seen, OS_NO_DEADLINE);
+        seen = atomic_load_explicit(&untold, memory_order_acquire);
     }
-    struct end *end = taken;
+}
+
+struct end *own_take_ends(void)
+{
+    /* What the threads did happens before the end of a join. */
+    return atomic_exchange_explicit(&ends, NULL, memory_order_seq_cst);
+}
+
+PyThread_ident_t own_pop_end(struct end **taken)
+{
+    struct end *end = *taken;
     PyThread_ident_t ident = end->ident;
-    taken = end->next;
+    *taken = end->next;
     free(end);
     return ident;
 }

@@ -21,7 +21,7 @@ int own_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(
 bool own_run_elsewhere(void (*function)(void *), void *arg, PyThread_ident_t ident);
 
 /*
- * Has own_next_end tell when the calling OS thread, on which the thread `ident` has ended, has run
+ * Has own_take_ends tell when the calling OS thread, on which the thread `ident` has ended, has run
  * all destructors of its own, with this signal mask. False where the system cannot tell.
  */
 bool own_watch_end(PyThread_ident_t ident, os_signals mask);
@@ -40,7 +40,15 @@ void own_begin_destructors(void);
 void own_watch_main(void);
 extern void (*own_main_ends)(void);
 
-/* Waits for the next end of an OS thread that was started or watched here; its thread's ident. */
-PyThread_ident_t own_next_end(void);
+/* The ends of OS threads that were started or watched here, and that Go has not taken yet; NULL for
+   none. The caller pops all of them. */
+struct end;
+struct end *own_take_ends(void);
+
+/* Takes one off, which is not NULL; its thread's ident. */
+PyThread_ident_t own_pop_end(struct end **taken);
+
+/* Waits until there are ends that no join takes. */
+void own_wait_for_ends(void);
 
 #endif

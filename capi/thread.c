@@ -11,6 +11,7 @@
 
 #include "_cgo_export.h"
 #include "do.h"
+#include "ends.h"
 #include "fork.h"
 #include "name.h"
 #include "os.h"
@@ -29,7 +30,6 @@
 bool (*thread_takes_room)(void);
 enum os_thread_work (*thread_idles)(void);
 struct thread_counts thread_counts;
-struct thread_ends thread_ends[THREAD_ENDS];
 
 void thread_came(void)
 {
@@ -148,12 +148,9 @@ static void look_for_end(PyThread_handle_t handle)
     if (!recent.is_quick || recent.thread != handle) {
         return;
     }
-    atomic_uint *count = &thread_ends[handle % THREAD_ENDS].count;
     struct os_spin spin = os_spin_begin(END_NS);
     bool has_ended;
-    /* Relaxed: the join looks again, in Go. */
-    while (!(has_ended = atomic_load_explicit(count, memory_order_relaxed) != recent.seen) &&
-           os_spin(&spin)) {
+    while (!(has_ended = ends_seen(handle) != recent.seen) && os_spin(&spin)) {
     }
     if (has_ended) {
         recent.vain = 0;
@@ -328,34 +325,15 @@ int PyThread_start_joinable_thread(void (*func)(void *), void *arg, PyThread_ide
     return 0;
 }
 
-void thread_wake_joins(struct thread_ends *ends)
-{
-    os_wake(&ends->count, INT_MAX);
-}
-
-/* Waits until the count has changed. */
-static void wait_for_end(struct thread_ends *ends, unsigned seen)
-{
-    /* Sequentially consistent, as the end is, which counts before it looks for waiters: so the end
-       sees this waiter, or the waiter the new count. */
-    atomic_fetch_add_explicit(&ends->waiters, 1, memory_order_seq_cst);
-    while (atomic_load_explicit(&ends->count, memory_order_seq_cst) == seen) {
-        os_wait(&ends->count, seen, OS_NO_DEADLINE);
-    }
-    atomic_fetch_sub_explicit(&ends->waiters, 1, memory_order_relaxed);
-}
-
 /* Waits in C, outside of the visits, so that signal handlers run meanwhile. */
 static int join(PyThread_handle_t handle, struct visit *visit)
 {
-    struct thread_ends *ends = &thread_ends[handle % THREAD_ENDS];
-    /* Acquire, here and below: the look at the thread comes after that at the count. */
-    unsigned seen = atomic_load_explicit(&ends->count, memory_order_acquire);
+    unsigned seen = ends_seen(handle);
     int error = go_begin_join(handle, self_ident);
     leave_go(visit);
     while (error == EAGAIN) {
-        wait_for_end(ends, seen);
-        seen = atomic_load_explicit(&ends->count, memory_order_acquire);
+        ends_wait(handle, seen);
+        seen = ends_seen(handle);
         enter_go(visit);
         error = go_end_join(handle, self_ident);
         leave_go(visit);

@@ -1,5 +1,6 @@
 package capi
 
+// #include "ends.h"
 // #include "own.h"
 // #include "thread.h"
 // #include <errno.h>
@@ -140,7 +141,7 @@ func go_start_thread(fn C.thread_func, arg unsafe.Pointer, creator C.struct_inhe
 	t.fn, t.arg, t.creator = fn, arg, creator
 	t.isQuick = bool(isQuick)
 	ident := t.ident()
-	*seen = C.uint(ends[ident%C.THREAD_ENDS].count.Load())
+	*seen = C.uint(endCounts[ident%C.END_COUNTS].ends.Load())
 	t.start()
 	return C.PyThread_ident_t(ident)
 }
@@ -244,16 +245,18 @@ func (t *thread) endOSThread() {
 var watchEnds = sync.OnceFunc(func() {
 	go func() {
 		for {
-			threads.get(pythread.Ident(C.own_next_end())).endOSThread()
+			C.own_wait_for_ends()
+			takeEnds()
 		}
 	}()
 })
 
-// ends counts the ends of threads, for the joins that wait in C (thread.h).
-var ends = (*[C.THREAD_ENDS]struct {
-	count, waiters atomic.Uint32
-	_              [56]byte
-})(unsafe.Pointer(&C.thread_ends))
+// takeEnds learns which OS threads have ended.
+func takeEnds() {
+	for taken := C.own_take_ends(); taken != nil; {
+		threads.get(pythread.Ident(C.own_pop_end(&taken))).endOSThread()
+	}
+}
 
 // stop says that one of the things that a join of t waits for is over.
 func (t *thread) stop() {
@@ -264,14 +267,19 @@ func (t *thread) stop() {
 
 // tellEnd wakes the joins of t.
 func (t *thread) tellEnd() {
-	i := t.key() % C.THREAD_ENDS
-	// Go's atomic operations are sequentially consistent: see wait_for_end in
-	// thread.c.
-	ends[i].count.Add(1)
-	if ends[i].waiters.Load() != 0 {
-		C.thread_wake_joins(&C.thread_ends[i])
+	// As ends_count does, without a call of C where no join waits.
+	count := &endCounts[t.key()%C.END_COUNTS]
+	count.ends.Add(1)
+	if count.joins.Load() != 0 {
+		C.ends_wake(C.PyThread_ident_t(t.key()))
 	}
 }
+
+// endCounts is end_counts of ends.h.
+var endCounts = (*[C.END_COUNTS]struct {
+	ends, joins atomic.Uint32
+	_           [56]byte
+})(unsafe.Pointer(&C.end_counts))
 
 // isOver reports whether a join of t need not wait.
 func (t *thread) isOver() bool {
@@ -289,6 +297,9 @@ func go_begin_join(handle C.PyThread_handle_t, joiner C.PyThread_ident_t) C.int 
 	t, errno := find(handle)
 	if errno != 0 {
 		return errno
+	}
+	if !t.isOver() {
+		takeEnds()
 	}
 	if !t.isOver() {
 		if !t.beginJoin(pythread.Ident(joiner)) {
@@ -313,6 +324,7 @@ func go_end_join(handle C.PyThread_handle_t, joiner C.PyThread_ident_t) C.int {
 	// A thread that is not in the table any more has ended, and its handle is
 	// spent: another join came first.
 	t := threads.get(pythread.Ident(handle))
+	takeEnds() // always: see put in own.c
 	if t != nil && !t.isOver() {
 		return C.EAGAIN
 	}

@@ -34,20 +34,6 @@ extern struct thread_counts {
 void thread_came(void);
 
 /*
- * The ends of threads, on which joins wait. A thread's ident says which of these counts its end. A
- * join looks at the count, then whether the thread has ended, and then waits for the count to
- * change. So it misses no end, and may be woken by that of another thread.
- */
-enum { THREAD_ENDS = 64 };
-extern struct thread_ends {
-    _Alignas(64) atomic_uint count;
-    atomic_uint waiters;
-} thread_ends[THREAD_ENDS];
-
-/* Wakes the joins that wait here. */
-void thread_wake_joins(struct thread_ends *ends);
-
-/*
  * How a goroutine that has run a thread waits for another one, on a word of its own. Who gives it a
  * thread sets the word to RUNNER_IS_CALLED, and wakes it if it sleeps.
  */
@@ -95,7 +81,7 @@ void thread_wait_for_room(void);
 enum os_thread_fate {
     OS_THREAD_IS_REUSABLE,
     OS_THREAD_ENDS,         /* it is unfit for another thread */
-    OS_THREAD_ENDS_WATCHED, /* so too; own_next_end tells when it has ended */
+    OS_THREAD_ENDS_WATCHED, /* so too; own_take_ends tells when it has ended */
     OS_THREAD_WAS_UNFIT,    /* so too; and the thread has not run */
     OS_THREAD_NEVER_ENDS    /* the thread has not run, as it may leave the OS thread unfit */
 };
