@@ -34,7 +34,7 @@ static inline void load_check_window(struct load_windows *windows, long alive)
     if (windows->number > LOAD_WARM) {
         LE(resident - windows->resident, RESIDENT_SLACK_KIB);
     }
-    pythread_get_stats(&stats);
+    pythread_get_stats(&stats, sizeof stats);
     LE(stats.os_threads, alive + LOAD_OS_THREADS);
     LE(os_threads(), alive + 2 * LOAD_OS_THREADS);
     windows->number++;

@@ -711,21 +711,28 @@ PYTHREAD_API int pythread_dump(int fd);
  */
 PYTHREAD_API int pythread_trace(const char *path);
 
-/* What the library holds at one moment (pythread_get_stats). */
+/* What the library holds at one moment (pythread_get_stats). Later versions add fields at the end.
+ */
 typedef struct pythread_stats {
-    size_t threads;    /* threads started here that have not ended */
-    size_t handles;    /* handles that are not spent */
-    size_t os_threads; /* OS threads of the Go runtime, 0 before it starts; idle ones too, but no
-                          spares */
+    size_t threads; /* threads started here that have not ended */
+    size_t handles; /* handles that were neither joined nor detached */
+    size_t
+        os_threads; /* OS threads that the Go runtime has used, idle ones too; 0 before it starts */
     size_t goroutines; /* goroutines that run threads, or are about to */
 } pythread_stats;
 
 /*
  * Counts what the library holds, for monitoring and leak tests. Each number is
  * right at some moment during the call, not all at the same one. Never blocks.
- * stats may not be NULL.
+ *
+ * stats  where the numbers go
+ * size   sizeof(pythread_stats) of the caller: so many bytes are written. A
+ *        field that this library does not have gets 0.
+ *
+ *   0        counted
+ *   EINVAL   stats is NULL
  */
-PYTHREAD_API void pythread_get_stats(pythread_stats *stats);
+PYTHREAD_API int pythread_get_stats(pythread_stats *stats, size_t size);
 
 #ifdef __cplusplus
 }

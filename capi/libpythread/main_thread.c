@@ -28,7 +28,7 @@ static bool others_are_gone(void)
     /* The child of a fork has none of Go's OS threads. */
     size_t others =
         go_is_here() ? (size_t)atomic_load_explicit(&go_threads_count, memory_order_relaxed) : 0;
-    pythread_get_stats(&stats);
+    pythread_get_stats(&stats, sizeof stats);
     return stats.threads == 0 && count == others + 1;
 }
 

@@ -238,7 +238,7 @@ func Count(lock unsafe.Pointer, counter *int64, times int) {
 // Stats is pythread_get_stats.
 func Stats() (threads, handles int) {
 	var stats C.pythread_stats
-	C.pythread_get_stats(&stats)
+	C.pythread_get_stats(&stats, C.sizeof_pythread_stats)
 	return int(stats.threads), int(stats.handles)
 }
 
