@@ -12,7 +12,7 @@ file(MAKE_DIRECTORY ${docs})
 add_custom_command(
     OUTPUT ${docs}/html/index.html
     COMMAND sh ${PROJECT_SOURCE_DIR}/cmake/docs/docs.sh ${PROJECT_SOURCE_DIR} ${PROJECT_VERSION}
-    DEPENDS ${docs_sources} ${PYTHREAD_HEADERS} ${PROJECT_SOURCE_DIR}/README.md
+    DEPENDS ${docs_sources} ${PYTHREAD_HEADERS} ${PROJECT_SOURCE_DIR}/docs/limits.md
     WORKING_DIRECTORY ${docs}
     COMMENT "doxygen: ${docs}/html/index.html and ${docs}/man"
     VERBATIM)
