@@ -5,9 +5,6 @@
 #   value   text, further in          a line of the table of return values
 #   CPython: text                     a paragraph of its own
 #
-#   Property  first | second        the head of a table, whose first word has a capital letter
-#   a thing   yes | no              a row of that table, up to an empty line
-#
 # A comment before a declaration goes to all declarations up to the next blank line.
 
 # Prints the section without its links, which lead nowhere from an installed page.
