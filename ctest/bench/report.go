@@ -234,11 +234,10 @@ func (c cell) text(unit string) string {
 
 const introduction = `# Speed
 
-Of each work the time, or memory, that another layer takes, divided by what libpython's counterpart here
-takes: above 1 libpythread is faster, or smaller. The figure in bold is the median of all rounds, the
-quartiles follow, then the target, where there is one, and what libpythread takes by itself. CLEAN and
-ALWAYS are modes of the library (` + "`pythread_set_reuse`" + `). This file is written by
-` + "`cmake --workflow --preset bench`" + ` and the target ` + "`bench-save`" + `.
+Each ratio is the time or memory that another layer takes, divided by what libpythread takes. Above 1, libpythread
+is faster or smaller. A cell has the median of all rounds in bold, the quartiles, the target if there is one, and
+what libpythread takes. CLEAN and ALWAYS are modes of the library (` + "`pythread_set_reuse`" + `). The preset
+` + "`bench`" + ` measures, and the target ` + "`bench-save`" + ` then writes this file.
 
 ![the ratios, and what grows with the number of threads, locks and keys](../ctest/bench/bench.svg)
 `

@@ -79,13 +79,15 @@ func groups() []group {
 				against("pthreads", 1)),
 			row("files of the Go source tree", id{how: filesOfGo}, against("pthreads", 0, 3)).every(2),
 		}, limits: []string{
-			"A thread of the **empty Go library** is a goroutine that calls C. It has no ident, handle or storage, and " +
-				"finds what the one before it has left. To find less, a thread makes four system calls in the mode ALWAYS, " +
-				"without which a thousand take 0.56 of the time, and ten in the mode CLEAN.",
-			"A task of a **pool** is a call on an OS thread that is there; even the empty Go library's threads take more.",
-			"With a **dirty** thread its OS thread ends, and Go has another of its OS threads make the next one.",
-			"Of **64 threads to a barrier** each needs an OS thread and a processor of Go's (GOMAXPROCS), which those that " +
-				"wait in C give back only when Go's monitor looks.",
+			"A thread of the **empty Go library** is a goroutine that calls C. It has no ident, handle or storage, " +
+				"and finds what earlier threads have left. To hide that, a thread makes four system calls in the mode " +
+				"ALWAYS and ten in the mode CLEAN. Without the four, a thousand threads take 0.56 of the time.",
+			"A task of a **pool** is a function call on an OS thread that exists already. Even threads of the empty " +
+				"Go library take longer.",
+			"A **dirty** thread leaves something on its OS thread, which then ends with it. Another OS thread of Go " +
+				"makes a new one.",
+			"Each of **64 threads to a barrier** needs an OS thread and a Go processor (GOMAXPROCS). A thread that " +
+				"waits in C keeps its Go processor until Go's monitor takes it back.",
 		}},
 		{title: "First threads of a process", columns: modes, works: []work{
 			row("first start and join", id{how: fresh, do: "first", n: 1},
@@ -97,10 +99,10 @@ func groups() []group {
 			row("python -c pass, preloaded", id{how: pythonStart},
 				against("CPython", atMost(1.15), atMost(1.15))),
 		}, limits: []string{
-			"The first thread waits until the Go runtime has started. What comes on top of the empty Go library are the " +
-				"OS threads that Go finds in reserve, so that no start ends the process.",
-			"**Python** without threads takes the load of 2.8 MB and its page faults, which take 20 µs each on some " +
-				"virtual machines.",
+			"The first thread waits until the Go runtime has started. It takes longer than in the empty Go library " +
+				"because of the reserve of OS threads, without which a start could end the process.",
+			"**Python** without threads pays for the load of 2.8 MB. A page fault takes 20 µs on some virtual " +
+				"machines.",
 		}},
 		{title: "Locks", columns: modeless, works: slices.Concat(
 			each("lock pair, %s", "thread", contended, []int{1}, against("CPython", 1), against("pthreads"),
@@ -113,10 +115,12 @@ func groups() []group {
 					against("CPython", 1), against("pthreads"), against("PyMutex"), against("nsync_mu")).every(2),
 			},
 		), limits: []string{
-			"Of a **lock pair** by several threads most is the way of the lock's cache line from one processor to " +
-				"the other. On some machines all that spin and sleep as these do are within a tenth of each other.",
-			"The **longest wait** is that of a sleeper, to which a lock is handed over at most every 0.2 ms, so that those " +
-				"which run need not sleep; nsync_mu lets nobody pass a waiter that it has woken thirty times in vain.",
+			"Most of the time of a **lock pair** by several threads passes while the lock's cache line moves from one " +
+				"processor to the other. On some machines all locks that spin and then sleep are within a tenth of each " +
+				"other.",
+			"The **longest wait** is that of a thread that sleeps. The lock is handed to a sleeper at most every 0.2 " +
+				"ms, so that running threads need not sleep. nsync_mu lets no thread pass a waiter that it has woken " +
+				"thirty times without success.",
 		}},
 		{title: "Storage and idents", columns: modeless, works: slices.Concat(
 			each("tss_get, %s", "key", get, []int{1, 1000}, against("CPython", 1)),
@@ -131,9 +135,9 @@ func groups() []group {
 			row("100,000 finished threads", id{fresh, "finished", 100_000, "bytes"}).every(5),
 			row("a lock", id{fresh, "lock_memory", 100_000, "bytes"}, against("sem_t", 1, 1)).every(5),
 		}, limits: []string{
-			"Of the 20 KB of a **blocked thread** the OS thread has 8 KB of stack, as with pthreads. Go has 4 KB of its " +
-				"signal stack, 2 KB of the goroutine's, and 6 KB of records: a goroutine that blocks in C takes 19 KB in " +
-				"any program of Go's, which is 0.48.",
+			"A **blocked thread** takes 20 KB. 8 KB are stack of the OS thread, as with pthreads. Go takes 4 KB for a " +
+				"signal stack, 2 KB for the goroutine's stack and 6 KB for records. A goroutine that blocks in C takes 19 " +
+				"KB in any Go program, which is 0.48.",
 		}},
 		{title: "What a process takes more than without the library", columns: modes, works: slices.Concat(
 			stages("OS threads", "os_threads_after", "threads"),
