@@ -1,5 +1,5 @@
-# The documentation, made by doxygen of the header's own comments (cmake/docs/docs.sh), and installed
-# with the library: man pages, and a reference in HTML.
+# The documentation, which doxygen makes from the comments of the header (cmake/docs/docs.sh): man pages,
+# and a reference in HTML. It is installed with the library.
 find_program(DOXYGEN_EXECUTABLE doxygen)
 if(NOT DOXYGEN_EXECUTABLE)
     message(FATAL_ERROR "PYTHREAD_DOCS needs doxygen: ./setup.sh --with-tools installs it")
