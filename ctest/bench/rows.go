@@ -6,38 +6,37 @@ import (
 	"strconv"
 )
 
-// The layers that are ours: libpythread in two of its modes, and the Go
-// package.
+// Our layers: libpythread in two of its modes, and the Go package.
 const (
 	clean     = "CLEAN"
 	always    = "ALWAYS"
 	goPackage = "pythread"
 )
 
-// group is rows of the table under a heading, which have the same columns.
+// group has the rows of the table under one heading.
 type group struct {
 	title   string
 	columns []column
 	works   []work
-	// What keeps rows below 1, or below their targets: a sentence for each cause.
+	// What keeps rows below 1, or below their targets: a paragraph for each cause.
 	limits []string
-	// The picture does without it.
+	// The picture does not show this group.
 	tableOnly bool
 }
 
-// column is a layer of ours.
+// column is one of our layers.
 type column struct{ layer, title string }
 
-// work is what is measured, on each layer.
+// work is a row: something that layers do, and that is measured.
 type work struct {
 	name string
 	id
 	peers []peer
-	// A work that takes long is measured once in so many rounds.
+	// A long work is measured only once in so many rounds.
 	rarity int
 }
 
-// id tells a work from all others, whatever it is called.
+// id identifies a work.
 type id struct {
 	how  how
 	do   string
@@ -45,8 +44,8 @@ type id struct {
 	unit string // "ns" if it is empty
 }
 
-// peer is another layer that does a work of ours, and how many times as fast as
-// it we want to be, in the order of the columns: 0 where none is set.
+// peer is another layer that does the same work. targets says for each column how
+// many times as fast as the peer we must be; 0 means no target.
 type peer struct {
 	layer   string
 	targets []float64
@@ -56,7 +55,7 @@ func against(layer string, targets ...float64) peer { return peer{layer, targets
 
 var (
 	modes = []column{{clean, clean}, {always, always}}
-	// What is the same in all modes.
+	// For works that all modes do alike.
 	modeless = []column{{clean, "libpythread"}}
 )
 
@@ -164,7 +163,7 @@ func groups() []group {
 	}
 }
 
-// What is both a row and a point of a curve.
+// Works that are both a row and a point of a curve.
 var (
 	contended = id{how: warm, do: "contended"}
 	get       = id{how: warm, do: "tss_get"}
@@ -183,10 +182,11 @@ func (w id) of(n int) id {
 	return w
 }
 
-// atMost is the target for what may take at most so many times the other's.
+// atMost is the target for a work that may take so many times as long as the
+// peer's.
 func atMost(times float64) float64 { return 1 / times }
 
-// each returns the work for each n, with a name that says how many items these are.
+// each returns the work for each n, with n items in its name.
 func each(pattern, item string, w id, numbers []int, peers ...peer) []work {
 	var works []work
 	for _, n := range numbers {
@@ -195,7 +195,7 @@ func each(pattern, item string, w id, numbers []int, peers ...peer) []work {
 	return works
 }
 
-// stages returns the works that tell what a process takes in the course of time.
+// stages returns the works that measure a process at three moments.
 func stages(what, do, unit string) []work {
 	stage := func(when string, n int) work {
 		return row(what+" "+when, id{fresh, do, n, unit}, against(emptyLibrary)).every(5)
@@ -203,8 +203,8 @@ func stages(what, do, unit string) []work {
 	return []work{stage("after load", 0), stage("after 1 thread", 1), stage("after 1,000 threads", 1000)}
 }
 
-// growth is a work for more and more of one thing. What one of them takes should
-// not grow with the number of all.
+// growth is a work for growing numbers of one thing. The time for each should not
+// grow with the number.
 type growth struct {
 	title, item string
 	work        id
@@ -224,8 +224,8 @@ var growths = []growth{
 	{"tss_get", "key", get, []int{1, 10, 100, 1000, 10_000, 100_000}, []string{clean, "CPython"}},
 }
 
-// layersFor are those of the curve's layers that can do n: CPython has 1,022
-// keys, and 100,000 pthreads are too many.
+// layersFor returns the layers of the curve that can do n: CPython has 1,022 keys,
+// and 100,000 pthreads are too many.
 func (g growth) layersFor(n int) []string {
 	if n <= 1000 {
 		return g.layers
@@ -239,13 +239,13 @@ func (g growth) layersFor(n int) []string {
 	return able
 }
 
-// task is a work for all layers that do it, in turns.
+// task is a work with all layers that do it.
 type task struct {
 	work
 	layers []string
 }
 
-// tasks are all that has to be measured.
+// tasks returns all tasks.
 func tasks() []task {
 	var all []task
 	place := map[id]int{}
