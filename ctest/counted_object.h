@@ -1,4 +1,5 @@
-/* counted_object.h - a C++ thread_local object that counts its constructions (counted_object.cpp). */
+/* counted_object.h - a C++ thread_local object that counts its constructions (counted_object.cpp).
+ */
 #ifndef COUNTED_OBJECT_H
 #define COUNTED_OBJECT_H
 
