@@ -1,16 +1,15 @@
 #!/bin/sh
-# setup.sh - installs, on Debian and Ubuntu, what the build lacks; does nothing where nothing lacks.
+# setup.sh - installs, on Debian and Ubuntu, the packages that the build needs and that are missing.
 #
-#   ./setup.sh                 what builds the library, the demo and the tests
-#   ./setup.sh --with-python   and what the tests with a live Python interpreter are built with
-#   ./setup.sh --with-tools    and the checkers: spin, clang, clang-format, ninja, lintian,
-#                              abidiff; and doxygen and man for the documentation
-#   ./setup.sh --with-bench    and what the benchmarks measure beside the library, GLib and nsync, and
-#                              draw with, gnuplot
-#   ./setup.sh --with-cross    and what the presets arm64 and windows build and run with, and the C
-#                              compilers for the other processors that Go makes shared libraries for
+#   ./setup.sh                 for the library, the demo and the tests
+#   ./setup.sh --with-python   also for the tests with a Python interpreter
+#   ./setup.sh --with-tools    also the tools of the tests: spin, clang, clang-format, ninja,
+#                              lintian, abidiff; doxygen and man for the documentation
+#   ./setup.sh --with-bench    also for the benchmarks: GLib and nsync, which they measure, and gnuplot
+#   ./setup.sh --with-cross    also for the presets arm64 and windows, and the C compilers for the other
+#                              processors for which Go makes shared libraries
 #
-# Go is not among them: distributions have it too old.
+# It does not install Go, because the Go of most distributions is too old.
 set -eu
 cd "$(dirname "$0")"
 
@@ -19,7 +18,7 @@ die() {
     exit 1
 }
 
-# older A B: whether version A comes before version B.
+# older A B: true if version A comes before version B.
 older() {
     [ "$1" != "$2" ] && [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]
 }
@@ -43,17 +42,17 @@ for option; do
     --with-tools) tools=true ;;
     --with-bench) bench=true ;;
     --with-cross) cross=true ;;
-    *) die "unknown option $option: it knows --with-python, --with-tools, --with-bench and --with-cross" ;;
+    *) die "unknown option $option; the options are --with-python, --with-tools, --with-bench, --with-cross" ;;
     esac
 done
 
 PATH=$PATH:/usr/local/go/bin
 go_wanted=$(sed -n 's/^go //p' go.mod)
-has go || die "no Go: install Go $go_wanted or newer from https://go.dev/dl/ and put it on the PATH"
+has go || die "Go is missing: install Go $go_wanted or newer from https://go.dev/dl/ and put it on the PATH"
 go_version=$(cd / && GOTOOLCHAIN=local go env GOVERSION)
 go_version=${go_version#go}
 if older "$go_version" "$go_wanted"; then
-    die "Go is $go_version, too old: install Go $go_wanted or newer from https://go.dev/dl/"
+    die "Go $go_version is too old: install Go $go_wanted or newer from https://go.dev/dl/"
 fi
 
 missing=
@@ -94,15 +93,15 @@ if [ -z "$missing" ]; then
     echo "setup.sh: nothing to install (Go $go_version, CMake $(cmake_version))"
     exit
 fi
-has apt-get || die "no apt-get to install them with; missing:$missing"
+has apt-get || die "apt-get is missing, which installs packages; please install:$missing"
 sudo=
 if [ "$(id -u)" != 0 ]; then
-    has sudo || die "neither root nor sudo to install them with; missing:$missing"
+    has sudo || die "this needs root or sudo to install packages; please install:$missing"
     sudo=sudo
 fi
 
 echo "setup.sh: installing$missing"
-# The network may fail a moment: three tries.
+# Three tries, because the network may fail for a moment.
 for pause in 5 15 0; do
     if $sudo apt-get update -q; then break; fi
     sleep $pause
@@ -110,7 +109,7 @@ done
 $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
 
 if no_cmake; then
-    die "this distribution's CMake is $(cmake_version): install $cmake_wanted or newer from" \
-        "https://cmake.org/download/"
+    die "CMake $(cmake_version) of this distribution is too old: install CMake $cmake_wanted or newer" \
+        "from https://cmake.org/download/"
 fi
 echo "setup.sh: installed$missing"

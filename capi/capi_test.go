@@ -9,8 +9,7 @@ import (
 	"github.com/seed-c0a0ef17/pythread/pythread"
 )
 
-// eventually waits until the condition holds, as it does soon after what the
-// test has done.
+// eventually waits until the condition holds, which must be soon.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	for start := time.Now(); !condition(); time.Sleep(time.Millisecond) {
@@ -34,7 +33,7 @@ func recovered(f func()) (value any) {
 	return nil
 }
 
-// live starts a thread that runs until the test lets it end, or is over.
+// live starts a thread that runs until the test lets it end, or until the test ends.
 func live(t *testing.T) (h *pythread.Handle, end func()) {
 	gate := make(chan struct{})
 	h = pythread.Start(func() { <-gate })

@@ -7,18 +7,18 @@ import (
 	"github.com/seed-c0a0ef17/pythread/capi/internal/capitest"
 )
 
-// cleanly has threads run on used OS threads only while they cannot tell.
+// cleanly makes threads run on used OS threads only while they cannot tell.
 func cleanly(t *testing.T) {
 	t.Helper()
 	if !capitest.ReuseClean() {
-		t.Skip("there is no mode CLEAN here")
+		t.Skip("the mode CLEAN does not exist here")
 	}
 }
 
 func TestThreadLocalVariablesOfTheProgramAreNewInEachThread(t *testing.T) {
 	cleanly(t)
 	for i := range 3000 {
-		// Runs of threads that leave nothing, so that OS threads are shared.
+		// Several threads that leave nothing, so that threads share OS threads.
 		if foundInitial, _ := capitest.Visit(i%50 == 0 || i%7 == 0); !foundInitial {
 			t.Fatalf("thread %d found what another has left", i)
 		}

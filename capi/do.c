@@ -1,9 +1,8 @@
 /*
- * do.c - how an OS thread takes on the identity of another thread, for Do in do.go.
+ * do.c - gives an OS thread the identity of another thread, for Do in do.go.
  *
- * It is C because who the caller is, and what it stores, are variables of the OS thread. Invariant:
- * an identity is in one place, on an OS thread or put aside in a struct, and so are the values that
- * belong to it.
+ * An identity is in thread-local variables: the ident, and the values in thread-specific storage.
+ * Invariant: each identity is in one place, on an OS thread or in a struct, with its values.
  */
 #include "do.h"
 

@@ -11,30 +11,28 @@ import (
 	"github.com/seed-c0a0ef17/pythread/pythread"
 )
 
-// Do calls fn on the calling goroutine and returns when fn has. To all C code
-// that fn calls, the caller is the thread h: PyThread_get_thread_ident is its
-// ident, thread-specific storage holds its values, and a PyThread_join_thread
-// that would have h wait for itself, at once or around others, gets EDEADLK.
+// Do calls fn on the calling goroutine and returns when fn returns. For C code
+// that fn calls, the caller is the thread h: PyThread_get_thread_ident returns its
+// ident, and thread-specific storage has its values. PyThread_join_thread returns
+// EDEADLK if h would wait for itself, directly or through other threads.
 //
-// Any goroutine may call Do for any thread: usually it is the thread itself,
-// but it need not be. A value that fn's C code stores is there in every later
-// Do of the same thread, on whichever OS thread it runs, and goes when the
-// thread ends. On the OS thread nothing stays behind: when Do returns, C code
-// there is what it was before Do, even if fn has panicked or has called
-// [runtime.Goexit]. For the length of fn the goroutine is locked to its OS
+// Any goroutine may call Do for any thread; usually the thread itself does. A
+// value that C code in fn stores is there in every later Do of the same thread, on
+// any OS thread, until the thread ends. Nothing remains on the OS thread: when Do
+// returns, C code on it has its identity from before Do, even if fn has panicked
+// or has called [runtime.Goexit]. While fn runs, the goroutine is locked to its OS
 // thread.
 //
-// Do may be nested for different threads. A Do of the thread that the caller is
-// already, as in a callback of a thread that C started, just calls fn.
+// Do may be nested for different threads. If the caller is the thread h already,
+// as in a callback of a thread that C started, Do just calls fn.
 //
-// A thread can only be in one place: Do panics where h is in another Do, of
-// another goroutine or further out, and where h is a thread of C's that is
-// running. It panics as well where h is nil, is the zero Handle or has ended,
-// and where fn is nil. Nothing has happened then.
+// A thread can only be in one place. So Do panics if h is in another Do, and if h
+// is a running thread that C started. It also panics if h is nil, is the zero
+// Handle or has ended, and if fn is nil. It panics before it changes anything.
 //
-// PyThread_exit_thread, called by C code in fn, is a runtime.Goexit: it ends the
-// goroutine that called Do, past the C code's frames. A direct pthread_exit
-// would end an OS thread of the Go runtime, and must not be called.
+// If C code in fn calls PyThread_exit_thread, that is a runtime.Goexit: it ends
+// the goroutine that called Do, past the frames of the C code. C code must not
+// call pthread_exit, which would end an OS thread of the Go runtime.
 func Do(h *pythread.Handle, fn func()) {
 	if h == nil || h.Ident() == 0 {
 		panic("capi: Do of no thread")
@@ -51,27 +49,26 @@ func Do(h *pythread.Handle, fn func()) {
 	fn()
 }
 
-// guest is a thread that runs, or has run, C code in Do, on OS threads that are
-// not its own. It is in guests while it is in Do or has values in C's storage.
+// guest is a thread that runs, or has run, C code in Do, on OS threads of others.
+// It is in guests while it is in Do or has values in thread-specific storage.
 type guest struct {
 	handle *pythread.Handle
 
 	mu      sync.Mutex
 	inDo    bool
 	watched bool // a goroutine waits for the thread's end
-	gone    bool // it is not in guests any more
+	gone    bool // it is no longer in guests
 
-	// identity is what C code takes the caller of Do for: outside of Do the
-	// thread's own, in Do what the OS thread had before. Guarded by mu outside
-	// of Do, and Do's own inside.
+	// identity is the thread's identity for C code outside of Do. In Do it is the
+	// identity that the OS thread had before. mu guards it outside of Do; in Do,
+	// only the goroutine that called Do uses it.
 	identity C.struct_do_identity
 }
 
 // guests are all guests.
 var guests sync.Map // of pythread.Ident to *guest
 
-// admit returns the guest that h is from now on, or nil where the caller is h
-// already.
+// admit makes h a guest and returns it, or returns nil if the caller is h already.
 func admit(h *pythread.Handle) *guest {
 	ident := h.Ident()
 	for {
@@ -131,12 +128,12 @@ func (g *guest) watch() {
 	<-g.handle.Done()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.inDo { // else leave does it
+	if !g.inDo { // else leave removes the guest
 		g.remove()
 	}
 }
 
-// remove forgets the guest, with its values. The caller has mu.
+// remove removes the guest and its values. The caller has mu.
 func (g *guest) remove() {
 	if !g.gone {
 		g.gone = true

@@ -1,4 +1,4 @@
-/* do.h - an OS thread that for a while runs the calls of another thread than its own. */
+/* do.h - gives an OS thread the identity of another thread for a while. */
 #ifndef DO_H
 #define DO_H
 
@@ -7,20 +7,20 @@
 
 #include <stdbool.h>
 
-/* What makes an OS thread a certain thread: all that tells one caller from another. */
+/* The identity of a thread, as C code sees it. */
 struct do_identity {
-    PyThread_ident_t ident;   /* 0: no thread of ours */
-    bool in_do;               /* it runs in a Do of Go's, in no trampoline */
-    struct tss_values values; /* those of the thread whose identity this is */
+    PyThread_ident_t ident;   /* 0: not a thread of this library */
+    bool in_do;               /* the thread is in capi.Do, not in a trampoline */
+    struct tss_values values; /* the thread's values in thread-specific storage */
 };
 
 /*
  * Exchanges the identity of the calling OS thread with *identity. A second call with the same
- * struct, on the same OS thread, puts everything back.
+ * struct, on the same OS thread, restores both.
  */
 void do_exchange(struct do_identity *identity);
 
-/* Whether a Do runs on the calling OS thread, which has the identity of its thread then. */
+/* True if the calling OS thread is in capi.Do, and so has another thread's identity. */
 bool do_runs(void);
 
 #endif

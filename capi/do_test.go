@@ -14,7 +14,7 @@ import (
 	"github.com/seed-c0a0ef17/pythread/pythread"
 )
 
-// newKeys makes keys that are freed when the test is over.
+// newKeys makes keys, which are freed when the test ends.
 func newKeys(t *testing.T, n int) []capitest.Key {
 	keys := make([]capitest.Key, n)
 	for i := range keys {
@@ -24,14 +24,14 @@ func newKeys(t *testing.T, n int) []capitest.Key {
 	return keys
 }
 
-// sets gives the caller the values first, first+1, ... for the keys.
+// sets sets the caller's values of the keys to first, first+1, ...
 func sets(keys []capitest.Key, first int) {
 	for i, key := range keys {
 		key.Set(uintptr(first + i))
 	}
 }
 
-// has checks that the caller has these values; those of none if first is 0.
+// has checks that the caller has these values, or none if first is 0.
 func has(t *testing.T, keys []capitest.Key, first int) {
 	t.Helper()
 	for i, key := range keys {
@@ -50,7 +50,7 @@ var fewAndMany = []int{1, 3, 4, 5, 100}
 
 func TestInDoTheCallerIsTheThread(t *testing.T) {
 	h, _ := live(t)
-	// Locked, so that C takes both calls outside for the same OS thread's.
+	// Locked, so that both calls outside of Do are on the same OS thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	before := capitest.Ident()
@@ -184,7 +184,7 @@ func TestPanicAndGoexitPutBackWhatWasBefore(t *testing.T) {
 			var after, last pythread.Ident
 			done := make(chan any)
 			go func() {
-				runtime.LockOSThread() // and so ends the OS thread
+				runtime.LockOSThread() // so the OS thread ends too
 				defer func() {
 					value := recover()
 					last = capitest.Ident()
@@ -236,7 +236,7 @@ func TestExitThreadEndsTheThreadThatDoesItself(t *testing.T) {
 			t.Fatalf("Join() = %v; did it go on? %v", value, goesOn)
 		}
 	}
-	// No OS thread is left as one of them.
+	// No OS thread still has the identity of one of them.
 	elsewhere(func() {
 		if h, ok := capi.FromIdent(capitest.Ident()); ok {
 			t.Errorf("an OS thread is thread %d still", h.Ident())
@@ -304,7 +304,7 @@ func TestAThreadCannotJoinItselfInDo(t *testing.T) {
 }
 
 func TestRingsOfJoinsAreSeenAcrossGoAndC(t *testing.T) {
-	// Each joins the next; every second is a thread of C's.
+	// Each joins the next one. C started every second one.
 	const ring = 4
 	for range 100 {
 		var handles [ring]uintptr
@@ -364,7 +364,7 @@ func TestMisuseOfDoPanicsAndChangesNothing(t *testing.T) {
 		{"zero", new(pythread.Handle), none, "capi: Do of no thread"},
 		{"nil function", running, nil, "capi: Do of a nil function"},
 		{"ended", ended, none, "capi: Do of a thread that has ended"},
-		{"thread of C's", ofC, none, "capi: Do of a thread that runs elsewhere"},
+		{"thread of C", ofC, none, "capi: Do of a thread that runs elsewhere"},
 		{"in another Do", busy, none, "capi: Do of a thread that runs elsewhere"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -394,7 +394,7 @@ func TestMisuseOfDoPanicsAndChangesNothing(t *testing.T) {
 	close(inDo)
 	close(gate)
 	capitest.Join(handle)
-	t.Run("ended, of C's", func(t *testing.T) {
+	t.Run("ended, of C", func(t *testing.T) {
 		want := "capi: Do of a thread that has ended"
 		if got := recovered(func() { capi.Do(ofC, none) }); got != want {
 			t.Errorf("Do panics with %v, want %q", got, want)
@@ -417,7 +417,7 @@ func TestAThreadThatEndsDuringADoKeepsItsValuesToTheEndOfThat(t *testing.T) {
 				t.Errorf("the ident is %d, want %d", got, h.Ident())
 			}
 		})
-		// And where its end is watched already, on an OS thread that has values too.
+		// Also if its end is watched already, on an OS thread that has values too.
 		h, end = live(t)
 		runtime.LockOSThread()
 		sets(keys, 30)
@@ -477,7 +477,7 @@ func TestValuesOfEndedThreadsTakeNoMemory(t *testing.T) {
 	round(500)
 	before := capitest.Allocated()
 	round(5000)
-	// What they had is some 4 KiB each.
+	// Each had about 4 KiB.
 	if grown := capitest.Allocated() - before; grown > 1<<20 {
 		t.Errorf("%d bytes are left of 5000 threads", grown)
 	}

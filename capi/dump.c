@@ -1,9 +1,9 @@
 /*
- * dump.c - pythread_dump: what the threads of this process do, in a line each.
+ * dump.c - pythread_dump: a line for each thread of this process, with what it does.
  *
- * It is C because a dump is written where a program hangs: in a signal handler, on any thread,
- * without Go. Invariant: it takes no lock, asks for no memory and waits for nothing but the file
- * that it writes to. It reads status.h and lock.h.
+ * A dump is for a program that hangs, so it may be written in a signal handler, on any thread, and
+ * without Go. Invariant: it takes no lock, allocates no memory and waits only for its file. It
+ * reads status.h and lock.h.
  */
 #define _GNU_SOURCE
 #include "dump.h"
@@ -35,7 +35,7 @@ static void add_duration(struct text *text, int64_t since)
     text_add(text, " s");
 }
 
-/* A name, quoted. What would end the quotes or the line is a question mark. */
+/* Adds a name in quotes. A byte that would end the quotes or the line becomes a question mark. */
 static void add_name(struct text *text, const char *name)
 {
     text_add(text, " \"");
@@ -46,7 +46,7 @@ static void add_name(struct text *text, const char *name)
     text_add_byte(text, '"');
 }
 
-/* Finds the thread with an ident. False where none is seen. */
+/* Finds the thread with an ident. False if no place has it. */
 static bool find(PyThread_ident_t ident, unsigned *place, struct status_view *view)
 {
     for (*place = 0; ident != 0 && *place < status_places(); ++*place) {
@@ -57,7 +57,7 @@ static bool find(PyThread_ident_t ident, unsigned *place, struct status_view *vi
     return false;
 }
 
-/* The ident of the thread that a thread waits for; 0: for none, or nobody knows. */
+/* The ident of the thread that a thread waits for; 0: none, or not known. */
 static PyThread_ident_t awaited(const struct status_view *view)
 {
     PyThread_ident_t holder;
@@ -81,7 +81,7 @@ static void add_holder(struct text *text, PyThread_ident_t holder)
     if (holder == 0) {
         text_add(text, "Go code");
     } else {
-        /* Idents of ours are small, those of others are addresses. */
+        /* Idents of this library's threads are small, those of other threads are addresses. */
         add_thread(text, holder, find(holder, &place, &view) ? view.is_ours : holder <= UINT32_MAX);
     }
 }
@@ -137,15 +137,16 @@ static int write_thread(int fd, const struct status_view *view)
 
 /* ------------------------------------------------------------------------ rings */
 
-/* Steps from a thread to the one that it waits for. False where that one is not seen. */
+/* Steps from a thread to the one that it waits for. False if no place has that one. */
 static bool step(unsigned *place, struct status_view *view)
 {
     return find(awaited(view), place, view);
 }
 
 /*
- * Goes around the ring of waits that the thread at the place is in, and writes it, but nothing
- * where fd is -1. False where there is no ring. *waits tells these waits from all later ones.
+ * Goes around the ring of waits that the thread at place `first` is in, and writes the ring unless
+ * fd is -1. False if there is no ring. *waits gets the sum of the waits' numbers, which tells these
+ * waits from all later ones.
  */
 static bool go_around(unsigned first, int fd, unsigned *waits)
 {
@@ -175,24 +176,25 @@ static bool go_around(unsigned first, int fd, unsigned *waits)
     return false;
 }
 
-/* Follows each thread to the ones that it waits for, until a thread that was seen before: where it
-   was seen on the same way, there is a ring. */
+/* Follows each thread to the ones that it waits for, up to a thread that has a mark of this dump.
+   If the mark is from the same walk, there is a ring. */
 static void write_rings(int fd)
 {
-    /* What marks the ways of this dump are numbers that no earlier dump has used. */
-    static unsigned way;
-    const unsigned first_way = way + 1;
+    /* Each walk has a number, as its mark, that no earlier dump has used. */
+    static unsigned walk;
+    const unsigned first_walk = walk + 1;
     for (unsigned start = 0; start < status_places(); start++) {
         unsigned waits, waits_again, place = start;
         struct status_view view;
         bool is_seen = status_look(place, &view);
-        way++;
-        while (is_seen && *status_mark(place) < first_way) {
-            *status_mark(place) = way;
+        walk++;
+        while (is_seen && *status_mark(place) < first_walk) {
+            *status_mark(place) = walk;
             is_seen = step(&place, &view);
         }
-        /* What moves while it is read may look like a ring: its waits have to be there twice. */
-        if (is_seen && *status_mark(place) == way && go_around(place, -1, &waits) &&
+        /* Waits that change meanwhile may look like a ring. So the same waits must be there twice.
+         */
+        if (is_seen && *status_mark(place) == walk && go_around(place, -1, &waits) &&
             go_around(place, -1, &waits_again) && waits == waits_again) {
             go_around(place, fd, &waits);
         }
@@ -204,7 +206,8 @@ int pythread_dump(int fd)
     static atomic_uint writing;
     struct text head = {.length = 0};
     struct status_view view;
-    /* One at a time uses the marks. The child of a fork forgets its parent's threads here. */
+    /* One dump at a time uses the marks. In the child of a fork this also forgets the parent's
+     * threads. */
     if (!fork_enter(&writing)) {
         return EBUSY;
     }
@@ -262,7 +265,7 @@ void dump_on_signal(void)
     if (name != NULL) {
         int number = signal_number(strncmp(name, "SIG", 3) == 0 ? name + 3 : name);
         if (number == 0) {
-            os_write_error("PYTHREAD_DUMP_SIGNAL is none of HUP, QUIT, USR1, USR2\n");
+            os_write_error("PYTHREAD_DUMP_SIGNAL must be HUP, QUIT, USR1 or USR2\n");
         } else {
             sigaction(number, &action, NULL);
         }

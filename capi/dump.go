@@ -4,8 +4,8 @@ package capi
 // #include "thread.h"
 import "C"
 
-// In a Go program the Go runtime, which starts after the constructor of dump.c,
-// has put handlers of its own in the place of others.
+// In a Go program the Go runtime starts after the constructor of dump.c, and has
+// replaced its handler. So this sets it again.
 func init() {
 	if C.go_is_programs_own() {
 		C.dump_on_signal()

@@ -1,8 +1,9 @@
-/* dump.h - dump.c's part that is no public function. */
+/* dump.h - the internal function of dump.c. */
 #ifndef DUMP_H
 #define DUMP_H
 
-/* Has the signal that PYTHREAD_DUMP_SIGNAL names, if any, write a dump to stderr from now on. */
+/* Installs a handler that writes a dump to stderr, for the signal in PYTHREAD_DUMP_SIGNAL, if any.
+ */
 void dump_on_signal(void);
 
 #endif

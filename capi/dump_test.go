@@ -11,7 +11,7 @@ import (
 	"github.com/seed-c0a0ef17/pythread/pythread"
 )
 
-// dumped returns where the thread of that name stands, and "" where there is none.
+// dumped returns the stack of the thread with that name, or "" if there is none.
 func dumped(t *testing.T, name string) string {
 	var text strings.Builder
 	if err := pythread.Dump(&text); err != nil {

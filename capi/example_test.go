@@ -4,29 +4,29 @@ import (
 	"fmt"
 
 	"github.com/seed-c0a0ef17/pythread/capi"
-	// Stands for C code that the program links, or loads with dlopen.
+	// Takes the place of C code that the program links, or loads with dlopen.
 	plugin "github.com/seed-c0a0ef17/pythread/capi/internal/capitest"
 	"github.com/seed-c0a0ef17/pythread/pythread"
 )
 
 // C starts a thread, and Go waits for it.
 func ExampleFromHandle() {
-	_, handle := plugin.Start(func() { fmt.Println("hello from a thread of C's") })
+	_, handle := plugin.Start(func() { fmt.Println("hello from a C thread") })
 	if thread, ok := capi.FromHandle(handle); ok {
 		<-thread.Done() // or thread.Join()
 		fmt.Println("it has ended")
 	}
-	// C started it, and spends its handle.
+	// C started it, and C still joins it.
 	plugin.Join(handle)
 	_, ok := capi.FromHandle(handle)
 	fmt.Println(ok)
 	// Output:
-	// hello from a thread of C's
+	// hello from a C thread
 	// it has ended
 	// false
 }
 
-// C code that calls a Go function tells by an ident which thread it is.
+// C code that calls a Go function passes the ident of its thread.
 func ExampleFromIdent() {
 	var names pythread.TSS[string]
 	callback := func(ident pythread.Ident) {
@@ -53,7 +53,7 @@ func ExampleToHandle() {
 		return
 	}
 	fmt.Println(plugin.Join(handle) == 0, sum)
-	fmt.Println(plugin.Join(handle)) // The handle is spent: EINVAL.
+	fmt.Println(plugin.Join(handle)) // EINVAL, because the handle was joined
 	// Output:
 	// true 42
 	// invalid argument
@@ -65,7 +65,7 @@ func ExampleToHandle_noThread() {
 	// Output: true
 }
 
-// What C code stores for a thread is there again whenever that thread calls.
+// C code finds the values of a thread in every call of that thread.
 func ExampleDo() {
 	key := plugin.NewKey() // PyThread_tss_create
 	defer key.Free()
@@ -109,7 +109,7 @@ func ExampleWrapLock() {
 	plugin.Acquire(c, true)
 	lock := capi.WrapLock(c)
 	fmt.Println(lock.TryAcquire())
-	lock.Release() // Any thread may.
+	lock.Release() // any thread may release it
 	fmt.Println(lock.TryAcquire())
 	lock.Free()
 	// Output:

@@ -1,12 +1,11 @@
 /*
- * fork.c - the epoch: in which process this code runs.
+ * fork.c - the epoch: the number of the process in which this code runs.
  *
- * What belongs to the parent's other threads is of no use in the child of a
- * fork, and may be locked for ever. The child is not told of that when it is
- * made, since not every way to fork runs handlers, nor runs ours before those of
- * the host; it is reset when the child first asks for its epoch. Invariant:
- * whoever has an epoch finds the library's state as this process has it, and
- * nobody uses that state before asking.
+ * In the child of a fork, the library's state still has what the parent's other threads left there,
+ * perhaps locked for ever. Fork handlers cannot reset it, because not every way to fork runs
+ * handlers, and the program's handlers may run before the library's. So the first call of
+ * fork_epoch in the child resets the state. Invariant: code calls fork_epoch before it uses the
+ * state, and then finds the state of this process.
  */
 #include "fork.h"
 
@@ -14,14 +13,15 @@
 
 #include <stddef.h>
 
-/* What the word that the system clears in a child (os_fork_word) says beside the epoch itself. */
+/* The values of the word besides the epoch. The system clears the word in a child (os_fork_word).
+ */
 enum { UNKNOWN, RESETTING };
 
 static atomic_uint *current;
-/* The epoch of this process, or of the last ancestor that asked for its own. */
+/* The epoch of this process, or of the last ancestor that called fork_epoch. */
 static unsigned last = FORK_FIRST_EPOCH;
 
-/* NULL in a program that has the locks and the storage alone, as some tests are. */
+/* NULL in a program with only the locks and the storage, as some tests are. */
 static void (*reset_state)(void);
 
 void fork_on_child(void (*reset)(void))
@@ -35,19 +35,20 @@ __attribute__((constructor(101))) static void at_load(void)
     atomic_store_explicit(current, last, memory_order_relaxed);
 }
 
-/* The first call in a new process, where other threads may run by now that call too. */
+/* Makes the first call in a new process. Other threads may call it at the same time. */
 static unsigned enter_process(void)
 {
     unsigned epoch = UNKNOWN;
-    /* A signal handler that asks would wait for the code that it interrupted. */
+    /* A signal handler that calls this would wait for the code that it interrupted. */
     os_signals mask = os_block_signals();
     if (atomic_compare_exchange_strong_explicit(current, &epoch, RESETTING, memory_order_acquire,
                                                 memory_order_acquire)) {
         if (reset_state != NULL) {
             reset_state();
         }
-        /* Release: who finds the epoch finds what was reset. A child that is forked before this
-           resets it again, and may use the same number, since this process never did. */
+        /* Release: a thread that loads the epoch sees the state after the reset. A child that is
+           forked before this store resets the state again. It may use the same number, because this
+           process has not used the number yet. */
         epoch = ++last;
         atomic_store_explicit(current, epoch, memory_order_release);
     }
@@ -67,9 +68,9 @@ unsigned fork_epoch(void)
 
 bool fork_enter(atomic_uint *gate)
 {
-    /* The gate has the epoch of whoever is in. */
+    /* The gate has the epoch of the process whose thread is inside. */
     unsigned epoch = fork_epoch(), before = atomic_load_explicit(gate, memory_order_relaxed);
-    /* Acquire: what the last one did before it left has happened. */
+    /* Acquire: what the last caller did inside happens before what this one does. */
     return before != epoch && atomic_compare_exchange_strong_explicit(
                                   gate, &before, epoch, memory_order_acquire, memory_order_relaxed);
 }

@@ -1,4 +1,4 @@
-/* fork.h - which process this is, counted in forks. */
+/* fork.h - the epoch: the number of this process, counted in forks. */
 #ifndef FORK_H
 #define FORK_H
 
@@ -6,9 +6,8 @@
 #include <stdbool.h>
 
 /*
- * The epoch of this process: another number in the child of a fork than in its
- * parent, never 0. Threads, the Go runtime and cached thread numbers belong to
- * the epoch they were made in.
+ * The epoch of this process. It is never 0, and differs between the child of a fork and its parent.
+ * Threads, the Go runtime and cached thread numbers belong to the epoch in which they were made.
  */
 unsigned fork_epoch(void);
 
@@ -16,15 +15,15 @@ unsigned fork_epoch(void);
 enum { FORK_FIRST_EPOCH = 2 };
 
 /*
- * Names the function that resets what the parent's threads left in the library's state. It runs
- * once in every child, before fork_epoch returns there for the first time. plain.c calls this
- * in a constructor, before there are other threads.
+ * Registers the function that resets what the parent's threads left in the library's state. It runs
+ * once in every child, before fork_epoch returns for the first time. plain.c calls this in a
+ * constructor, before other threads exist.
  */
 void fork_on_child(void (*reset)(void));
 
 /*
- * Lets one caller in at a time in each process; the child of a fork does not find its parent's
- * there. 0 at first. False where another is in: nobody waits.
+ * Lets one caller in at a time. Returns false, and does not wait, if another caller is inside. A
+ * gate is 0 at first. In the child of a fork it is free, even if a thread of the parent was inside.
  */
 bool fork_enter(atomic_uint *gate);
 void fork_leave(atomic_uint *gate);

@@ -31,7 +31,7 @@ func TestGoJoinsAndSelectsOnWhatCStarted(t *testing.T) {
 		t.Errorf("Join() = %v, n = %d, want nil and 1", value, n)
 	}
 	<-h.Done()
-	// The C handle is C's still.
+	// The C handle is still valid.
 	if again, ok := capi.FromHandle(handle); !ok || again != h {
 		t.Errorf("FromHandle after a join in Go: %v, %v", again, ok)
 	}
@@ -56,7 +56,7 @@ func TestAThreadOfCsIsAThreadOfTheCore(t *testing.T) {
 	if !ok || h.Ident() != ident || inside != ident {
 		t.Errorf("C was told %d, sees %d inside, FromIdent gives %v, %v", ident, inside, h, ok)
 	}
-	// One counter for both sides.
+	// One counter for C and Go.
 	if next := pythread.Start(func() {}).Ident(); next <= ident {
 		t.Errorf("Go's ident %d comes after C's %d", next, ident)
 	}
@@ -252,7 +252,7 @@ func TestManyThreadsOfBothSidesLeaveNothing(t *testing.T) {
 				_, handle := capitest.Start(func() {})
 				h, ok := capi.FromHandle(handle)
 				if !ok {
-					t.Error("a handle that is not spent is no thread")
+					t.Error("a valid handle has no thread")
 					return
 				}
 				own, _ := capi.ToHandle(pythread.Start(func() {}))

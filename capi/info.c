@@ -1,28 +1,36 @@
-/*
- * info.c - what the library says of itself. It is C because the child of a fork must not enter Go.
- */
+/* info.c - the version of the library, and statistics. */
 #include "thread.h"
 
 #include "_cgo_export.h"
 #include "plain.h"
 
-static void get_stats(void *stats)
-{
-    pythread_get_stats(stats);
-}
+#include <errno.h>
+#include <string.h>
 
-void pythread_get_stats(pythread_stats *stats)
+static void count(void *stats)
 {
     struct visit visit;
-    *stats = (pythread_stats){0};
+    pythread_stats *all = stats;
     if (go_is_out_of_reach()) {
-        thread_ask_elsewhere(get_stats, stats);
+        thread_ask_elsewhere(count, all);
     } else if (enter_go(&visit)) {
-        go_get_stats(stats);
+        go_get_stats(all);
         leave_go(&visit);
     } else {
-        plain_count(&stats->threads, &stats->handles);
+        plain_count(&all->threads, &all->handles);
     }
+}
+
+int pythread_get_stats(pythread_stats *stats, size_t size)
+{
+    pythread_stats all = {0};
+    if (stats == NULL) {
+        return EINVAL;
+    }
+    count(&all);
+    memset(stats, 0, size);
+    memcpy(stats, &all, size < sizeof all ? size : sizeof all);
+    return 0;
 }
 
 #define STRING_OF(token) #token

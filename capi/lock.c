@@ -1,31 +1,29 @@
 /*
  * lock.c - locks: binary semaphores in one word, and the waits for them.
  *
- * It is C because a C caller expects a free lock to cost one exchange, because a signal handler
- * must be able to end a wait, and because locks work in the child of a fork. All of thread.c's
- * floor and below may call it; it calls os.h and status.h alone.
+ * Why C: a free lock costs a C caller one exchange, a signal handler can end a wait, and locks work
+ * in the child of a fork. This file calls only os.h and status.h.
  *
  * The word of a lock has one of four values:
  *
- *   FREE       nobody holds the lock, and anybody may take it
- *   HELD       somebody holds it, and nobody sleeps
- *   CONTENDED  somebody holds it, and a waiter may sleep
- *   RESERVED   nobody holds it, but only a waiter that has slept may take it
+ *   FREE       no thread holds the lock, and any thread may take it
+ *   HELD       a thread holds it, and no waiter sleeps
+ *   CONTENDED  a thread holds it, and a waiter may sleep
+ *   RESERVED   no thread holds it, and only a waiter that has slept may take it
  *
- * and these rules:
+ * Three rules:
  *
  *   - A waiter sleeps only while the word is CONTENDED or RESERVED.
- *   - A waiter that has been on its way to sleep takes the lock as CONTENDED, since others may
- *     sleep too.
+ *   - A waiter in wait_asleep takes the lock as CONTENDED, because other waiters may sleep.
  *   - The release of a CONTENDED lock wakes one waiter.
  *
  * Invariant: while a waiter sleeps, the word is CONTENDED or RESERVED, or a thread that is awake is
  * about to make it so, to take the lock, or to wake a waiter. So no wake-up is lost. lock_model.pml
  * in ctest is the same algorithm in Promela, checked in every interleaving.
  *
- * The other fields of a lock are advice: when to spin and when to hand over. The lock is right with
- * any value of them. So the child of a fork may go on with what threads that it does not have left
- * there. Its word may say CONTENDED although nobody sleeps, which costs one wake-up in vain.
+ * The other fields are hints: when to spin and when to hand over. The lock is correct with any
+ * value of them. So the child of a fork may use a lock with the values that the parent's threads
+ * left there. Its word may be CONTENDED although no waiter sleeps, which costs one useless wake-up.
  */
 #include "lock.h"
 
@@ -44,24 +42,24 @@ struct lock {
     atomic_uint sleepers;      /* threads in wait_asleep */
     atomic_int last_waker;     /* the processor of the last release that woke a waiter, or -1 */
     atomic_uint last_handover; /* when a release last made the word RESERVED, by coarse_now */
-    atomic_ullong holder;      /* who acquired it last, for a dump; 0: Go code */
+    atomic_ullong holder;      /* the ident of the last holder, for a dump; 0: Go code */
 };
 
-/* lock.go changes the word from FREE to HELD and back by itself, as lock.h allows. */
+/* lock.go changes the word from FREE to HELD and back itself, as lock.h says. */
 _Static_assert(offsetof(struct lock, word) == 0 && sizeof(atomic_uint) == 4 &&
                    offsetof(struct lock, holder) == LOCK_HOLDER_OFFSET,
-               "a lock is as lock.h tells lock.go");
+               "a lock is as lock.h says");
 
-/* As large as a sem_t, which a lock of CPython's is. In less memory, each two locks that are
-   allocated one after the other would share a cache line. */
+/* As large as a sem_t, which is CPython's lock. If locks were smaller, each two neighbours in
+   memory would share a cache line. */
 enum { LOCK_SIZE = 32 };
 _Static_assert(sizeof(struct lock) <= LOCK_SIZE, "a lock fits its memory");
 
-/* How long to spin before sleeping: shorter than waking a thread on another processor takes. */
+/* How long to spin before a sleep: not as long as it takes to wake a thread. */
 enum { SPIN_NS = 5000 };
 
-/* A lock is handed over to a sleeper at most once in this time, and a sleeper that does not come
-   for the lock loses it after this time. */
+/* A lock is handed to a sleeper at most once in this time. A sleeper that does not take the lock
+   within this time loses it. */
 enum { HAND_OVER_NS = 200000 };
 
 PyThread_type_lock PyThread_allocate_lock(void)
@@ -86,8 +84,8 @@ void PyThread_free_lock(PyThread_type_lock lock)
     errno = saved;
 }
 
-/* Makes the word `to` if it is *from, else sets *from to what it is. Acquire: what the last holder
-   did before its release happens before what the caller does next. */
+/* Changes the word to `to` if it is *from, else sets *from to the word. Acquire: what the last
+   holder did before its release happens before what the caller does next. */
 static bool take(struct lock *lock, unsigned *from, unsigned to)
 {
     return atomic_compare_exchange_strong_explicit(&lock->word, from, to, memory_order_acquire,
@@ -97,10 +95,10 @@ static bool take(struct lock *lock, unsigned *from, unsigned to)
 /*
  * Spins for the lock, and reports whether it got the lock. It does not spin in two cases:
  *
- *   - The last thread that woke a waiter ran on the caller's processor. Most likely the same thread
- *     holds the lock again, and it cannot run while the caller spins there.
- *   - Another waiter sleeps. Spinning saves the two context switches of a waiter that is alone; one
- *     that spins beside sleepers only takes the lock from them.
+ *   - The last thread that woke a waiter ran on the caller's processor. Most likely that thread
+ *     holds the lock again, and cannot run while the caller spins there.
+ *   - Another waiter sleeps. A spin saves a single waiter two context switches. Beside sleepers, a
+ *     waiter that spins only takes the lock from them.
  */
 static bool spin(struct lock *lock)
 {
@@ -117,7 +115,7 @@ static bool spin(struct lock *lock)
     return false;
 }
 
-/* Sleeps while the word is RESERVED, but not longer than a sleeper has to come for the lock. */
+/* Sleeps while the word is RESERVED, but not longer than a sleeper may leave the lock waiting. */
 static int stand_aside(struct lock *lock, int64_t deadline)
 {
     int64_t lapse = os_deadline_in(HAND_OVER_NS);
@@ -130,19 +128,20 @@ static int stand_aside(struct lock *lock, int64_t deadline)
 
 static PyLockStatus wait_asleep(struct lock *lock, int64_t deadline, int intr_flag)
 {
-    /* True where the waiter may take a RESERVED lock: it has slept. An endless interruptible wait
-       may do so without having slept: stand_aside's sleep ends at a deadline, and the kernel does
-       not restart such a sleep after a handler with SA_RESTART, as it does an endless one. */
+    /* True if the waiter may take a RESERVED lock, because it has slept. An interruptible wait
+       without limit may take one at once. For the sleep in stand_aside has a deadline, and the
+       kernel does not restart such a sleep after a handler with SA_RESTART, as it does a sleep
+       without one. */
     bool entitled = deadline == OS_NO_DEADLINE && intr_flag != 0;
     int ended = 0;
-    /* Relaxed, as is all advice. */
+    /* Relaxed, as for all hints. */
     atomic_fetch_add_explicit(&lock->sleepers, 1, memory_order_relaxed);
     unsigned word = atomic_load_explicit(&lock->word, memory_order_relaxed);
     PyLockStatus status;
     for (;;) {
         if (word == FREE || (word == RESERVED && entitled)) {
-            /* As CONTENDED: others may still sleep. This comes before the look at how the sleep
-               ended: an acquired lock beats a signal and a deadline, and a waiter that a release
+            /* As CONTENDED: others may still sleep. This is checked before the end of the sleep: an
+               acquired lock counts more than a signal or a deadline, and a waiter that a release
                woke must not leave without the lock or a new wake-up. */
             if (take(lock, &word, CONTENDED)) {
                 status = PY_LOCK_ACQUIRED;
@@ -155,13 +154,13 @@ static PyLockStatus wait_asleep(struct lock *lock, int64_t deadline, int intr_fl
             status = PY_LOCK_INTR;
             break;
         } else if (word == HELD) {
-            /* Relaxed: this only tells the holder to wake a waiter, and publishes nothing. */
+            /* Relaxed: this only makes the release wake a waiter, and publishes nothing. */
             if (atomic_compare_exchange_strong_explicit(
                     &lock->word, &word, CONTENDED, memory_order_relaxed, memory_order_relaxed)) {
                 word = CONTENDED;
             }
         } else {
-            /* If the word has changed by now, the kernel does not begin the sleep. */
+            /* If the word has changed meanwhile, the kernel does not begin the sleep. */
             ended = word == RESERVED ? stand_aside(lock, deadline)
                                      : os_wait(&lock->word, CONTENDED, deadline);
             entitled = true;
@@ -188,16 +187,16 @@ static PyLockStatus wait_for(struct lock *lock, long long microseconds, int intr
     return status;
 }
 
-/* Says that the caller, which has acquired the lock, holds it. */
+/* Notes that the caller, which has acquired the lock, holds it. */
 static inline PyLockStatus hold(struct lock *lock)
 {
-    /* Relaxed: it is shown, and nothing follows from it. */
+    /* Relaxed: only a dump reads it. */
     atomic_store_explicit(&lock->holder, status_caller(), memory_order_relaxed);
     return PY_LOCK_ACQUIRED;
 }
 
-/* Acquires a lock whose word was not FREE. Out of line, so that the path of a free lock needs no
-   stack frame. */
+/* Acquires a lock whose word was not FREE. It is not inlined, so that the path of a free lock needs
+   no stack frame. */
 __attribute__((noinline)) static PyLockStatus acquire_taken(struct lock *lock, unsigned word,
                                                             long long microseconds, int intr_flag)
 {
@@ -205,7 +204,7 @@ __attribute__((noinline)) static PyLockStatus acquire_taken(struct lock *lock, u
     if (microseconds != 0) {
         status = wait_for(lock, microseconds, intr_flag);
     } else if (word == RESERVED && take(lock, &word, CONTENDED)) {
-        /* Nobody holds a RESERVED lock, so an attempt that must not wait takes it. */
+        /* No thread holds a RESERVED lock, so an attempt that must not wait takes it. */
         status = PY_LOCK_ACQUIRED;
     }
     return status == PY_LOCK_ACQUIRED ? hold(lock) : status;
@@ -232,8 +231,8 @@ int PyThread_acquire_lock(PyThread_type_lock lock, int wait)
     return acquire(lock, wait != NOWAIT_LOCK ? -1 : 0, 0) == PY_LOCK_ACQUIRED;
 }
 
-/* The time in 32 bits, which every processor reads and writes in one step. It starts anew every 73
-   minutes; a lock that was handed over just so long ago is handed over 0.2 ms too late. */
+/* The time in 32 bits, which every processor reads and writes in one step. It wraps every 73
+   minutes. A lock that was last handed over that long ago is then handed over 0.2 ms too late. */
 enum { TICK_NS = 1024 };
 
 static unsigned coarse_now(void)
@@ -241,7 +240,7 @@ static unsigned coarse_now(void)
     return (unsigned)(os_now_ns() / TICK_NS);
 }
 
-/* True where the release of a CONTENDED lock hands the lock over to a sleeper. */
+/* True if the release of a CONTENDED lock hands the lock to a sleeper. */
 static bool hands_over(struct lock *lock)
 {
     if (atomic_load_explicit(&lock->sleepers, memory_order_relaxed) == 0) {
@@ -256,11 +255,11 @@ static bool hands_over(struct lock *lock)
     return true;
 }
 
-/* Releases a lock that is not HELD. False where it is not held at all. */
+/* Releases a lock whose word is not HELD. False if no thread holds the lock. */
 __attribute__((noinline)) static bool release_contended(struct lock *lock)
 {
-    /* Everything but the word is read and written before the word changes: after that, the next
-       holder may free the lock. The wake-up that follows reads no memory, only the address. */
+    /* All other fields are read and written before the word changes, because after that the next
+       holder may free the lock. The wake-up uses only the address. */
     unsigned word = atomic_load_explicit(&lock->word, memory_order_relaxed);
     unsigned next = word == CONTENDED && hands_over(lock) ? RESERVED : FREE;
     atomic_store_explicit(&lock->last_waker, os_processor(), memory_order_relaxed);
@@ -268,7 +267,7 @@ __attribute__((noinline)) static bool release_contended(struct lock *lock)
         if (word == FREE || word == RESERVED) {
             return false;
         }
-        /* The word changes in between only where other threads acquire or release just now. */
+        /* The word changes meanwhile only if other threads acquire or release at this moment. */
     } while (!atomic_compare_exchange_weak_explicit(&lock->word, &word,
                                                     word == CONTENDED ? next : FREE,
                                                     memory_order_release, memory_order_relaxed));

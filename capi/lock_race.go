@@ -7,10 +7,10 @@ import (
 	"unsafe"
 )
 
-// The race detector does not look at C memory, and would take for a race what a
-// Lock keeps apart. So it gets to see, of each lock, an acquire and a release of
-// a word in Go's memory. Locks that share a word seem to order more than they
-// do: races may be missed then, and none is reported that is not there.
+// The race detector does not see C memory, and would report a race where a Lock
+// keeps two goroutines apart. So each acquire and release of a lock also acquires
+// and releases a word in Go memory. Locks that share a word seem to order more
+// than they do. Then the detector may miss a race, but never reports a wrong one.
 var shadows [1024]atomic.Uint32
 
 func (l Lock) shadow() *atomic.Uint32 {

@@ -53,7 +53,7 @@ func TestALockThatMeetsNobodyIsNotACallOfC(t *testing.T) {
 		lock.AcquireTimed(-1)
 		lock.Release()
 	}
-	// The runtime may have made a few.
+	// The runtime may have made a few OS threads.
 	if calls := runtime.NumCgoCall() - before; calls > 100 {
 		t.Errorf("%d calls of C in 1000 rounds", calls)
 	}
@@ -105,7 +105,7 @@ func TestAcquireTimedWaitsForItsTime(t *testing.T) {
 	lock.Release()
 }
 
-// waits are the ways to wait for a lock that comes.
+// waits are the ways to wait for a lock that becomes free.
 var waits = map[string]func(capi.Lock) bool{
 	"Acquire":          func(l capi.Lock) bool { l.Acquire(); return true },
 	"AcquireTimed(-1)": func(l capi.Lock) bool { return l.AcquireTimed(-1) == pythread.Acquired },
@@ -149,8 +149,8 @@ func TestAReleaseOfEitherSideEndsAWaitOfEitherSide(t *testing.T) {
 }
 
 func TestALockThatIsReservedForASleeperIsFree(t *testing.T) {
-	// What a release leaves that hands the lock over to a sleeper, before that
-	// one comes. The number is RESERVED of lock.h.
+	// The word after a release that hands the lock to a sleeper, before the
+	// sleeper takes it. The number is RESERVED of lock.h.
 	reserve := func(l capi.Lock) { (*atomic.Uint32)(l.Pointer()).Store(3) }
 	lock := newLock(t)
 	reserve(lock)
@@ -163,7 +163,7 @@ func TestALockThatIsReservedForASleeperIsFree(t *testing.T) {
 	lock.Release()
 	reserve(lock)
 	if recovered(lock.Release) == nil {
-		t.Error("Release of a lock that nobody holds")
+		t.Error("Release of a free lock")
 	}
 	if status := lock.AcquireTimed(1000); status != pythread.Acquired {
 		t.Errorf("AcquireTimed: %v", status)
@@ -178,7 +178,7 @@ func TestACounterIsExactUnderOneLockOnBothSides(t *testing.T) {
 		times /= 10
 	}
 	lock := newLock(t)
-	// One variable for Go, which the race detector looks at, one for both.
+	// One variable in Go memory, which the race detector sees, and one in C memory.
 	var inGo int
 	inBoth := new(int64)
 	var all sync.WaitGroup
@@ -240,8 +240,8 @@ func BenchmarkLockPair(b *testing.B) {
 	})
 }
 
-// BenchmarkLockContended is a lock that goroutines and C loops, half of each,
-// take all the time; an operation is one pair.
+// BenchmarkLockContended measures a lock that goroutines and C loops, half of each,
+// acquire and release all the time. An operation is one pair.
 func BenchmarkLockContended(b *testing.B) {
 	for _, c := range []struct {
 		name      string

@@ -1,8 +1,8 @@
 /*
- * name.c - what of a thread's name is kept: as much as Linux keeps, on every system, so that a
- * program's threads have the same names everywhere. It is C because its callers are.
+ * name.c - how thread names are shortened: to the length that Linux keeps, so that the threads of a
+ * program have the same names on every system.
  *
- * Invariant: a name that was UTF-8 is UTF-8 when it was cut.
+ * Invariant: a name in UTF-8 is still UTF-8 after the cut.
  */
 #include "name.h"
 
@@ -14,13 +14,13 @@ void name_copy(char copy[NAME_SIZE], const char *name)
     const char *end = memchr(name, '\0', NAME_SIZE);
     size_t length = end != NULL ? (size_t)(end - name) : NAME_SIZE - 1;
     if (end == NULL) {
-        /* A byte 10xxxxxx goes on with a character, which began at most three bytes before. */
+        /* A byte 10xxxxxx continues a character, which begins at most three bytes before it. */
         for (int i = 1; i < MOST_IN_CHARACTER && ((unsigned char)name[length] & 0xC0) == 0x80;
              i++) {
             length--;
         }
         if (((unsigned char)name[length] & 0xC0) == 0x80) {
-            length = NAME_SIZE - 1; /* It is no UTF-8. */
+            length = NAME_SIZE - 1; /* The name is not UTF-8. */
         }
     }
     memset(copy, 0, NAME_SIZE);

@@ -1,11 +1,11 @@
-/* name.h - what of a thread's name is kept. */
+/* name.h - how thread names are shortened. */
 #ifndef NAME_H
 #define NAME_H
 
-/* The longest name, and its end. */
+/* The size of the longest name with its null byte. */
 enum { NAME_SIZE = 16 };
 
-/* Copies what is kept of the name. */
+/* Copies the name, shortened. */
 void name_copy(char copy[NAME_SIZE], const char *name);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * os_linux.c - the part of os.h that Linux does in its own way: futexes on private memory, masks of
- * 64 signals, gettid, prctl.
+ * os_linux.c - the part of os.h that is special to Linux: private futexes, masks of 64 signals,
+ * gettid, prctl.
  */
 #define _GNU_SOURCE
 #include "os.h"
@@ -31,13 +31,13 @@ struct kernel_time {
 static long futex(atomic_uint *word, int operation, unsigned value,
                   const struct kernel_time *deadline)
 {
-#ifdef SYS_futex_time64 /* On 32-bit processors, where the older call has a time of 32 bits. */
+#ifdef SYS_futex_time64 /* A 32-bit processor: the older call has 32 bits for the time. */
     long result =
         syscall(SYS_futex_time64, word, operation, value, deadline, NULL, FUTEX_BITSET_MATCH_ANY);
     if (result >= 0 || errno != ENOSYS) {
         return result;
     }
-    /* A kernel before 5.1. Its clock began when it did, and does not come to the last second. */
+    /* A kernel before 5.1. Its clock began with the kernel, and never reaches the last second. */
     struct {
         int32_t seconds, nanoseconds;
     } older;
@@ -56,8 +56,8 @@ int os_wait(atomic_uint *word, unsigned expected, int64_t deadline_ns)
 {
     int saved = errno, result = 0;
     const struct kernel_time deadline = {deadline_ns / 1000000000, deadline_ns % 1000000000};
-    /* The bitset form is the one whose deadline is absolute, and CLOCK_MONOTONIC by default: a
-       wait that goes on after a signal does not lengthen. */
+    /* The bitset form has an absolute deadline on CLOCK_MONOTONIC. So a wait that goes on after a
+       signal does not get longer. */
     if (futex(word, FUTEX_WAIT_BITSET_PRIVATE, expected,
               deadline_ns == OS_NO_DEADLINE ? NULL : &deadline) != 0) {
         result = errno == EAGAIN ? 0 : errno;
@@ -89,7 +89,7 @@ os_signals os_set_signal_mask(os_signals mask)
 
 os_signals os_block_signals(void)
 {
-    /* 32 and 33 are the C library's. */
+    /* The C library uses 32 and 33. */
     return os_set_signal_mask(~(3ULL << 31));
 }
 
@@ -108,7 +108,7 @@ bool os_is_any_signal(os_signals signals)
     return signals != 0;
 }
 
-/* A set of signals that the kernel shows of a thread, in each field; none if there is no /proc. */
+/* Reads the sets of signals in these fields of a file in /proc; empty sets if there is no /proc. */
 static void read_signals(const char *path, const char *const fields[], uint64_t sets[], int count)
 {
     char status[2048];
@@ -125,7 +125,7 @@ static void read_signals(const char *path, const char *const fields[], uint64_t 
     }
 }
 
-/* The signals that are pending for the calling thread alone. */
+/* The signals that are pending for only the calling thread. */
 static uint64_t own_pending_signals(void)
 {
     uint64_t pending;
@@ -143,7 +143,7 @@ static uint64_t mains_pending_signals(void)
     return sets[PENDING] & ~sets[BLOCKED];
 }
 
-/* The main thread, if it loaded the library: it need not ask the kernel. */
+/* The main thread, if it loaded the library. It need not ask the kernel. */
 static uintptr_t main_thread;
 
 __attribute__((constructor)) static void note_main_thread(void)
@@ -155,7 +155,7 @@ __attribute__((constructor)) static void note_main_thread(void)
 
 void os_unblock_signals(os_signals mask)
 {
-    /* The main thread, which is awake by now, may wait for a processor. */
+    /* The main thread is awake by now, but may wait for a processor. */
     enum { FIRST_PAUSE_NS = 20000, LAST_PAUSE_NS = 200000000 };
     int saved = errno;
     uint64_t pending = 0;
@@ -178,7 +178,7 @@ void os_discard_signals(void)
     static const struct timespec none;
     int saved = errno;
     uint64_t pending = 0;
-    /* What is pending, most often nothing, may be the process's; those of the thread come first. */
+    /* Pending signals may belong to the process. sigtimedwait takes those of the thread first. */
     syscall(SYS_rt_sigpending, &pending, sizeof pending);
     while (pending != 0 && (pending = own_pending_signals()) != 0 &&
            syscall(SYS_rt_sigtimedwait, &pending, NULL, &none, sizeof pending) > 0) {
@@ -211,7 +211,7 @@ struct os_range os_stack(void)
 size_t os_thread_count(void)
 {
     struct stat task;
-    /* A directory links to itself, its parent and its directories: here, one for each thread. */
+    /* The link count of this directory is 2 and the number of its directories, one a thread. */
     return stat("/proc/self/task", &task) == 0 ? task.st_nlink - 2 : 0;
 }
 
@@ -263,13 +263,13 @@ bool os_look_at(unsigned long thread_id, char name[OS_NAME_SIZE], bool *runs)
 
 int os_processors(void)
 {
-    /* Asked for once: it is read on the way into every spin, and a wrong answer is only slower. */
+    /* Read once, because every spin needs it. A wrong number only costs time. */
     static atomic_int known;
     int count = atomic_load_explicit(&known, memory_order_relaxed);
     if (count == 0) {
         cpu_set_t set;
         int saved = errno;
-        /* The first thread's: the caller may be one of several that are bound to one each. */
+        /* The affinity of the main thread: the caller may be bound to one processor. */
         count = sched_getaffinity(getpid(), sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
         errno = saved;
         atomic_store_explicit(&known, count, memory_order_relaxed);
@@ -281,6 +281,6 @@ int os_processor(void)
 {
     int saved = errno, processor = sched_getcpu();
     errno = saved;
-    /* Where the system does not say, all are one. */
+    /* 0 if the system does not say. */
     return processor < 0 ? 0 : processor;
 }

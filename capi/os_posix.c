@@ -1,11 +1,11 @@
 //go:build unix
 
 /*
- * os_posix.c - the part of os.h that any POSIX system has. With OS_PORTABLE that is all of it but
- * numbers for threads and processors, which no standard names.
+ * os_posix.c - the part of os.h that uses only POSIX. With OS_PORTABLE this is everything except
+ * the numbers and names of threads and processors, which POSIX does not have.
  *
- * It is C because its callers are. Invariant of the waits: a thread is in the list of its bucket
- * exactly while it sleeps and nobody has woken it, and both change under the bucket's mutex.
+ * Invariant of the waits: a thread is in the list of its bucket exactly while it sleeps and no
+ * wake-up has reached it. Both change under the bucket's mutex.
  */
 #define _GNU_SOURCE
 #include "os.h"
@@ -122,7 +122,7 @@ void os_key_delete(os_key key)
 
 bool os_key_set(os_key key, void *value)
 {
-    int saved = errno; /* The system may allocate for a key. */
+    int saved = errno; /* the C library may allocate memory */
     int failed = pthread_setspecific((pthread_key_t)key, value);
     errno = saved;
     return failed == 0;
@@ -130,16 +130,16 @@ bool os_key_set(os_key key, void *value)
 
 /* ------------------------------------------------------------------------ forks */
 
-/* The words in a page of their own: the one that is asked for, and whether it was kept in the
-   child that runs. */
+/* These are in a page of their own: the word, and 1, which tells whether the system has cleared the
+   page in the child. */
 struct fork_words {
     atomic_uint word, kept;
 };
 static struct fork_words *fork_words;
 
 /*
- * Clears the word in the child of a fork where the system has not. It must not where the system
- * has, since handlers that ran before this one may have set the word again.
+ * Clears the word in the child of a fork, unless the system has cleared it. After the system, an
+ * earlier fork handler may have set the word again, so it must not be cleared twice.
  */
 static void clear_fork_word(void)
 {
@@ -153,9 +153,8 @@ atomic_uint *os_fork_word(void)
     static struct fork_words without_page;
     fork_words = &without_page;
 #ifdef MADV_WIPEONFORK
-    /* Linux clears the page in the child of fork, _Fork and clone alike. Kernels before 4.14 do
-       not, nor do emulators that say they do: their children have the handler alone, which only
-       fork calls. */
+    /* Linux clears the page in the child of fork, _Fork and clone. Kernels before 4.14 do not, and
+       some emulators only pretend to. There the handler clears the word, after fork only. */
     size_t size = (size_t)sysconf(_SC_PAGESIZE);
     void *page = os_map(size);
     if (page != NULL) {
@@ -180,7 +179,7 @@ struct sleeper {
     bool woken;
 };
 
-/* The sleepers on the words of one hash, in the order in which they came. */
+/* The sleepers on all words with one hash, in the order in which they came. */
 static struct bucket {
     pthread_mutex_t mutex;
     struct sleeper *first, **end;
@@ -188,8 +187,8 @@ static struct bucket {
 
 static pthread_condattr_t monotonic;
 
-/* Before there are other threads; and in the child of a fork, where none of the sleepers is, and a
-   mutex that one of them held would stay locked. */
+/* Called before other threads exist, and in the child of a fork. The child has none of the
+   sleepers, and a mutex that a thread of the parent held would stay locked. */
 static void empty_buckets(void)
 {
     for (size_t i = 0; i < sizeof buckets / sizeof *buckets; i++) {
@@ -211,11 +210,12 @@ __attribute__((constructor(101))) static void at_load(void)
 
 static struct bucket *find_bucket(const atomic_uint *word)
 {
-    /* The upper bits of a product with 2^64 / the golden ratio: near addresses come far apart. */
+    /* Multiplies by 2^64 / the golden ratio and takes the upper bits, which spreads near addresses.
+     */
     return &buckets[(uintptr_t)word * UINT64_C(0x9e3779b97f4a7c15) >> 58];
 }
 
-/* With the mutex of the bucket. Where the sleeper is not in the list nothing changes. */
+/* Removes the sleeper from the list, if it is there. The caller has the mutex of the bucket. */
 static void leave(struct bucket *bucket, struct sleeper *sleeper)
 {
     struct sleeper **place = &bucket->first;
@@ -230,16 +230,16 @@ static void leave(struct bucket *bucket, struct sleeper *sleeper)
     }
 }
 
-/* With the mutex of the bucket, which it gives up meanwhile. It may return for no reason. */
+/* Sleeps, and releases the mutex of the bucket meanwhile. It may return without a reason. */
 static void sleep_until(struct sleeper *sleeper, pthread_mutex_t *mutex, int64_t deadline)
 {
     if (deadline == OS_NO_DEADLINE) {
         pthread_cond_wait(&sleeper->woken_up, mutex);
         return;
     }
-    /* A time_t may have 32 bits. The clock began when the system did. */
+    /* A time_t may have 32 bits. The clock began with the system. */
     const int64_t last = INT64_C(1000000000) * INT32_MAX;
-#ifdef __APPLE__ /* It has no choice of clocks. */
+#ifdef __APPLE__ /* which lets no condition choose its clock */
     deadline -= os_now_ns();
 #endif
     deadline = deadline < 0 ? 0 : deadline < last ? deadline : last;
@@ -259,8 +259,9 @@ int os_wait(atomic_uint *word, unsigned expected, int64_t deadline)
     /* A wait on a condition could be cancelled, and leave the mutex locked. */
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     pthread_mutex_lock(&bucket->mutex);
-    /* Relaxed: whoever changes the word locks the mutex afterwards. Where that was before us we
-       see the change, and where it comes after us it finds us in the list. */
+    /* Relaxed: a thread that changes the word calls os_wake afterwards, which locks the mutex. If
+       it locks first, this load sees the change. If it locks later, it finds this thread in the
+       list. */
     if (atomic_load_explicit(word, memory_order_relaxed) == expected) {
         pthread_cond_init(&self.woken_up, &monotonic);
         *bucket->end = &self;
@@ -345,7 +346,7 @@ os_signals os_with_signal(os_signals signals, int signal)
 bool os_is_any_signal(os_signals signals)
 {
     int signal = 1;
-    /* What is no signal gives -1. */
+    /* sigismember returns -1 for a number that is not a signal. */
     while (sigismember(&signals, signal) == 0) {
         signal++;
     }

@@ -1,9 +1,7 @@
 /*
- * os_windows.c - os.h on Windows 8 and newer, where threads have no signals to block and processes
- * do not fork.
+ * os_windows.c - os.h on Windows 8 and newer, which has no signal masks and no fork.
  *
- * It is C because its callers are. It calls the system and not the C library's threads, so that it
- * takes no other DLL along.
+ * It calls the system, not the threads of the C library, which would need another DLL.
  */
 #define _WIN32_WINNT 0x0602
 #include "os.h"
@@ -20,7 +18,7 @@
 
 int64_t os_now_ns(void)
 {
-    /* In two steps, since the product of all ticks and 10^9 does not fit. */
+    /* In two steps, because the product of all ticks and 10^9 does not fit. */
     const int64_t second = 1000000000;
     LARGE_INTEGER frequency, ticks;
     QueryPerformanceFrequency(&frequency);
@@ -34,7 +32,7 @@ int64_t os_about_now_ns(void)
     return os_now_ns();
 }
 
-/* Rounded up, and no more than a DWORD holds: it is looked at again when that has passed. */
+/* Rounded up, and at most what a DWORD holds. The caller waits again if that was too short. */
 static DWORD milliseconds_until(int64_t deadline)
 {
     if (deadline == OS_NO_DEADLINE) {
@@ -50,10 +48,10 @@ int os_wait(atomic_uint *word, unsigned expected, int64_t deadline)
     DWORD error = GetLastError();
     int result = 0;
     if (!WaitOnAddress(word, &expected, sizeof expected, milliseconds_until(deadline))) {
-        /* The time is up, and the system does not promise that no wake-up came as well: then it is
-           another's. */
+        /* The time is up. The system does not promise that this thread has not taken a wake-up too.
+           So this passes one on. */
         WakeByAddressSingle(word);
-        /* The system's timer may be early by a tick. */
+        /* The timer of the system may be early by a tick. */
         result = os_now_ns() >= deadline ? ETIMEDOUT : 0;
     }
     SetLastError(error);
@@ -83,7 +81,7 @@ unsigned long os_thread_id(void)
 
 void os_set_name(const char name[OS_NAME_SIZE])
 {
-    /* Windows 10 has it, older ones have no names. */
+    /* Only Windows 10 and newer have names. */
     DWORD error = GetLastError();
     HMODULE library = GetModuleHandleW(L"kernelbase.dll");
     FARPROC found = library != NULL ? GetProcAddress(library, "SetThreadDescription") : NULL;
@@ -96,7 +94,7 @@ void os_set_name(const char name[OS_NAME_SIZE])
     SetLastError(error);
 }
 
-/* Not those of TlsAlloc, which have no destructors. */
+/* The keys of TlsAlloc have no destructors, so these are keys of FlsAlloc. */
 bool os_key_create(os_key *key, void(OS_KEY_DESTROY *destroy)(void *))
 {
     *key = FlsAlloc(destroy);
@@ -113,8 +111,7 @@ void os_key_delete(os_key key)
     FlsFree(key);
 }
 
-/* ------------------------------------------------------------------------ signals, forks, errors
- */
+/* ------------------------------------------------------------------------ signals, forks, files */
 
 os_signals os_signal_mask(void)
 {
@@ -195,7 +192,7 @@ int os_write(int fd, const void *bytes, size_t length)
     return failed;
 }
 
-/* ------------------------------------------------------------------------ what a dump asks */
+/* ------------------------------------------------------------------------ for a dump */
 
 void *os_map(size_t size)
 {

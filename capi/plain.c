@@ -1,10 +1,10 @@
 /*
  * plain.c - threads on plain pthreads, for a process that must not enter Go: the child of a fork,
- * in which the Go runtime has no threads, and a process in which Go could not start.
+ * in which the Go runtime has no threads.
  *
- * It is C because such a process has nothing else. Few processes use it, so it is one list under
- * one mutex. Invariant: a record is in the list from its start until the thread has ended and its
- * handle is spent and no join waits for it; who ends the last of these frees it.
+ * Few processes use it, so it is one list under one mutex. Invariant: a record is in the list while
+ * it has users, which are the thread until it has ended, the handle until it is spent, and each
+ * join. The last user frees the record.
  */
 #define _GNU_SOURCE
 #include "plain.h"
@@ -24,31 +24,32 @@ struct plain {
     PyThread_ident_t ident;
     thread_func func;
     void *arg;
-    /* Not of the thread that forked this process: Go made its OS thread, which nobody can join. */
+    /* Unset for the thread that forked this process: its OS thread is Go's and cannot be joined. */
     pthread_t os_thread;
     bool ended;
     bool spent;
-    /* One of the joins waits for the OS thread to end. */
+    /* A join waits for the end of the OS thread. */
     bool joining;
-    /* Who uses the record: the thread, the handle that is not spent, each join. */
+    /* How many users the record has: the thread, the handle, each join. */
     unsigned users;
-    /* The thread that this one waits to join. */
+    /* The thread that this thread waits to join. */
     struct plain *joins;
 };
 
-/* Guards all that follows, but for last_ident. */
+/* Guards the variables below, except last_ident. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-/* Signalled to all when a thread has ended, and when its OS thread has. */
+/* Signals that a thread has ended, and that its OS thread has ended. */
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct plain *first;
 
-/* The newest ident of this process, and the newest of its parent's: no handle of this process. */
+/* The newest ident of this process; and the newest of its parent, up to which idents are not
+   handles of this process. */
 static atomic_ullong last_ident;
 static PyThread_ident_t parents_last;
 
 void plain_count_from(PyThread_ident_t ident)
 {
-    /* Relaxed: the number is all there is to know. */
+    /* Relaxed: the number publishes no other memory. */
     unsigned long long last = atomic_load_explicit(&last_ident, memory_order_relaxed);
     while (last < ident &&
            !atomic_compare_exchange_weak_explicit(&last_ident, &last, ident, memory_order_relaxed,
@@ -56,7 +57,7 @@ void plain_count_from(PyThread_ident_t ident)
     }
 }
 
-/* With the mutex, as all the static functions here. */
+/* The caller has the mutex, as for all static functions here. */
 static struct plain *find(PyThread_ident_t ident)
 {
     struct plain *plain = first;
@@ -146,7 +147,7 @@ PyThread_ident_t plain_start(thread_func func, void *arg, bool joinable)
     return ident;
 }
 
-/* Finds the thread whose handle this is, unless it is spent: 0, EINVAL or ESRCH. */
+/* Finds the thread of a handle that is not spent. Returns 0, EINVAL or ESRCH. */
 static int find_handle(PyThread_handle_t handle, struct plain **plain)
 {
     *plain = find(handle);
@@ -159,7 +160,7 @@ static int find_handle(PyThread_handle_t handle, struct plain **plain)
                : ESRCH;
 }
 
-/* True where `joiner` would wait for itself, perhaps through others. */
+/* True if `joiner` would wait for itself, directly or through other threads. */
 static bool joins_self(const struct plain *plain, const struct plain *joiner)
 {
     while (plain != NULL && plain != joiner) {
@@ -168,8 +169,7 @@ static bool joins_self(const struct plain *plain, const struct plain *joiner)
     return joiner != NULL && plain == joiner;
 }
 
-/* Waits until the thread has ended and, where its handle is not spent by then, its OS thread too.
- */
+/* Waits until the thread has ended and, unless its handle is spent by then, its OS thread too. */
 static void wait_for(struct plain *plain)
 {
     while (!plain->ended) {
@@ -244,12 +244,13 @@ void plain_count(size_t *threads, size_t *handles)
 }
 
 /*
- * The Go runtime's entry for an OS thread of the host's that ends: it calls Go, which in the child
- * of a fork may hang. The runtime makes no call where this is NULL.
+ * The Go runtime calls this when an OS thread of the program ends that has called Go. In the child
+ * of a fork the call may hang. If the pointer is NULL, the runtime makes no call.
  */
 extern __attribute__((weak)) void (*x_crosscall2_ptr)(void (*)(void *), void *, int, size_t);
 
-/* The records are the parent's; what its other threads had in their hands is lost with them. */
+/* Forgets the records, which belong to the parent. They are leaked: a thread may have held one half
+   changed. */
 static void begin_in_child(void)
 {
     mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
@@ -264,7 +265,7 @@ static void begin_in_child(void)
 
 void plain_survive(PyThread_ident_t ident)
 {
-    /* Its creator, which this process does not have, may not have told of it yet. */
+    /* The thread's creator, which only the parent has, may not have counted it yet. */
     plain_count_from(ident);
     pthread_mutex_lock(&mutex);
     add(ident, true);

@@ -4,21 +4,21 @@
 
 #include "thread.h"
 
-/* As the PyThread_ functions of these names; an ident is also a handle, and 0 is a failed start. */
+/* Like the PyThread_ functions with these names. An ident is also a handle. 0: the start failed. */
 PyThread_ident_t plain_start(thread_func func, void *arg, bool joinable);
 int plain_join(PyThread_handle_t handle, PyThread_ident_t joiner);
 int plain_detach(PyThread_handle_t handle);
 
-/* Tells of an ident that Go gave to a thread: those here come after it. */
+/* Notes an ident that Go gave to a thread. Later idents here are higher. */
 void plain_count_from(PyThread_ident_t ident);
 
-/* Adds the thread that forked this process, which has no other yet; it can be joined here. */
+/* Adds the thread that forked this process, its only one yet. It can be joined here. */
 void plain_survive(PyThread_ident_t ident);
 
-/* Ends the thread that forked this process, which began on an OS thread of Go's. */
+/* Ends the thread that forked this process. It began on an OS thread of Go. */
 void plain_end(PyThread_ident_t ident);
 
-/* How many threads have not ended, and how many handles are not spent. */
+/* Counts the threads that have not ended, and the handles that are not spent. */
 void plain_count(size_t *threads, size_t *handles);
 
 #endif

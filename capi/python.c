@@ -1,14 +1,13 @@
 //go:build !windows
 
 /*
- * python.c - what speaks Python: thread info, timeout arguments, and waits
- * that serve Python's pending calls.
+ * python.c - the functions that use a Python interpreter: thread info, timeout arguments, and waits
+ * that make Python's pending calls.
  *
- * CPython's functions are weak symbols, declared by hand: the build needs no
- * Python, and a process without one has NULL in their place. Invariant: none
- * but the two that attached() asks is called, and no object is looked at,
- * unless attached() said that this thread has a running Python. The library
- * keeps no object itself, so interpreters may end and begin again.
+ * CPython's functions are weak symbols, declared by hand. So the build needs no Python, and in a
+ * process without Python they are NULL. Invariant: unless attached() has said that this thread has
+ * a running Python, only the two functions in attached() are called, and no object is used. The
+ * library keeps no object, so interpreters may end and begin again.
  */
 #define _GNU_SOURCE
 #include "pythread.h"
@@ -22,7 +21,7 @@
 
 #define PYTHON extern __attribute__((weak))
 
-/* Every CPython since 3.4 exports all of these; PyGILState_Check is the youngest. */
+/* Every CPython since 3.4 exports all of these; PyGILState_Check is the newest. */
 struct _ts;
 struct _typeobject;
 PYTHON struct _ts *PyGILState_GetThisThreadState(void);
@@ -47,11 +46,10 @@ PYTHON struct _typeobject PyFloat_Type;
 PYTHON struct _object *PyExc_ValueError, *PyExc_OverflowError, *PyExc_RuntimeError;
 
 /*
- * Whether the caller may use Python: it has a thread state, and that one holds
- * the GIL. True already when an interpreter that starts up asks for its
- * sys.thread_info, where Py_IsInitialized is not yet; and false again as soon
- * as it has ended. (Once there were sub-interpreters, PyGILState_Check believes
- * every thread that has a state.)
+ * True if the caller may use Python: it has a thread state, which holds the GIL. This is already
+ * true when a starting interpreter asks for sys.thread_info, where Py_IsInitialized is still false.
+ * It is false again as soon as the interpreter has ended. (After sub-interpreters, PyGILState_Check
+ * is true for every thread with a thread state.)
  */
 static bool attached(void)
 {
@@ -62,12 +60,11 @@ static bool attached(void)
 /* ------------------------------------------------------------------------ thread info */
 
 /*
- * What sys.thread_info is in this interpreter, a new reference. When it starts
- * up it is not there yet, and CPython asks us in place of a function of its own.
- * That one has to run, once: it sets up a static type that the end of the
- * interpreter takes down without asking whether it was ever set up. It may not
- * run each time: CPython 3.12 and 3.13 count the type anew with every call,
- * until their table of types overflows.
+ * Returns sys.thread_info of this interpreter, a new reference. During the start of the interpreter
+ * it does not exist yet, and CPython calls PyThread_GetInfo here instead of its own. CPython's own
+ * must run once: it sets up a static type, which the end of the interpreter clears without a check.
+ * It must not run each time: CPython 3.12 and 3.13 count the type again at every call, until their
+ * table of types overflows.
  */
 static struct _object *interpreters_info(void)
 {
@@ -92,8 +89,8 @@ struct _object *PyThread_GetInfo(void)
     if (theirs == NULL) {
         return NULL;
     }
-    /* The same type with what holds here. CPython's own tests want "pthread" on Linux, and
-       pthreads are what carries our threads; a lock of ours is a binary semaphore. */
+    /* The same type with this library's values. CPython's tests want "pthread" on Linux, and
+       threads here do run on pthreads. A lock is a binary semaphore. */
     struct _object *type = PyObject_Type(theirs);
     struct _object *ours =
         PyObject_CallFunction(type, "((ssN))", "pthread", "semaphore",
@@ -114,10 +111,9 @@ static int refuse(struct _object *exception, const char *message)
 }
 
 /*
- * Seconds as whole nanoseconds, away from zero: a short time must not become a
- * try, nor a small negative one nothing. That it fits a long long is also the
- * test against PY_TIMEOUT_MAX: between the two lie neither whole seconds nor,
- * at this size, a double.
+ * Converts seconds to nanoseconds, rounded away from zero: a short time must not become a try, and
+ * a small negative time must stay negative. The result fits a long long exactly if it is at most
+ * PY_TIMEOUT_MAX, because no whole second and no double lies between these limits.
  */
 static int to_nanoseconds(struct _object *seconds, long long *nanoseconds)
 {
@@ -137,7 +133,7 @@ static int to_nanoseconds(struct _object *seconds, long long *nanoseconds)
         *nanoseconds = truncated + (exact > (double)truncated) - (exact < (double)truncated);
         return 0;
     }
-    /* An int, or what has __index__: anything else is a TypeError, raised there. */
+    /* An int, or an object with __index__. For any other, this raises a TypeError. */
     long long whole = PyLong_AsLongLong(seconds);
     if (whole == -1 && PyErr_Occurred() != NULL) {
         return PyErr_ExceptionMatches(PyExc_OverflowError) ? refuse(PyExc_OverflowError, too_large)
@@ -180,7 +176,7 @@ PyLockStatus PyThread_acquire_lock_timed_with_retries(PyThread_type_lock lock,
 {
     long long start = nanoseconds > 0 ? os_now_ns() : 0;
     for (long long left = nanoseconds;;) {
-        /* Most locks are free: the GIL is given up only where there is something to wait for. */
+        /* Most locks are free, so this releases the GIL only for a wait. */
         PyLockStatus status = PyThread_acquire_lock_timed(lock, 0, 0);
         if (status != PY_LOCK_FAILURE || left == 0) {
             return status;
@@ -197,7 +193,7 @@ PyLockStatus PyThread_acquire_lock_timed_with_retries(PyThread_type_lock lock,
         }
         if (left > 0) {
             long long passed = os_now_ns() - start;
-            /* At the end of the time there is one more try: the handler may have freed the lock. */
+            /* When the time is up there is one more try, as the handler may have freed the lock. */
             left = passed < nanoseconds ? nanoseconds - passed : 0;
         }
     }

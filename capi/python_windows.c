@@ -1,6 +1,6 @@
 /*
- * python_windows.c - what speaks Python, on Windows: there no symbol is weak by which python.c
- * could find a Python in the process, so that this library knows of none.
+ * python_windows.c - the functions that use a Python interpreter, on Windows. Windows has no weak
+ * symbols, by which python.c finds a Python in the process. So these functions find none.
  */
 #include "pythread.h"
 

@@ -1,11 +1,10 @@
 /*
- * reuse.c - whether a thread runs on an OS thread that other threads have used.
+ * reuse.c - decides whether a thread runs on an OS thread that earlier threads have used.
  *
- * In the mode CLEAN a thread runs on an OS thread of Go's, which goes on to the next thread while
- * it is as good as new. Go makes another for one that is not, which takes longer than
- * pthread_create; so after threads that left something behind the next ones get pthreads of their
- * own, until threads are clean again. It is C because the creator's OS thread is asked. Invariant:
- * none; all of it is advice, except for the mode.
+ * In the mode CLEAN a thread runs on an OS thread of the Go runtime. If the thread leaves nothing
+ * there, the OS thread goes on to the next thread. If not, it ends, and Go makes another, which
+ * takes longer than pthread_create. So after threads that left something, the next ones get
+ * pthreads of their own, until threads leave nothing again.
  */
 #include "reuse.h"
 
@@ -16,16 +15,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Where no thread can be seen to leave nothing, the mode that promises the most. */
+/* NEVER, which promises the most, unless the library can see what a thread leaves (at_load). */
 static atomic_int mode = PYTHREAD_REUSE_NEVER;
 
-/* Grows with each thread that leaves something behind, and shrinks with each that does not. */
+/* Grows with each thread that leaves something on its OS thread, and shrinks with each other one.
+ */
 static atomic_int dirtiness;
 enum { DIRTY_STEP = 4, DIRTIEST = 64 };
 
 int reuse_mode(void)
 {
-    /* Relaxed: it says how to start a thread, and publishes nothing. */
+    /* Relaxed: the mode publishes no other memory. */
     return atomic_load_explicit(&mode, memory_order_relaxed);
 }
 
@@ -51,7 +51,7 @@ bool reuse_wants_own_pthread(int of_mode)
 
 void reuse_note_end(bool is_clean)
 {
-    /* Lost updates do no harm. */
+    /* An update may be lost: the number is only a hint. */
     int now = atomic_load_explicit(&dirtiness, memory_order_relaxed);
     int next = is_clean ? now - 1 : now + DIRTY_STEP;
     next = next < 0 ? 0 : next > DIRTIEST ? DIRTIEST : next;
@@ -60,7 +60,7 @@ void reuse_note_end(bool is_clean)
     }
 }
 
-/* After clean.c's constructor. */
+/* Runs after the constructor of clean.c. */
 __attribute__((constructor)) static void at_load(void)
 {
     static const char *const names[] = {[PYTHREAD_REUSE_CLEAN] = "clean",

@@ -1,9 +1,8 @@
 /*
- * run_windows.c - run.c on Windows: the trampoline, where threads have no signals and are not
- * cancelled.
+ * run_windows.c - the trampoline on Windows, which has no signals and no cancellation.
  *
- * It is C because an exit leaves C frames behind and has to come out in one. As with CPython there,
- * an exit runs no destructors of C++ frames. Invariant: run.c's.
+ * An exit jumps over the C frames of the thread to the frame of thread_run. As in CPython on
+ * Windows, it runs no destructors of C++ frames. Invariant: the same as in run.c.
  */
 #include "thread.h"
 
@@ -15,9 +14,9 @@
 #include <setjmp.h>
 #include <windows.h>
 
-/* What the OS thread had before the thread that runs on it. */
+/* The floating-point mode that the OS thread had before the thread that runs on it. */
 THREAD_LOCAL uint64_t float_mode_before;
-/* Whether it runs one, and where that goes when it exits. */
+/* True if the OS thread runs a thread; and the place to which an exit jumps. */
 THREAD_LOCAL bool runs;
 THREAD_LOCAL jmp_buf exit_to;
 
@@ -30,7 +29,7 @@ struct inheritance thread_inheritance(int reuse, const struct visit *visit)
 
 void thread_note_gos_first(void)
 {
-    /* Here no thread leaves its OS thread unfit. */
+    /* On Windows every OS thread can be reused. */
 }
 
 void thread_leave(void)

@@ -1,8 +1,8 @@
 /*
- * stack.h - the stack size of threads that get a pthread of their own.
+ * stack.h - the stack size of threads that have a pthread of their own.
  *
- * The library does not set stack sizes (PyThread_set_stacksize returns -2), since threads share OS
- * threads. Under pythread-run they can be set: its companion, preload/preload.c, defines the
+ * The library does not set stack sizes, because threads share OS threads: PyThread_set_stacksize
+ * returns -2. Under pythread-run the companion, preload/preload.c, can set them. It defines the
  * function below.
  */
 #ifndef STACK_H
@@ -13,7 +13,7 @@
 
 #ifdef __linux__
 
-/* The stack size in bytes for threads that start now; 0 for the usual one. NULL where the companion
+/* The stack size in bytes for threads that start now; 0: the default. This is NULL if the companion
    is not loaded. */
 extern __attribute__((weak)) size_t pythread_preload_stacksize(void);
 
@@ -31,7 +31,7 @@ static inline size_t stack_size(void)
 
 #endif
 
-/* Sets such a size in the attributes of a pthread to be made; 0 changes nothing. */
+/* Sets the size in the attributes of a pthread. 0 changes nothing. */
 static inline void stack_set_size(pthread_attr_t *attr, size_t size)
 {
     if (size != 0) {

@@ -1,12 +1,11 @@
 /*
- * status.c - who the calling OS thread is, and what it does at the moment.
+ * status.c - the identity of the calling OS thread, and what it does at the moment.
  *
- * A dump reads this in a signal handler, while threads come and go: so a status lies in memory that
- * is never given back, and everything in it is atomic. It is C because C callers expect "who am I"
- * to cost a nanosecond. Invariant: a status is taken by one OS thread at most, which alone writes
- * it.
+ * A dump reads this in a signal handler, while threads start and end. So a status is in memory that
+ * is never freed, and every field is atomic. Invariant: at most one OS thread has taken a status,
+ * and only that one writes it.
  *
- * All may call this. It calls os.h and fork.h.
+ * Every file may call this. It calls os.h and fork.h.
  */
 #include "status.h"
 
@@ -35,7 +34,7 @@ static atomic_uint block_count = 1;
 OS_THREAD_LOCAL PyThread_ident_t self_ident, caller_ident;
 _Atomic(status_tracer *) status_traced_by;
 
-/* The status that the calling OS thread has taken, and the one that it had last. */
+/* The status that the calling OS thread has taken, and the one that it took last. */
 THREAD_LOCAL struct status *mine, *last;
 
 void status_act_for(PyThread_ident_t ident)
@@ -52,7 +51,7 @@ PyThread_ident_t status_find_caller(void)
 
 unsigned long status_native_id(void)
 {
-    /* The number, and the process in which it was asked for. */
+    /* The number, and the epoch of the process in which the kernel gave it. */
     THREAD_LOCAL unsigned long id;
     THREAD_LOCAL unsigned epoch;
     if (epoch != fork_epoch()) {
@@ -66,7 +65,7 @@ unsigned long status_native_id(void)
 
 unsigned status_places(void)
 {
-    /* Acquire: the blocks that are counted are there. */
+    /* Acquire: the caller sees the blocks that are counted. */
     unsigned count = atomic_load_explicit(&block_count, memory_order_acquire);
     return (FIRST_BLOCK << count) - FIRST_BLOCK;
 }
@@ -79,9 +78,9 @@ static struct status *at(unsigned place)
 }
 
 /*
- * Adds a block to this many, unless another thread does. False where there is no memory. A thread
- * that finds the block there counts it as well, so that nobody waits for the one that made it: that
- * may be the very code that a signal handler has interrupted.
+ * Adds a block to `count` blocks, unless another thread does. False if there is no memory. A thread
+ * that finds the new block also counts it. So no thread waits for the one that made the block,
+ * which may be the code that a signal handler has interrupted.
  */
 static bool add_block(unsigned count)
 {
@@ -93,8 +92,8 @@ static bool add_block(unsigned count)
     if (block == NULL) {
         return false;
     }
-    /* Acquire, where another made the block: who finds the count finds the block, by the release
-       that follows, whoever counts it. */
+    /* Acquire, if another thread made the block. The count that follows is a release. So a thread
+       that sees the count sees the block, whichever thread counts it. */
     if (!atomic_compare_exchange_strong_explicit(&blocks[count], &none, block, memory_order_acq_rel,
                                                  memory_order_acquire)) {
         os_unmap(block, (sizeof *block * FIRST_BLOCK) << count);
@@ -106,12 +105,12 @@ static bool add_block(unsigned count)
 
 static bool take(struct status *status)
 {
-    /* Acquire: what the last owner wrote comes before what the caller writes. */
+    /* Acquire: the writes of the last owner happen before those of the caller. */
     return !atomic_load_explicit(&status->is_taken, memory_order_relaxed) &&
            !atomic_exchange_explicit(&status->is_taken, true, memory_order_acquire);
 }
 
-/* Takes a status that nobody has. NULL where there is no memory; then nobody sees the thread. */
+/* Takes a status that is free. NULL if there is no memory; then no dump shows the thread. */
 static struct status *take_any(void)
 {
     static atomic_uint next;
@@ -131,9 +130,9 @@ static struct status *take_any(void)
     return NULL;
 }
 
-/* ------------------------------------------------------------------------ the caller's own */
+/* ------------------------------------------------------------------------ for the caller */
 
-/* NULL where no trace is written. Acquire: what the tracer needs is there. */
+/* NULL if no trace is written. Acquire: the caller sees what the tracer needs. */
 static status_tracer *tracer(void)
 {
     return atomic_load_explicit(&status_traced_by, memory_order_acquire);
@@ -153,8 +152,9 @@ static void trace(struct status_event event)
 }
 
 /*
- * Release, for each field: a reader that sees one of the new values, by an acquire, does not see
- * the old ident any more. Release, for the ident: a reader that sees it sees what it goes with.
+ * Shows the caller to dumps. Each field is stored by a release: a reader that loads a new value by
+ * an acquire does not load the old ident afterwards. The ident is stored last, by a release: a
+ * reader that loads it by an acquire sees the fields that belong to it.
  */
 static void show(PyThread_ident_t ident, bool is_ours)
 {
@@ -170,7 +170,7 @@ static void show(PyThread_ident_t ident, bool is_ours)
     }
 }
 
-/* The same, for waits, which are told apart by their number. */
+/* Shows a wait, in the same way. Its number tells it from other waits. */
 static void show_wait(struct status_wait wait)
 {
     unsigned number = atomic_load_explicit(&mine->waits, memory_order_relaxed) + 1;
@@ -181,7 +181,7 @@ static void show_wait(struct status_wait wait)
     atomic_store_explicit(&mine->reason, wait.reason, memory_order_release);
 }
 
-/* What the caller, which has a status, waits for. */
+/* The wait of the caller, which has a status. */
 static struct status_wait current_wait(void)
 {
     return (struct status_wait){.reason = atomic_load_explicit(&mine->reason, memory_order_relaxed),
@@ -271,7 +271,7 @@ void status_started(PyThread_ident_t ident, int64_t since)
 bool status_look(unsigned place, struct status_view *view)
 {
     struct status *status = at(place);
-    /* Acquire: pairs with the release of what is read. */
+    /* Acquire: pairs with the releases of show and show_wait. */
     *view = (struct status_view){
         .ident = atomic_load_explicit(&status->ident, memory_order_acquire),
         .waits = atomic_load_explicit(&status->waits, memory_order_relaxed),
@@ -283,7 +283,7 @@ bool status_look(unsigned place, struct status_view *view)
     view->wait.what = atomic_load_explicit(&status->what, memory_order_acquire);
     view->wait.since = atomic_load_explicit(&status->waits_since, memory_order_acquire);
     if (atomic_load_explicit(&status->waits, memory_order_relaxed) != view->waits) {
-        /* It changes: just now, the thread waits for nothing. */
+        /* The wait has changed: for a moment the thread waits for nothing. */
         view->wait.reason = WAITS_FOR_NOTHING;
     }
     return view->ident != 0 &&

@@ -6,16 +6,16 @@ import (
 	"github.com/seed-c0a0ef17/pythread/pythread"
 )
 
-// table finds the threads that C knows by their idents, which are also the
-// values of C's handles. Threads that start and end at the same time seldom
-// meet in it: their idents are neighbours, which are in different shards.
+// table finds the threads that C knows, by their idents, which are also their C
+// handles. Threads that start and end at the same time seldom use the same shard,
+// because their idents are neighbours, and neighbours are in different shards.
 type table [64]struct {
 	mu      sync.Mutex
 	threads map[pythread.Ident]*thread
-	_       [48]byte // a cache line each
+	_       [48]byte // so that each shard has a cache line
 }
 
-// add enters t. It changes nothing if t is there.
+// add adds t. It changes nothing if t is there already.
 func (ts *table) add(ident pythread.Ident, t *thread) {
 	s := &ts[ident%pythread.Ident(len(ts))]
 	s.mu.Lock()
@@ -34,7 +34,7 @@ func (ts *table) get(ident pythread.Ident) *thread {
 	return s.threads[ident]
 }
 
-// remove takes the thread with this ident out.
+// remove removes the thread with this ident.
 func (ts *table) remove(ident pythread.Ident) {
 	s := &ts[ident%pythread.Ident(len(ts))]
 	s.mu.Lock()

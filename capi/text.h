@@ -1,7 +1,7 @@
 /*
- * text.h - texts put together where printf may not be called: in a signal handler.
+ * text.h - builds texts without printf, which a signal handler may not call.
  *
- * Invariant: a text ends with a null byte, and what has no room is left out.
+ * Invariant: a text ends with a null byte, and is cut where the buffer is full.
  */
 #ifndef TEXT_H
 #define TEXT_H
@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Begins as {.length = 0}. */
+/* The initial value is {.length = 0}. */
 struct text {
     size_t length;
     char bytes[512];
@@ -33,7 +33,7 @@ static inline void text_add(struct text *text, const char *added)
     text->bytes[text->length] = '\0';
 }
 
-/* In base 10 or 16, with as many zeros in front as make it `least` digits long. */
+/* Adds a number in base 10 or 16, with zeros in front up to `least` digits. */
 static inline void text_add_digits(struct text *text, uint64_t number, unsigned base, int least)
 {
     enum { MOST_DIGITS = 20 };
@@ -53,7 +53,8 @@ static inline void text_add_number(struct text *text, uint64_t number)
     text_add_digits(text, number, 10, 1);
 }
 
-/* A number of thousandths, as a number with three digits behind the point; below 0 as 0. */
+/* Adds a number of thousandths as a decimal number with three digits behind the point. Negative
+   numbers become 0. */
 static inline void text_add_thousandths(struct text *text, int64_t thousandths)
 {
     uint64_t number = thousandths < 0 ? 0 : (uint64_t)thousandths;

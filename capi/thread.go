@@ -18,12 +18,12 @@ import (
 
 // thread is a thread that C knows: C started it, or Go gave C a handle to it.
 type thread struct {
-	// core is the core's thread, where C started it; handle is its handle, or
-	// that of Go's thread.
+	// core is the core's thread if C started it. handle is its handle, or the
+	// handle of the thread that Go started.
 	core   *pythread.Prepared
 	handle *pythread.Handle
 
-	// What a thread on a goroutine runs, and what it inherits.
+	// The function of a thread on a goroutine, and what the thread inherits.
 	fn      C.thread_func
 	arg     unsafe.Pointer
 	creator C.struct_inheritance
@@ -31,26 +31,27 @@ type thread struct {
 	// The start of another thread is expected at once.
 	isQuick bool
 
-	// given is the C handle that ToHandle made; 0 where C started the thread,
-	// whose C handle is its ident.
+	// given is the C handle that ToHandle made. It is 0 if C started the thread;
+	// then its C handle is its ident.
 	given pythread.Ident
 
-	// users are the thread until it has ended, and the C handle until it is
-	// spent. The last of them takes the thread out of threads.
+	// users counts the thread until it has ended, its C handle until the handle
+	// is spent, and its OS thread if that ends with it. The last user removes the
+	// thread from threads. A handle is spent when it was joined or detached.
 	users        atomic.Int32
 	spent, ended atomic.Bool
 
-	// running counts what a join waits for: the thread, and its OS thread if
-	// that ends with it, with the destructors of its storage.
+	// running counts what a join waits for: the thread, and its OS thread, with
+	// its destructors, if that ends with the thread.
 	running atomic.Int32
 }
 
 var threads table
 
-// newest is the newest ident that C was told.
+// newest is the newest ident of a thread that C knows.
 var newest atomic.Uint64
 
-// newThread makes a thread, which C knows from now on.
+// newThread makes a thread that C knows.
 func newThread(joinable bool) *thread {
 	t := &thread{core: pythread.Prepare()}
 	t.handle = t.core.Handle()
@@ -71,7 +72,7 @@ func newThread(joinable bool) *thread {
 
 func (t *thread) ident() pythread.Ident { return t.handle.Ident() }
 
-// key is what t has in the table: the C handle.
+// key is the key of t in the table: the C handle.
 func (t *thread) key() pythread.Ident {
 	if t.given != 0 {
 		return t.given
@@ -79,7 +80,7 @@ func (t *thread) key() pythread.Ident {
 	return t.ident()
 }
 
-// end ends the thread, but for its handle.
+// end ends the thread. Its handle may remain.
 func (t *thread) end() {
 	t.ended.Store(true)
 	t.stop()
@@ -93,7 +94,7 @@ func (t *thread) leave() {
 	}
 }
 
-// spend spends the C handle of t and reports whether it was not spent before.
+// spend spends the C handle of t. It reports false if the handle was spent before.
 func (t *thread) spend() bool {
 	if t.spent.Swap(true) {
 		return false
@@ -102,8 +103,8 @@ func (t *thread) spend() bool {
 	return true
 }
 
-// find returns the thread of a C handle that is not spent, and else why there
-// is none.
+// find returns the thread of a C handle, or an errno if the handle is spent or
+// never was a handle.
 func find(handle C.PyThread_handle_t) (*thread, C.int) {
 	if t := threads.get(pythread.Ident(handle)); t != nil && !t.spent.Load() {
 		return t, 0
@@ -123,7 +124,7 @@ func go_get_stacksize() C.size_t { return C.size_t(pythread.GetStacksize()) }
 //export go_set_stacksize
 func go_set_stacksize(size C.size_t) C.int { return C.int(pythread.SetStacksize(int(size))) }
 
-// go_set_name tells the name that the thread of C's, or in a Do, has given itself.
+// go_set_name notes the name that a thread of C, or a thread in Do, gives itself.
 //
 //export go_set_name
 func go_set_name(ident C.PyThread_ident_t, name *C.char) {
@@ -146,29 +147,28 @@ func go_start_thread(fn C.thread_func, arg unsafe.Pointer, creator C.struct_inhe
 	return C.PyThread_ident_t(ident)
 }
 
-// left counts the threads that have left their OS threads, which go on. It is
-// thread.c's.
+// left counts the threads that have left their OS threads to others. thread.c
+// defines it.
 var left = (*atomic.Uint32)(unsafe.Pointer(&C.thread_counts.left))
 
-// main is the thread from its begin to its end. It reports whether the goroutine
-// may go on to another thread.
+// main is the whole life of the thread. It reports whether the goroutine may go on
+// to another thread.
 func (t *thread) main() (mayGoOn bool) {
 	defer t.end()
 	t.core.Run(func(h *pythread.Handle) { mayGoOn = t.run(h) })
 	return mayGoOn
 }
 
-// run runs fn on an OS thread of Go's. It reports whether that goes on to other
-// threads, with this goroutine or another.
+// run runs fn on an OS thread of the Go runtime. It reports whether the OS thread
+// goes on to other threads, with this goroutine or another.
 func (t *thread) run(h *pythread.Handle) (isReusable bool) {
-	// The goroutine stays on its OS thread, which C must leave as it found it,
-	// whatever happens in fn.
+	// The goroutine stays on its OS thread until C has restored the OS thread.
 	runtime.LockOSThread()
 	hasLeft := false
 	defer func() {
 		if !hasLeft {
 			// A Go function that fn called has panicked, or has called
-			// runtime.Goexit: fn's frames are gone.
+			// runtime.Goexit. So the frames of fn are gone.
 			C.thread_leave()
 			runtime.UnlockOSThread()
 			left.Add(1)
@@ -176,7 +176,7 @@ func (t *thread) run(h *pythread.Handle) (isReusable bool) {
 	}()
 	fate := C.thread_run(t.fn, t.arg, C.PyThread_ident_t(h.Ident()), t.creator)
 	hasLeft = true
-	// Go ends an OS thread that is locked to a goroutine which ends.
+	// If the goroutine ends without UnlockOSThread, Go ends the OS thread.
 	switch fate {
 	case C.OS_THREAD_IS_REUSABLE:
 		runtime.UnlockOSThread()
@@ -186,7 +186,7 @@ func (t *thread) run(h *pythread.Handle) (isReusable bool) {
 	case C.OS_THREAD_ENDS_WATCHED:
 		t.watchOSThread()
 	case C.OS_THREAD_WAS_UNFIT, C.OS_THREAD_NEVER_ENDS:
-		// Since this goroutine keeps the OS thread, the other gets another one.
+		// This goroutine keeps its OS thread. So the new goroutine gets another one.
 		C.thread_wait_for_room()
 		value := pythread.StartWith(func(other *pythread.Handle) {
 			other.SetName("runs thread " + strconv.FormatUint(uint64(h.Ident()), 10)) // for a dump
@@ -202,10 +202,10 @@ func (t *thread) run(h *pythread.Handle) (isReusable bool) {
 	return false
 }
 
-// Go never ends its first OS thread, on which it runs init functions.
+// Go never ends its first OS thread. Init functions run on it.
 func init() { C.thread_note_gos_first() }
 
-// go_start_own starts a thread that C has on a pthread of its own, to be made
+// go_start_own starts a thread that has a pthread of its own. C makes the pthread
 // next.
 //
 //export go_start_own
@@ -215,7 +215,7 @@ func go_start_own(joinable C.bool) C.PyThread_ident_t {
 	return C.PyThread_ident_t(t.ident())
 }
 
-// go_cancel_own takes back go_start_own where the pthread could not be made.
+// go_cancel_own undoes go_start_own, because the pthread could not be made.
 //
 //export go_cancel_own
 func go_cancel_own(ident C.PyThread_ident_t) {
@@ -224,14 +224,15 @@ func go_cancel_own(ident C.PyThread_ident_t) {
 	t.endOSThread()
 }
 
-// watchOSThread has a join wait until C tells that the OS thread has ended.
+// watchOSThread makes joins wait until C reports that the OS thread has ended.
 func (t *thread) watchOSThread() {
 	t.running.Add(1)
 	t.users.Add(1)
 	watchEnds()
 }
 
-// endOSThread ends the OS thread, and with it a thread that ran on no goroutine.
+// endOSThread notes the end of the OS thread. It also ends a thread that ran on no
+// goroutine.
 func (t *thread) endOSThread() {
 	if t.fn == nil {
 		t.core.Run(func(*pythread.Handle) {})
@@ -241,7 +242,7 @@ func (t *thread) endOSThread() {
 	t.leave()
 }
 
-// watchEnds has a goroutine take the ends of OS threads from C, from now on.
+// watchEnds starts the goroutine that C reports the ends of OS threads to.
 var watchEnds = sync.OnceFunc(func() {
 	go func() {
 		for {
@@ -258,7 +259,7 @@ func takeEnds() {
 	}
 }
 
-// stop says that one of the things that a join of t waits for is over.
+// stop ends one of the things that a join of t waits for.
 func (t *thread) stop() {
 	if t.running.Add(-1) == 0 {
 		t.tellEnd()
@@ -289,8 +290,9 @@ func (t *thread) isOver() bool {
 	return t.running.Load() == 0
 }
 
-// go_begin_join joins a thread that has ended. The result is EAGAIN where the
-// caller has to wait, in C, until go_end_join gives another.
+// go_begin_join joins a thread that has ended. It returns EAGAIN if the thread
+// still runs. Then the caller waits in C and calls go_end_join, until that returns
+// something else.
 //
 //export go_begin_join
 func go_begin_join(handle C.PyThread_handle_t, joiner C.PyThread_ident_t) C.int {
@@ -317,12 +319,13 @@ func go_begin_join(handle C.PyThread_handle_t, joiner C.PyThread_ident_t) C.int 
 	return 0
 }
 
-// go_end_join ends a join that has waited; EAGAIN where it has to wait on.
+// go_end_join ends a join that has waited. It returns EAGAIN if the thread still
+// runs.
 //
 //export go_end_join
 func go_end_join(handle C.PyThread_handle_t, joiner C.PyThread_ident_t) C.int {
-	// A thread that is not in the table any more has ended, and its handle is
-	// spent: another join came first.
+	// A thread that is no longer in the table has ended, and its handle is spent,
+	// because another join came first.
 	t := threads.get(pythread.Ident(handle))
 	takeEnds() // always: see put in own.c
 	if t != nil && !t.isOver() {
@@ -339,16 +342,17 @@ func go_end_join(handle C.PyThread_handle_t, joiner C.PyThread_ident_t) C.int {
 	return 0
 }
 
-// joins guards joined: which thread each thread of ours waits to join.
+// joins guards joined, which has for each thread of this library that joins the
+// thread that it waits for.
 var (
 	joins  sync.Mutex
 	joined = map[pythread.Ident]pythread.Ident{}
 )
 
-// beginJoin notes that the joiner waits for t. It reports false where that would
-// be for ever: where t is the joiner, or waits for it, perhaps through others. Of
-// several threads that close such a ring at once the last sees it, since all look
-// and enter under one mutex.
+// beginJoin notes that the joiner waits for t. It reports false if the wait would
+// never end: if t is the joiner, or waits for the joiner, directly or through other
+// threads. If several threads close such a ring at once, the last one sees the
+// ring, because all check and note under one mutex.
 func (t *thread) beginJoin(joiner pythread.Ident) bool {
 	if joiner == 0 {
 		return true

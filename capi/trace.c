@@ -2,13 +2,13 @@
  * trace.c - pythread_trace: what the threads of this process did, in the trace event format, which
  * Perfetto and chrome://tracing show.
  *
- * It is C because what is traced is. An event is written when it is over, into a buffer of the OS
- * thread's; a full buffer goes to the file. Invariants: a buffer is written by the OS thread that
- * has it, its own or the one that ends the trace. An OS thread that has its buffer while a trace is
- * on may write to the file: pythread_trace ends a trace by switching it off, taking each buffer,
- * and closing the file then.
+ * When an event is over, it is written to the buffer of its OS thread. A full buffer is written to
+ * the file. Invariants: only the OS thread that has taken a buffer writes it: its own OS thread, or
+ * the one that ends the trace. An OS thread that has taken its buffer while a trace is on may write
+ * to the file. So pythread_trace first switches the trace off, then takes each buffer, and only
+ * then closes the file.
  *
- * It calls status.h, which calls back.
+ * It calls status.h, which calls the tracer here.
  */
 #define _GNU_SOURCE
 #include "fork.h"
@@ -31,25 +31,27 @@ struct buffer {
 };
 _Static_assert(sizeof(struct buffer) == PAGE, "a buffer is a page");
 
-/* All buffers there are; none is ever freed. */
+/* All buffers. None is ever freed. */
 static _Atomic(struct buffer *) buffers;
 
-/* The file, and the process that opened it, by its epoch and its number, which a system call tells.
-   Written while no trace is on. */
+/* The file, and the epoch and the number of the process that opened it. Written only while no trace
+   is on. */
 static int file = -1;
 static unsigned epoch;
 static unsigned long process;
 
 static bool is_on(void)
 {
-    /* Sequentially consistent, as the end of a trace: see append and make_buffer. */
+    /* Sequentially consistent, as the end of a trace is: see take and make_buffer. */
     return atomic_load(&status_traced_by) != NULL;
 }
 
 /* ------------------------------------------------------------------------ buffers */
 
-/* Takes the buffer, and tells who had it. NONE: the caller has it. Sequentially consistent, as the
-   switch of the trace: either append finds the trace off, or the end of the trace finds its user.
+/*
+ * Takes the buffer and returns NONE, or returns the user that has it. Sequentially consistent, as
+ * the switch of the trace is: either append finds the trace off, or the end of the trace finds the
+ * user.
  */
 static enum user take(struct buffer *buffer, enum user user)
 {
@@ -73,8 +75,8 @@ static struct buffer *make_buffer(void)
 {
     struct buffer *buffer = os_map(sizeof *buffer);
     if (buffer != NULL) {
-        /* Sequentially consistent: either the end of a trace finds the buffer here, or append finds
-           that the trace is off. */
+        /* Sequentially consistent: either the end of a trace finds the buffer in the list, or
+           append finds that the trace is off. */
         buffer->next = atomic_load(&buffers);
         while (!atomic_compare_exchange_weak(&buffers, &buffer->next, buffer)) {
         }
@@ -89,7 +91,7 @@ static void append(struct buffer *buffer, const struct text *text)
         return;
     }
     if (before == ITS_OS_THREAD) {
-        /* A signal handler has interrupted this very function, which keeps the file open. */
+        /* A signal handler has interrupted this function, whose buffer keeps the file open. */
         if (is_on()) {
             os_write(file, text->bytes, text->length);
         }
@@ -107,7 +109,7 @@ static void append(struct buffer *buffer, const struct text *text)
 
 /* ------------------------------------------------------------------------ events */
 
-/* Begins an event: where, when, and of what kind it is in the format, whose times are in us. */
+/* Begins an event of the format, with its kind, OS thread and time. The format has microseconds. */
 static void add_event(struct text *text, const char *kind, unsigned long os_thread, int64_t at)
 {
     text_add(text, ",\n{\"ph\":\"");
@@ -120,7 +122,7 @@ static void add_event(struct text *text, const char *kind, unsigned long os_thre
     text_add_thousandths(text, at);
 }
 
-/* A bar from `since` until now, with a name that is followed by a number. */
+/* Adds a bar from `since` until now, up to its name. The caller adds a number to the name. */
 static void add_bar(struct text *text, unsigned long os_thread, int64_t since, const char *name)
 {
     add_event(text, "X", os_thread, since);
@@ -130,7 +132,7 @@ static void add_bar(struct text *text, unsigned long os_thread, int64_t since, c
     text_add(text, name);
 }
 
-/* One end of the arrow from the start of a thread to its begin. */
+/* Adds one end of the arrow from the start of a thread to the thread. */
 static void add_arrow(struct text *text, const char *kind, int64_t at, PyThread_ident_t ident)
 {
     add_event(text, kind, status_native_id(), at);
@@ -198,7 +200,7 @@ static int begin(const char *path)
         return error;
     }
     if (epoch != fork_epoch()) {
-        /* What the parent had in its buffers is the parent's. */
+        /* The parent's events in the buffers do not belong to this trace. */
         epoch = fork_epoch();
         for (struct buffer *buffer = atomic_load(&buffers); buffer != NULL; buffer = buffer->next) {
             buffer->length = 0;
@@ -210,7 +212,7 @@ static int begin(const char *path)
     return 0;
 }
 
-/* Writes the threads that have not ended, as bars until now. */
+/* Writes a bar until now for each thread that has not ended. */
 static int write_running(void)
 {
     struct status_view view;
@@ -234,7 +236,7 @@ static int end(void)
     atomic_store(&status_traced_by, NULL);
     for (struct buffer *buffer = atomic_load(&buffers); buffer != NULL; buffer = buffer->next) {
         while (take(buffer, END_OF_TRACE) != NONE) {
-            os_relax(); /* for as long as a write to the file takes */
+            os_relax(); /* at most as long as a write to the file takes */
         }
         flush(buffer);
         give_back(buffer);
@@ -266,7 +268,7 @@ __attribute__((constructor)) static void at_load(void)
 {
     const char *path = getenv("PYTHREAD_TRACE");
     if (path != NULL && pythread_trace(path) != 0) {
-        os_write_error("PYTHREAD_TRACE names no file that can be written\n");
+        os_write_error("PYTHREAD_TRACE: the file cannot be written\n");
     }
 }
 

@@ -1,6 +1,6 @@
-# What cpack makes, in the preset package: libpythread0, the library, and libpythread-dev, what programs
-# are built with, as .deb files; and all of it as a .tar.gz. An install rule belongs to one of the two
-# packages by its COMPONENT, runtime or development.
+# The packages that cpack makes in the preset package. The .deb files are libpythread0, with the library,
+# and libpythread-dev, with what programs are built with. A .tar.gz has all files. The COMPONENT of an
+# install rule, runtime or development, selects one of the two .deb files.
 set(CPACK_PACKAGE_VENDOR "Seed c0a0ef17 maintainers")
 set(CPACK_PACKAGE_CONTACT "${CPACK_PACKAGE_VENDOR} <maintainers@users.noreply.r-seed-c0a0ef17.example>")
 set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
@@ -15,9 +15,9 @@ set(CPACK_DEBIAN_PACKAGE_RELEASE 1)
 set(CPACK_DEBIAN_PACKAGE_SOURCE pythread)
 set(debian_version ${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE})
 set(about "Threads that any thread may join, locks that any thread may release, with
-timeouts, and thread-specific storage, for programs without Python: by the
-names, and with the header, of CPython. A thread is a goroutine of the Go
-runtime in the library.")
+timeouts, and thread-specific storage, for programs without Python: with the
+names and the header of CPython. A thread is a goroutine of the Go runtime in
+the library.")
 
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_NAME libpythread${PROJECT_VERSION_MAJOR})
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_SECTION libs)
@@ -25,7 +25,7 @@ set(CPACK_DEBIAN_RUNTIME_DESCRIPTION "${about}")
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
 set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS_POLICY >=)
-# CPack writes scripts that call ldconfig; Debian wants this trigger.
+# CPack writes scripts that call ldconfig, and Debian wants a trigger instead.
 set(CPACK_DEBIAN_RUNTIME_PACKAGE_CONTROL_EXTRA ${PROJECT_SOURCE_DIR}/cmake/debian/triggers)
 if(CMAKE_INSTALL_LIBDIR STREQUAL "lib/${CMAKE_LIBRARY_ARCHITECTURE}")
     set(CPACK_DEBIAN_RUNTIME_PACKAGE_MULTIARCH same)
@@ -35,12 +35,12 @@ set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libpythread-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_DESCRIPTION "${about}
 .
-This package has what programs are built with.")
+This package has the files that programs are built with.")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS
     "${CPACK_DEBIAN_RUNTIME_PACKAGE_NAME} (= ${debian_version}), libc6-dev")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SHLIBDEPS ON)
 
-# What a Debian package has beside the files of cmake --install, which leaves these out.
+# The files that only a Debian package has, not cmake --install.
 find_program(GZIP_EXECUTABLE gzip)
 if(GZIP_EXECUTABLE)
     string(TIMESTAMP date "%a, %d %b %Y %H:%M:%S +0000" UTC)
@@ -62,7 +62,7 @@ if(GZIP_EXECUTABLE)
                 DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/${CPACK_DEBIAN_${component}_PACKAGE_NAME}
                 COMPONENT ${lower} EXCLUDE_FROM_ALL)
     endforeach()
-    # The man pages are compressed there.
+    # A Debian package has compressed man pages.
     if(PYTHREAD_DOCS)
         set(man ${CMAKE_INSTALL_MANDIR})
         install(DIRECTORY ${PROJECT_BINARY_DIR}/docs/man/ DESTINATION ${man}

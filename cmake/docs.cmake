@@ -1,5 +1,5 @@
-# The documentation, made by doxygen of the header's own comments (cmake/docs/docs.sh), and installed
-# with the library: man pages, and a reference in HTML.
+# The documentation, which doxygen makes from the comments of the header (cmake/docs/docs.sh): man pages,
+# and a reference in HTML. It is installed with the library.
 find_program(DOXYGEN_EXECUTABLE doxygen)
 if(NOT DOXYGEN_EXECUTABLE)
     message(FATAL_ERROR "PYTHREAD_DOCS needs doxygen: ./setup.sh --with-tools installs it")
@@ -12,7 +12,7 @@ file(MAKE_DIRECTORY ${docs})
 add_custom_command(
     OUTPUT ${docs}/html/index.html
     COMMAND sh ${PROJECT_SOURCE_DIR}/cmake/docs/docs.sh ${PROJECT_SOURCE_DIR} ${PROJECT_VERSION}
-    DEPENDS ${docs_sources} ${PYTHREAD_HEADERS} ${PROJECT_SOURCE_DIR}/README.md
+    DEPENDS ${docs_sources} ${PYTHREAD_HEADERS} ${PROJECT_SOURCE_DIR}/docs/limits.md
     WORKING_DIRECTORY ${docs}
     COMMENT "doxygen: ${docs}/html/index.html and ${docs}/man"
     VERBATIM)

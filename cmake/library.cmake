@@ -1,5 +1,5 @@
-# The library, built by the go command: libpythread.so, and libpythread.a by static.cmake; on Windows
-# libpythread.dll, and libpythread.dll.a to link with.
+# The library, which the go command builds: libpythread.so, and libpythread.a by static.cmake. On
+# Windows it is libpythread.dll, with libpythread.dll.a to link with.
 
 if(WIN32)
     set(go_output libpythread.dll)
@@ -14,8 +14,8 @@ else()
 endif()
 set(PYTHREAD_LIBRARY ${PROJECT_BINARY_DIR}/${library})
 
-# The version script: the names that the headers declare, and no others. A major version has a node,
-# so that programs of one do not bind to the library of another.
+# The version script exports the names that the headers declare, and no others. Each major version has
+# a node, so that a program does not bind to the library of another major version.
 set(declarations "")
 foreach(header IN LISTS PYTHREAD_HEADERS)
     file(READ ${header} text)
@@ -29,7 +29,7 @@ list(JOIN names "; " names)
 file(CONFIGURE OUTPUT pythread.map CONTENT "PYTHREAD_@PROJECT_VERSION_MAJOR@ { global: @names@; local: *; };\n"
      @ONLY)
 
-if(WIN32) # where a DLL has the names that the header says it has, and those of Go's exports
+if(WIN32) # a DLL exports the names that the header marks, and Go's exports
     set(extldflags "'-Wl,--out-implib,${PYTHREAD_IMPORT_LIBRARY}'")
 else()
     set(extldflags
@@ -39,10 +39,10 @@ set(go_ldflags "$<$<CONFIG:Release,MinSizeRel>:-s -w>")
 set(go_package ./capi/libpythread)
 set(ldflags "${go_ldflags} -extldflags \"${extldflags}\"")
 
-# The go command is the one that knows when there is something to do, so it is asked at every build;
-# with -v it names the packages that it compiles. Its result is taken over only when it differs, so
-# that nothing is linked again for nothing.
-if(CMAKE_GENERATOR MATCHES Ninja) # which shows the commands for want of a comment, and make neither
+# Only the go command knows whether something has changed, so each build calls it. With -v it prints the
+# packages that it compiles. Its result is copied only if it differs, so that programs are not linked
+# again without a reason.
+if(CMAKE_GENERATOR MATCHES Ninja) # which prints the command if there is no comment
     set(comment COMMENT "go build ${go_output}")
 endif()
 add_custom_target(
@@ -64,7 +64,7 @@ if(PYTHREAD_STATIC)
     include(cmake/static.cmake)
 endif()
 
-# Builds a Go program, always, as the library above. What else go build shall know follows.
+# Builds a Go program at every build, as the library above. Further arguments go to go build.
 function(pythread_add_go_program program package)
     get_filename_component(name ${program} NAME)
     if(comment)

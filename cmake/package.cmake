@@ -1,11 +1,10 @@
-# The targets pythread::pythread and pythread::pythread_static, for this build and for installed copies
-# from one description, and what cmake --install lays down: libraries, header, CMake package and
-# pythread.pc.
+# Defines the targets pythread::pythread and pythread::pythread_static, for this build and for installed
+# copies, and the files of cmake --install: libraries, header, CMake package and pythread.pc.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
-# Writes directory/pythread-config.cmake: a package which has its library and header at these paths
-# and will stand in destination, all of them below prefix.
+# Writes directory/pythread-config.cmake, a package with its library and header at these paths, which
+# will be installed in destination. All paths are below prefix.
 function(pythread_write_package directory prefix destination runtime_dir library_dir include_dir)
     configure_package_config_file(
         cmake/pythread-config.cmake.in ${directory}/pythread-config.cmake
@@ -37,14 +36,14 @@ pythread_write_package(${package} ${CMAKE_INSTALL_PREFIX} ${package_dir} ${runti
                        ${CMAKE_INSTALL_LIBDIR} ${CMAKE_INSTALL_INCLUDEDIR})
 write_basic_package_version_file(${package}/pythread-config-version.cmake
                                  COMPATIBILITY SameMajorVersion)
-# The way from pythread.pc to the prefix, so that the installed tree may be moved.
+# The relative path from pythread.pc to the prefix, so that the installed tree may be moved.
 file(RELATIVE_PATH up /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(cmake/pythread.pc.in ${package}/pythread.pc @ONLY)
 
 if(WIN32)
     install(FILES ${PYTHREAD_LIBRARY} DESTINATION ${runtime_dir} COMPONENT runtime)
 else()
-    # The link that programs are linked by is no part of what they run with.
+    # Programs need the second link only when they are linked.
     list(GET PYTHREAD_LINKS 0 soname_link)
     list(GET PYTHREAD_LINKS 1 linker_link)
     install(FILES ${PYTHREAD_LIBRARY} ${soname_link} DESTINATION ${runtime_dir} COMPONENT runtime)

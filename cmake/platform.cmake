@@ -1,6 +1,6 @@
-# What the C side needs: a system that the Go runtime loads on as a shared library, and the go command.
-# Sets PYTHREAD_GO, the go command with this build's compiler and flags, and with nothing of what the
-# caller's environment has for Go.
+# Checks that the Go runtime loads as a shared library on the target system, and finds the go command.
+# Sets PYTHREAD_GO: the go command with the compiler and flags of this build, and without the settings
+# for Go in the caller's environment.
 include(CheckSymbolExists)
 
 string(TOLOWER ${CMAKE_SYSTEM_NAME} goos)
@@ -18,14 +18,14 @@ endif()
 if(NOT goarch OR NOT goos MATCHES "^(linux|windows|freebsd)$" OR
    (goos STREQUAL "linux" AND NOT PYTHREAD_HAVE_GLIBC))
     message(FATAL_ERROR
-            "This builds libpythread for Linux with glibc, Windows and FreeBSD; elsewhere the Go runtime "
-            "does not load as a shared library, or only as go build makes it. The Go package pythread "
-            "builds anywhere.")
+            "libpythread builds for Linux with glibc, Windows and FreeBSD. On this system the Go runtime "
+            "does not load as a shared library, or only go build can make one. The Go package pythread "
+            "builds on every system.")
 endif()
 
-# The go command does not see what a package includes from outside of its folder: the headers, and
-# what capi/libpythread has of the headers of capi/. With the hash of all these files among the flags,
-# a change of one is another build.
+# The go command does not see headers outside a package's folder: the public ones, and those of capi/
+# that capi/libpythread includes. A hash of these files in the flags makes the go command build again
+# when one changes.
 file(GLOB included CONFIGURE_DEPENDS ${PYTHREAD_HEADERS} capi/*.h)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${included})
 set(hash "")
@@ -36,14 +36,14 @@ endforeach()
 string(SHA256 hash "${hash}")
 string(TOUPPER "CMAKE_C_FLAGS_${CMAKE_BUILD_TYPE}" flags)
 set(cflags "${CMAKE_C_FLAGS} ${${flags}} -DPYTHREAD_INCLUDED=${hash}")
-# With these flags the go command also compiles Go's own C code, where it makes warnings errors, and
-# code that cgo generates, which has warnings. So none are asked for here.
+# The go command compiles the C code of Go and of cgo with these flags too. Go's C code makes warnings
+# errors, and cgo's has warnings. So warnings are off here.
 string(APPEND cflags " -w")
 set(ldflags "${CMAKE_SHARED_LINKER_FLAGS}")
 
 if(PYTHREAD_SANITIZE STREQUAL "address")
     set(sanitize -fsanitize=address,undefined -fno-sanitize-recover=undefined)
-    # The address sanitizer comes by go build -asan.
+    # go build -asan adds AddressSanitizer.
     string(APPEND cflags " -fsanitize=undefined -fno-sanitize-recover=undefined")
     string(APPEND ldflags " -fsanitize=undefined")
 elseif(PYTHREAD_SANITIZE STREQUAL "thread")

@@ -1,4 +1,4 @@
-# Says what the preset that this build is configured by does, and how long its workflow takes.
+# Prints what the preset of this build does, and how long its workflow takes.
 if(PYTHREAD_PRESET)
     file(READ ${PROJECT_SOURCE_DIR}/CMakePresets.json presets)
     string(JSON count LENGTH "${presets}" configurePresets)

@@ -1,4 +1,4 @@
-# pythread-run and the library that it preloads beside libpythread.so, in the build and installed.
+# pythread-run, and its companion, which it preloads with libpythread.so: in the build and installed.
 add_library(pythread_preload MODULE capi/preload/preload.c)
 set_target_properties(pythread_preload PROPERTIES OUTPUT_NAME pythread-preload PREFIX lib)
 target_include_directories(pythread_preload PRIVATE include)

@@ -1,15 +1,15 @@
-# The static library, libpythread.a: what the go command makes as an archive, linked into one object
-# in which only the header's names are global. So a program that links it may have any other names,
-# and is linked without a flag of ours: the --wrap options that the package asks for have been applied.
+# The static library, libpythread.a. The go command makes an archive, which is linked into one object, in
+# which only the names of the header are global. So a program that links it may have any other names.
+# The program needs no linker flags, because this link has applied the --wrap options.
 #
-# Go's constructor asks for its first OS thread, which waits for the first thread. Constructors of the
-# program would run before the default ones of an archive. So the library's get a priority, after those
-# of its own that have one: the program's find the library ready, as they find a shared one.
+# Constructors of the program must find the library ready, as they find a shared library. The default
+# constructors of an archive would run after them. So these get a priority here, behind the constructors
+# of the library that have one.
 
 set(PYTHREAD_STATIC_LIBRARY ${PROJECT_BINARY_DIR}/libpythread.a)
 
-# The real functions behind the wrapped ones are weak in the sources, and a static C library has only
-# what something needs: these needs are strong.
+# The sources refer to the real functions behind the wrapped ones by weak names. A program that is linked
+# with a static C library gets only what a strong name needs. These are the strong names.
 file(STRINGS ${go_package}/main.go wraps REGEX "^// #cgo .*--wrap=")
 string(REGEX MATCHALL "-Wl,--wrap=[a-z_]+" wraps "${wraps}")
 string(REPLACE "-Wl,--wrap=" "__real_" needs "${wraps}")
@@ -21,10 +21,11 @@ file(CONFIGURE OUTPUT static/needs.c CONTENT "${lines}" @ONLY)
 list(JOIN names "\n" lines)
 file(CONFIGURE OUTPUT static/names CONTENT "${lines}\n" @ONLY)
 
-# Their code stays in sections of its own: one of all ends the linker for arm64 of binutils 2.40 by a fault.
+# --unique=.text keeps code sections apart, because one large section crashes the arm64 linker of
+# binutils 2.40.
 #
-# The go command makes an archive anew each time, so it is called when the shared library has changed,
-# which is built from the same sources.
+# The go command makes a new archive each time. So it is called only when the shared library has changed,
+# which has the same sources.
 add_custom_command(
     OUTPUT ${PYTHREAD_STATIC_LIBRARY}
     COMMAND ${CMAKE_COMMAND} -E chdir ${PROJECT_SOURCE_DIR} ${PYTHREAD_GO} build

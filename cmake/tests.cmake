@@ -1,7 +1,7 @@
-# How tests are registered with ctest: every case by itself, as <concept>.<case>, in a process of
-# its own; a case that exits with 77 was skipped. Those labelled stress run by ctest -C stress only.
+# Registers tests with ctest. Every case is a test, <concept>.<case>, in a process of its own. A case that
+# exits with 77 was skipped. Only ctest -C stress runs the tests with the label stress.
 
-# What the tests may want to know of this build.
+# What the tests know of this build.
 set(environment
     CC=${CMAKE_C_COMPILER} CXX=${CMAKE_CXX_COMPILER} GO=${GO_EXECUTABLE} CMAKE=${CMAKE_COMMAND}
     PYTHREAD_SOURCE_DIR=${PROJECT_SOURCE_DIR} PYTHREAD_BINARY_DIR=${PROJECT_BINARY_DIR}
@@ -9,14 +9,14 @@ set(environment
     PYTHREAD_STRESS_SECONDS=${PYTHREAD_STRESS_SECONDS})
 
 set(run ${CMAKE_CROSSCOMPILING_EMULATOR})
-set(runner "") # what runs the tests, by its name in expected_failures.txt
+set(runner "") # the program that runs the tests, by its name in expected_failures.txt
 set(slower 1)
 if(CMAKE_CROSSCOMPILING_EMULATOR)
     set(slower 10)
     list(GET CMAKE_CROSSCOMPILING_EMULATOR 0 emulator)
     get_filename_component(emulator "${emulator}" NAME)
     string(REGEX MATCH "^(qemu|wine)" runner "${emulator}")
-    # Where Wine keeps its files, and where it finds the library.
+    # The folder for Wine's files, and the folder where Wine finds the library.
     list(APPEND environment WINEDEBUG=-all WINEPREFIX=${PROJECT_BINARY_DIR}/wine
          WINEPATH=Z:${PROJECT_BINARY_DIR})
 endif()
@@ -29,31 +29,31 @@ if(WIN32 AND run)
 endif()
 if(NOT PYTHREAD_SANITIZE STREQUAL "none")
     set(slower 5)
-    # AddressSanitizer would give each thread a signal stack, and free the one it finds at its end.
-    # And faults are the tests' own. It would take the words before some blocks of thread-local variables
-    # for a header of an old glibc's, and read where they point to.
+    # These switch off what AddressSanitizer does itself: it gives each thread a signal stack and frees the
+    # one that it finds at the end; it handles faults, which the tests make on purpose; and it reads the
+    # words before some blocks of thread-local variables as a header of an old glibc.
     set(asan_options use_sigaltstack=0 handle_segv=0 handle_sigbus=0 handle_sigfpe=0
                      intercept_tls_get_addr=0)
     list(JOIN asan_options : asan_options)
     list(APPEND environment ASAN_OPTIONS=${asan_options})
 endif()
 
-# A case that is skipped with the reason that follows these words.
+# The command of a skipped case, to which the reason is added.
 set(skipped sh -c "echo \"skipped: $1\" && exit 77" skipped)
 
-# What is expected to fail in this build: a list of regular expressions for the names of tests, and a
-# list of the reasons. A line whose case does not exist (any more) is a mistake.
+# Reads the expected failures of this build into a list of regular expressions for the names of tests,
+# and a list of the reasons. A line whose case does not exist is an error.
 set(expectations ${PROJECT_SOURCE_DIR}/ctest/expected_failures.txt)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${expectations})
 file(STRINGS ${expectations} lines REGEX "^[^#]")
 foreach(line IN LISTS lines)
     if(NOT line MATCHES "^(library|host|qemu|wine) +([a-z_]+)\\.([A-Za-z0-9_]+|\\*) +(.+)$")
-        message(FATAL_ERROR "${expectations}: not WHERE CASE REASON: ${line}")
+        message(FATAL_ERROR "${expectations}: this line is not WHERE CASE REASON: ${line}")
     endif()
     set(where ${CMAKE_MATCH_1})
     set(concept ${CMAKE_MATCH_2})
     string(REPLACE * .* case ${CMAKE_MATCH_3})
-    string(REPLACE ";" "," reason "${CMAKE_MATCH_4}") # it becomes an element of lists
+    string(REPLACE ";" "," reason "${CMAKE_MATCH_4}") # an element of a list
     file(GLOB source ${PROJECT_SOURCE_DIR}/ctest/${concept}_test.*)
     if(source)
         file(STRINGS ${source} source REGEX "^(TEST\\(|test_)${case}(\\)$|\\(\\) {$)")
@@ -70,7 +70,7 @@ foreach(line IN LISTS lines)
     endif()
 endforeach()
 
-# Makes of the command of a test, a variable, what runs it as an expected failure, if it is one.
+# Changes the variable command, if the test is an expected failure, so that it runs as one.
 macro(pythread_expect test command)
     foreach(pattern reason IN ZIP_LISTS expected_tests expected_reasons)
         if(NOT ${test} MATCHES "${pattern}")
@@ -85,8 +85,8 @@ macro(pythread_expect test command)
     endforeach()
 endmacro()
 
-# Registers each case as COMMAND <case>; one that takes longer than TIMEOUT seconds fails. Further
-# properties of the tests stand in the variable <concept>_properties.
+# Registers each case as COMMAND <case>. A case that takes longer than TIMEOUT seconds fails. The
+# variable <concept>_properties has further properties of the tests.
 function(pythread_add_cases concept)
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "CASES;COMMAND;LABELS")
     if(NOT arg_CASES)
@@ -108,7 +108,7 @@ function(pythread_add_cases concept)
     endforeach()
 endfunction()
 
-# The cases that the TEST(case) lines of <concept>_test.c define.
+# Returns the cases of the TEST(case) lines in <concept>_test.c.
 function(pythread_find_cases concept result)
     set(source ${CMAKE_CURRENT_SOURCE_DIR}/${concept}_test.c)
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})
@@ -117,7 +117,7 @@ function(pythread_find_cases concept result)
     set(${result} ${cases} PARENT_SCOPE)
 endfunction()
 
-# Builds <concept>_test.c and registers its cases, run by RUN instead of what runs the others.
+# Builds <concept>_test.c and registers its cases. The program RUN runs them, if it is given.
 function(pythread_add_tests concept)
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "LIBRARIES;LABELS;RUN")
     if(arg_RUN)
@@ -129,7 +129,7 @@ function(pythread_add_tests concept)
 
     add_executable(${program} ${source})
     target_link_libraries(${program} PRIVATE pythread::pythread Threads::Threads ${arg_LIBRARIES})
-    if(WIN32) # the tests' own pthreads, and what process.h asks
+    if(WIN32) # pthreads of the tests, and process.h
         target_link_options(${program} PRIVATE -static)
         target_link_libraries(${program} PRIVATE psapi)
     endif()
@@ -137,8 +137,8 @@ function(pythread_add_tests concept)
                        TIMEOUT ${arg_TIMEOUT} LABELS ${arg_LABELS})
 endfunction()
 
-# Builds <concept>_test.c with another LIBRARY, and registers its cases as <variant>_<concept>.<case>:
-# those in CASES, or all but those WITHOUT which that library is tested.
+# Builds <concept>_test.c with another LIBRARY, and registers its cases as <variant>_<concept>.<case>,
+# those of CASES, or all except those of WITHOUT.
 function(pythread_add_variant variant concept)
     cmake_parse_arguments(PARSE_ARGV 2 arg "" "LIBRARY" "CASES;WITHOUT")
     set(name ${variant}_${concept})
@@ -154,8 +154,8 @@ function(pythread_add_variant variant concept)
     pythread_add_cases(${name} CASES ${cases} TIMEOUT 60 COMMAND $<TARGET_FILE:${name}>)
 endfunction()
 
-# Builds <concept>_test.c as a shared object, and registers its cases as host_<concept>.<case>, run by
-# HOST, a program that has the library's functions in it.
+# Builds <concept>_test.c as a shared object, and registers its cases as host_<concept>.<case>. HOST, a
+# program that has the functions of the library, runs them.
 function(pythread_add_hosted_tests concept)
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "HOST;TIMEOUT" "")
     pythread_find_cases(${concept} cases)
@@ -166,7 +166,7 @@ function(pythread_add_hosted_tests concept)
                        COMMAND ${arg_HOST} $<TARGET_FILE:host_${concept}>)
 endfunction()
 
-# Registers the cases that <concept>_test.sh --list prints, each run with the further arguments.
+# Registers the cases that <concept>_test.sh --list prints. Further arguments go to each case.
 function(pythread_add_script_tests concept)
     set(command sh ${CMAKE_CURRENT_SOURCE_DIR}/${concept}_test.sh)
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${concept}_test.sh)
@@ -175,7 +175,7 @@ function(pythread_add_script_tests concept)
     pythread_add_cases(${concept} CASES ${cases} COMMAND ${command} ${ARGN} TIMEOUT 300)
 endfunction()
 
-# The last words of every run of ctest: what was skipped, and why.
+# Each run of ctest ends with the skipped cases and their reasons.
 file(WRITE ${PROJECT_BINARY_DIR}/CTestCustom.cmake
      "set(CTEST_CUSTOM_POST_TEST [[sh \"${PROJECT_SOURCE_DIR}/ctest/skipped.sh\" "
      "\"${PROJECT_BINARY_DIR}\"]])\n")

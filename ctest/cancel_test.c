@@ -31,7 +31,7 @@ TEST(a_canceled_thread_has_ended)
         join(handle);
         EQ(atomic_load(&cleaned_up), i);
         run_all_kinds(1);
-        pythread_get_stats(&stats);
+        pythread_get_stats(&stats, sizeof stats);
         EQ(stats.threads, 0);
         EQ(stats.handles, 0);
     }

@@ -1,6 +1,7 @@
 /*
- * clean.h - threads that leave something on their OS thread, in every way and ending in every way,
- * and that check what they find there. clean_test.c runs thousands, clean_stress_test.c a million.
+ * clean.h - threads that leave something on their OS threads, and check that they find nothing
+ * there. They do both in every way, and end in every way. clean_test.c runs thousands of them,
+ * clean_stress_test.c a million.
  */
 #ifndef CLEAN_H
 #define CLEAN_H
@@ -23,18 +24,18 @@ enum habit { NOTHING, VARIABLE, KEY, LATE_KEY, OBJECT, NAME, PROCESSORS, NICE, H
 struct visit {
     enum habit habit;
     enum end end;
-    /* Another visit was on its OS thread. */
+    /* Another visit was on the same OS thread before. */
     bool is_shared;
 };
 
 static __thread int variable = 3;
 static __thread char zeros[100];
 static pthread_key_t key, late_key;
-/* What the creator has, and each thread with it. */
+/* The creator's values, which each thread must find. */
 static cpu_set_t processors;
 static int nice_value;
 static atomic_int key_destructions, keys_set, ended;
-/* By the number of the OS thread: Linux has no higher ones. */
+/* An entry for each number of an OS thread. Linux has no higher numbers. */
 enum { MOST_IDS = 1 << 22 };
 static atomic_bool visited[MOST_IDS];
 
@@ -57,7 +58,7 @@ static inline void begin(void)
     EQ(prctl(PR_SET_NAME, "creator"), 0);
 }
 
-/* The calling thread, whose creator is main, is as pthread_create would have made it. */
+/* Checks that the calling thread, which main created, is as pthread_create would have made it. */
 static inline void find_all_new(void)
 {
     char name[16];
@@ -135,12 +136,12 @@ static inline void check_destructors_ran(int threads)
     EQ(destroyed(), constructed());
 }
 
-/* One thread after the other, of the habits and ends from the first of each to the one before the
-   last; in the end there are as few OS threads as before, and as little memory. */
+/* Runs one thread after the other, with each habit from `habit` to before `last_habit`, and each
+   end from `end` to before `last_end`. Checks that OS threads and memory have not grown. */
 static inline void run_threads_in_turn(int threads, int habit, int last_habit, int end,
                                        int last_end)
 {
-    enum { FEW = 100 }; /* Go may have one for each of its processors, and its reserve. */
+    enum { FEW = 100 }; /* Go may have an OS thread for each Go processor, and its reserve */
     int habits = last_habit - habit, ends = last_end - end;
     long before = 0;
     for (int i = 0; i < threads; i++) {
@@ -157,7 +158,7 @@ static inline void run_threads_in_turn(int threads, int habit, int last_habit, i
     LE(resident_kib() - before, RESIDENT_SLACK_KIB);
 }
 
-/* Threads of random habits and ends, many at once. */
+/* Runs threads with random habits and ends, many at once. */
 static inline void run_mixed_threads(int threads)
 {
     enum { AT_ONCE = 64 };

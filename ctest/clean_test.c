@@ -153,7 +153,7 @@ static void use_library(void *value)
     EQ(PyThread_detach_thread(handle), 0);
     EQ(PyThread_detach_thread(handle), EINVAL);
     pythread_stats stats;
-    pythread_get_stats(&stats);
+    pythread_get_stats(&stats, sizeof stats);
     EQ(PyThread_get_thread_ident_ex(), ident_inside);
 }
 

@@ -1,5 +1,4 @@
-/*
- * counted_object.h - a thread_local object of C++ (counted_object.cpp), which counts its lives.
+/* counted_object.h - a C++ thread_local object that counts its constructions (counted_object.cpp).
  */
 #ifndef COUNTED_OBJECT_H
 #define COUNTED_OBJECT_H

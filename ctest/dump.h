@@ -1,11 +1,11 @@
-/* dump.h - what pythread_dump says, for the tests alone: as a text, and awaited. */
+/* dump.h - the output of pythread_dump, as a text, and with a wait for a text. For tests. */
 #ifndef DUMP_H
 #define DUMP_H
 
 #include "pythread.h"
 #include "test.h"
 
-/* A dump, as a text. The next call overwrites it. */
+/* Returns a dump as a text. The next call overwrites it. */
 static inline const char *dump(void)
 {
     enum { MOST = 1 << 20 };

@@ -1,6 +1,4 @@
-/*
- * ends.h - the ways in which a thread ends itself.
- */
+/* ends.h - the ways in which a thread ends itself. For tests. */
 #ifndef ENDS_H
 #define ENDS_H
 
@@ -10,7 +8,7 @@
 
 enum end { BY_RETURN, BY_EXIT_THREAD, BY_PTHREAD_EXIT, BY_CANCEL, ENDS };
 
-/* Ends the calling thread, but for BY_RETURN, after which the caller returns. */
+/* Ends the calling thread. With BY_RETURN it does nothing, and the caller returns. */
 static inline void end(enum end how)
 {
     if (how == BY_EXIT_THREAD) {

@@ -1,13 +1,12 @@
-# expect_failure.sh REASON COMMAND... - runs a case that expected_failures.txt lists, for this
-# reason. Exits 0 when the command fails, 1 when it succeeds, 77 when it is skipped, and as the
-# shell does when it could not be run at all.
+# expect_failure.sh REASON COMMAND... - runs a case of expected_failures.txt. It exits 0 if the command
+# fails, 1 if it succeeds, 77 if it is skipped, and with the shell's status if it could not run.
 reason=$1
 shift
 status=0
 "$@" || status=$?
 case $status in
 0)
-    echo "It passes now: take its line out of ctest/expected_failures.txt ($reason)" >&2
+    echo "It passes now: remove its line from ctest/expected_failures.txt ($reason)" >&2
     exit 1
     ;;
 77 | 126 | 127) exit $status ;;

@@ -90,7 +90,7 @@ static void use_without_threads(void)
     EQ(PyThread_join_thread(1), ESRCH);
     EQ(pythread_set_reuse(pythread_set_reuse(PYTHREAD_REUSE_NEVER)), PYTHREAD_REUSE_NEVER);
     EQ(pythread_set_name("guest"), 0);
-    pythread_get_stats(&stats);
+    pythread_get_stats(&stats, sizeof stats);
     EQ(stats.threads, 0);
     EQ(stats.os_threads, 0);
     EQ(stats.goroutines, 0);

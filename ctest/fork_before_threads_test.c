@@ -117,7 +117,7 @@ static void serve(int batches)
             handles[i] = start(arrive_and_wait, NULL);
         }
         wait_for_count(&inside, BATCH);
-        pythread_get_stats(&stats);
+        pythread_get_stats(&stats, sizeof stats);
         EQ(stats.threads, BATCH);
         GE(stats.goroutines, BATCH);
         for (int i = 0; i < BATCH; i++) {

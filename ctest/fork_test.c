@@ -292,7 +292,7 @@ static bool use_after(pid_t (*fork_quietly)(void), enum end how)
     if (child == 0) {
         pythread_stats stats;
         alarm(50);
-        pythread_get_stats(&stats);
+        pythread_get_stats(&stats, sizeof stats);
         EQ(stats.os_threads, 0);
         EQ(stats.goroutines, 0);
         use_identity(&ident);

@@ -119,7 +119,7 @@ static inline void close_scene(void)
     PyThread_free_lock(theirs);
     PyThread_free_lock(mine);
     PyThread_tss_delete(&key);
-    pythread_get_stats(&stats);
+    pythread_get_stats(&stats, sizeof stats);
     EQ(stats.threads, 0);
     EQ(stats.handles, 0);
 }
@@ -192,7 +192,7 @@ static inline void use_threads(void)
     atomic_int counter = 0;
     pythread_stats before, after;
     struct exchange exchange = {PyThread_allocate_lock(), PyThread_allocate_lock(), 1};
-    pythread_get_stats(&before);
+    pythread_get_stats(&before, sizeof before);
     EQ(PyThread_acquire_lock(exchange.ping, WAIT_LOCK), 1);
     EQ(PyThread_acquire_lock(exchange.pong, WAIT_LOCK), 1);
     EQ(PyThread_start_joinable_thread(answer, &exchange, &ident, &own), 0);
@@ -216,7 +216,7 @@ static inline void use_threads(void)
     wait_for_count(&counter, 4 * ROUNDS);
     /* A detached thread ends a little after it has counted. */
     for (int i = 0; i < 10000; i++) {
-        pythread_get_stats(&after);
+        pythread_get_stats(&after, sizeof after);
         if (after.threads <= before.threads) {
             break;
         }
@@ -281,7 +281,7 @@ static inline size_t stay_together(void)
         handles[i] = start(stay, NULL);
     }
     wait_for_count(&inside, 4);
-    pythread_get_stats(&stats);
+    pythread_get_stats(&stats, sizeof stats);
     EQ(stats.threads, 4);
     atomic_store(&leave, true);
     for (int i = 0; i < 4; i++) {

@@ -246,7 +246,7 @@ TEST(a_signal_to_a_thread_that_has_ended_does_not_hit_the_next)
         PyThread_handle_t handle = start(block_and_end, NULL);
         do {
             sched_yield();
-            pythread_get_stats(&stats);
+            pythread_get_stats(&stats, sizeof stats);
         } while (stats.threads != 0);
         /* By now its OS thread waits for the next thread. */
         sleep_ms(i % 3);

@@ -1,13 +1,11 @@
-/*
- * keys.h - keys of thread-specific storage, and values to set, for the tests of it.
- */
+/* keys.h - keys of thread-specific storage, and values for them. For tests. */
 #ifndef KEYS_H
 #define KEYS_H
 
 #include "pythread.h"
 #include "test.h"
 
-/* Another pointer for each number, none of them NULL. */
+/* Returns a different pointer for each number, never NULL. */
 static inline void *value(size_t number)
 {
     static char somewhere[1];

@@ -126,7 +126,7 @@ static inline void check_limit(int most)
         wait_until_inside(count);
         /* A detached thread ends a little after it has counted. */
         for (int i = 0; i < 20000; i++) {
-            pythread_get_stats(&stats);
+            pythread_get_stats(&stats, sizeof stats);
             if (stats.threads == (size_t)count) {
                 break;
             }

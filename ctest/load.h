@@ -1,8 +1,8 @@
 /*
- * load.h - the library under load for a given time: threads one after the other, detached threads,
- * and a mix of all that threads do. Nothing is lost, memory and OS threads do not grow once the
- * library is warm, and nothing is left in the end. load_test.c runs for some seconds,
- * load_stress_test.c for as long as you like.
+ * load.h - runs the library under load for a given time: threads one after the other, detached
+ * threads, and a mix of everything that threads do. It checks that nothing is lost, that memory and
+ * OS threads do not grow after a while, and that nothing remains at the end. load_test.c runs this
+ * for some seconds, load_stress_test.c for as long as you like.
  */
 #ifndef LOAD_H
 #define LOAD_H
@@ -14,8 +14,8 @@
 
 static atomic_llong load_counter;
 
-/* A load is divided into windows. The first few warm the library up; after them no window may end
-   with more memory than the first one did, apart from what the allocator itself moves by. */
+/* A load is divided into windows. The first few warm the library. After them, no window may end
+   with more memory than the first of these, except for the slack of the allocator. */
 struct load_windows {
     int number;
     long resident;
@@ -23,7 +23,7 @@ struct load_windows {
 
 enum { LOAD_WINDOWS = 10, LOAD_WARM = 3, LOAD_OS_THREADS = 128 };
 
-/* Called at the end of each window, with the most threads that were alive at once. */
+/* Checks the end of a window. At most `alive` threads were alive at once. */
 static inline void load_check_window(struct load_windows *windows, long alive)
 {
     pythread_stats stats;
@@ -34,7 +34,7 @@ static inline void load_check_window(struct load_windows *windows, long alive)
     if (windows->number > LOAD_WARM) {
         LE(resident - windows->resident, RESIDENT_SLACK_KIB);
     }
-    pythread_get_stats(&stats);
+    pythread_get_stats(&stats, sizeof stats);
     LE(stats.os_threads, alive + LOAD_OS_THREADS);
     LE(os_threads(), alive + 2 * LOAD_OS_THREADS);
     windows->number++;
@@ -46,7 +46,7 @@ static inline void load_count(void *arg)
     atomic_fetch_add_explicit(&load_counter, 1, memory_order_relaxed);
 }
 
-/* Starts and joins one thread after the other, for this time or this number of threads. */
+/* Starts and joins one thread after the other, for some seconds or up to a number of threads. */
 static inline void load_sequence(int seconds, long long most)
 {
     struct load_windows windows = {0};
@@ -65,7 +65,8 @@ static inline void load_sequence(int seconds, long long most)
     printf("%lld threads in %lld ms\n", threads, (monotonic_ns() - begin) / 1000000);
 }
 
-/* Starts detached threads, a limited number of them alive at once, for this time or this number. */
+/* Starts detached threads, a limited number at once, for some seconds or up to a number of threads.
+ */
 static inline void load_detached(int seconds, long long most)
 {
     enum { ALIVE = 100 };
@@ -89,17 +90,17 @@ static inline void load_detached(int seconds, long long most)
 }
 
 enum { LOAD_STARTERS = 4, LOAD_CHILDREN = 16, LOAD_LOCKS = 5, LOAD_KEYS = 5 };
-/* The starters, all threads that they start at once, and as many detached ones from before. */
+/* The starters, all threads that they start at once, and as many detached threads from before. */
 enum { LOAD_ALIVE = LOAD_STARTERS + 2 * 2 * LOAD_STARTERS * LOAD_CHILDREN };
 
 static PyThread_type_lock load_locks[LOAD_LOCKS];
-/* Each is guarded by the lock of the same number. */
+/* The lock with the same number guards each. */
 static long long load_guarded[LOAD_LOCKS];
 static Py_tss_t load_keys[LOAD_KEYS];
 static atomic_llong load_guarded_sum, load_started;
 static atomic_int load_stopped;
 
-/* A thread's work: every call on locks and storage, and every way to end. */
+/* The work of a thread: every call for locks and storage, and every way to end. */
 static inline void load_work(void *arg)
 {
     uintptr_t number = (uintptr_t)arg;
@@ -178,7 +179,7 @@ static inline void *load_start_on_pthread(void *arg)
     return NULL;
 }
 
-/* Threads and pthreads start threads that use locks and storage, for this time. */
+/* For some seconds, threads and pthreads start threads that use locks and storage. */
 static inline void load_mixed(int seconds)
 {
     struct load_windows windows = {0};

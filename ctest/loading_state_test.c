@@ -232,7 +232,7 @@ static void fork_with_handlers(int started)
         if (child == 0) {
             pythread_stats stats;
             use_library(&shared);
-            shared.get_stats(&stats);
+            shared.get_stats(&stats, sizeof stats);
             EQ(stats.threads, 0);
             EQ(stats.handles, 0);
             LE(stats.goroutines, 20);

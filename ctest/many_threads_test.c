@@ -18,7 +18,7 @@ static void check_many(int count)
                   (long)processes.rlim_cur);
     }
     wait_until_inside(count);
-    pythread_get_stats(&stats);
+    pythread_get_stats(&stats, sizeof stats);
     EQ(stats.threads, count);
     EQ(stats.handles, count);
     join_range(0, count);

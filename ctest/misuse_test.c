@@ -124,7 +124,7 @@ TEST(a_hundred_thousand_random_calls_agree_with_a_model)
             model_spend(thread, flag);
             break;
         case 5:
-            pythread_get_stats(&stats);
+            pythread_get_stats(&stats, sizeof stats);
             for (int j = 0; j < MODEL_THREADS; j++) {
                 handles += model[j].state == WAITS || model[j].state == RUNS;
                 waiting += model[j].state == WAITS;

@@ -312,7 +312,7 @@ TEST(own_os_threads_end_with_their_threads)
         }
         wait_for_count(&inside, THREADS);
         GT(os_threads(), THREADS);
-        pythread_get_stats(&stats);
+        pythread_get_stats(&stats, sizeof stats);
         EQ(stats.threads, THREADS);
         atomic_store(&leave, true);
         for (int i = 0; i < THREADS; i++) {
@@ -338,14 +338,14 @@ TEST(threads_share_os_threads_again_when_it_is_off)
     unsigned long native_id;
     PyThread_handle_t handle = start(tell_native_id_and_stay, &native_id);
     wait_for_count(&inside, 1);
-    pythread_get_stats(&stats);
+    pythread_get_stats(&stats, sizeof stats);
     GE(stats.goroutines, 1);
     atomic_store(&leave, true);
     join(handle);
     for (int i = 0; i < 20000; i++) {
         join(start(nothing, NULL));
     }
-    pythread_get_stats(&stats);
+    pythread_get_stats(&stats, sizeof stats);
     LE(stats.os_threads, 100);
 }
 

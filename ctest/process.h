@@ -1,6 +1,6 @@
 /*
- * process.h - what a test asks about its own process, which is how many OS threads and how much
- * memory it has, the limits that it sets there, and processes of their own for parts of a test.
+ * process.h - for tests: the OS threads and the memory of the own process, its limits, and a
+ * process of its own for a part of a test.
  */
 #ifndef PROCESS_H
 #define PROCESS_H
@@ -11,8 +11,8 @@
 #include <malloc.h>
 #include <stdbool.h>
 
-/* Where nothing leaks, allocators still move resident memory by so much. AddressSanitizer keeps
-   what is freed, up to 256 MiB; on Windows other systems stand in for it, such as Wine. */
+/* Allocators change the resident memory by so much, even without a leak. AddressSanitizer keeps
+   freed memory, up to 256 MiB. Wine needs more than Windows. */
 #ifdef _WIN32
 enum { RESIDENT_SLACK_KIB = 16384 };
 #else
@@ -78,9 +78,9 @@ static inline void set_soft_limit(int resource, rlim_t soft)
 }
 
 /*
- * Runs func(argument) in a process of its own, checks that it ended well, and skips the case if it
- * was skipped there. The process executes the case anew, up to this call: the child of a fork alone
- * would not do, since it never enters Go.
+ * Runs func(argument) in a process of its own, and checks its exit status. If the process skips,
+ * the case is skipped. The process executes the case anew, up to this call. A child of a fork would
+ * not do, because it may never enter Go.
  */
 static inline void run_in_process(void (*func)(long), long argument)
 {
@@ -145,7 +145,7 @@ static inline void reap(pid_t child, int expected)
     EQ(status, expected << 8);
 }
 
-/* A number in /proc/self/status. */
+/* Returns a number from /proc/self/status. */
 static inline long process_status(const char *field)
 {
     char line[200];
@@ -188,7 +188,7 @@ static inline void do_nothing_in_thread(void *unused)
 }
 #endif
 
-/* Wakes Go, if the library has it: it sleeps until a thread starts. */
+/* Starts Go, if the library has it, by a thread. */
 static inline void wait_for_go(void)
 {
 #ifndef PYTHREAD_WITHOUT_GO
@@ -199,7 +199,7 @@ static inline void wait_for_go(void)
 #endif
 }
 
-/* Wakes Go, and waits until malloc has given its OS threads what they need. */
+/* Starts Go, and waits until its OS threads have allocated their memory. */
 static inline void let_go_start(void)
 {
     static bool has_started;
@@ -215,7 +215,7 @@ static inline void let_go_start(void)
     } while (mallocs_bytes() != before);
 }
 
-/* What malloc has given out to the test and to what it calls. */
+/* Returns the bytes that are allocated by malloc. */
 static inline size_t allocated_bytes(void)
 {
     let_go_start();

@@ -1,6 +1,4 @@
-/*
- * pthreads.h - plain pthreads, for the tests of what needs no thread of the library.
- */
+/* pthreads.h - runs plain pthreads, for tests that need no thread of the library. */
 #ifndef PTHREADS_H
 #define PTHREADS_H
 
@@ -8,7 +6,7 @@
 
 #include <pthread.h>
 
-/* Runs one pthread to its end, and returns what it returns. */
+/* Runs one pthread to its end, and returns its result. */
 static inline void *run_thread(void *(*run)(void *), void *arg)
 {
     pthread_t thread;

@@ -1,7 +1,6 @@
-# skipped.sh DIRECTORY - says after a run of ctest which cases were skipped, and why: the cases for
-# each reason, from the log in the build directory, and at the end what to install for more of them.
-# ctest runs it itself when it has run the tests, and calls the log by another name until then. After a
-# mere list of the tests, which a program may read, it says nothing.
+# skipped.sh DIRECTORY - prints the cases that a run of ctest has skipped, for each reason, and at the end
+# what to install to skip fewer. It reads the log in the build directory. ctest runs this script after
+# the tests, when the log still has another name. After a list of the tests (ctest -N) it prints nothing.
 log=$1/Testing/Temporary/LastTest.log
 if [ -f "$log.tmp" ]; then
     log=$log.tmp

@@ -88,7 +88,7 @@ static void use_every_function(void)
     EQ(PyThread_get_stacksize(), 0);
     EQ(PyThread_set_stacksize(1 << 20), -2);
     EQ(pythread_set_name("coroutine"), 0);
-    pythread_get_stats(&stats);
+    pythread_get_stats(&stats, sizeof stats);
     GE(stats.os_threads, 1);
     EQ(PyThread_get_thread_ident_ex(), self);
 }

@@ -1,9 +1,8 @@
 /*
- * test.h - the whole test framework: cases, assertions that print both values,
- * and a main that runs the one case it is asked for, so that each has a
- * process of its own. `prog` lists the cases, `prog CASE` runs one; it exits 0
- * when the case passed, 1 when an assertion failed, 77 when it was skipped.
- * Invariant: an assertion that fails ends the process at once.
+ * test.h - the test framework: cases, assertions that print both values, and a main that runs one
+ * case. So each case has a process of its own. `prog` lists the cases, `prog CASE` runs one. It
+ * exits 0 if the case passed, 1 if an assertion failed, 77 if the case was skipped. Invariant: an
+ * assertion that fails ends the process at once.
  */
 #ifndef TEST_H
 #define TEST_H
@@ -23,7 +22,7 @@
 #define pipe(ends) _pipe(ends, 4096, _O_BINARY)
 #endif
 
-/* Which sanitizer the test is built with: gcc defines a macro, clang answers a question. */
+/* The sanitizer that the test is built with. gcc defines a macro; clang has __has_feature. */
 #ifdef __has_feature
 #define TEST_HAS(sanitizer) __has_feature(sanitizer)
 #else
@@ -40,7 +39,7 @@
 #define UNDER_TSAN 0
 #endif
 
-/* Sanitizers run a case several times slower: stress does less of the same under them. */
+/* Under a sanitizer a case is several times slower, so it does less of the same. */
 enum { SLOWER = UNDER_ASAN || UNDER_TSAN ? 5 : 1 };
 
 struct test_case {
@@ -62,14 +61,14 @@ static struct test_case *test_cases;
     }                                                                                              \
     static void case_name(void)
 
-/* Ends the process by _exit: the case may hold threads that never end. */
+/* Ends the process by _exit, because the case may have threads that never end. */
 __attribute__((noreturn)) static inline void test_fail(void)
 {
     fflush(NULL);
     _exit(1);
 }
 
-/* The line that begins with "skipped: " is what skipped.sh shows in the end. */
+/* skipped.sh reads the line that begins with "skipped: ". */
 __attribute__((noreturn, unused, format(printf, 1, 2))) static inline void
 test_skip(const char *reason, ...)
 {
@@ -83,7 +82,7 @@ test_skip(const char *reason, ...)
     _exit(77);
 }
 
-/* Skips where AddressSanitizer itself does not bear what the case does. */
+/* Skips a case that cannot run under AddressSanitizer. */
 __attribute__((unused)) static inline void test_skip_under_asan(const char *reason)
 {
     if (UNDER_ASAN) {
@@ -91,7 +90,7 @@ __attribute__((unused)) static inline void test_skip_under_asan(const char *reas
     }
 }
 
-/* Why it does not bear a child of a fork that starts threads. */
+/* The reason for cases in which the child of a fork starts threads. */
 #define ASAN_AFTER_FORK "a lock of its allocator may be held for ever in the child of a fork"
 
 static inline void test_compare(int holds, const char *file, int line, const char *text,
@@ -104,7 +103,7 @@ static inline void test_compare(int holds, const char *file, int line, const cha
     }
 }
 
-/* Macros, since they print the text of what they compare and the line it stands on. */
+/* These are macros because they print their arguments and the line. */
 #define CHECK(condition) test_compare(!!(condition), __FILE__, __LINE__, #condition, 0, 1)
 #define COMPARE(left, op, right)                                                                   \
     do {                                                                                           \
@@ -143,7 +142,7 @@ __attribute__((unused)) static inline void sleep_ms(long ms)
     }
 }
 
-/* A random number. The state is the caller's, who seeds it with anything but 0. */
+/* Returns a random number. The caller seeds the state with any number but 0. */
 __attribute__((unused)) static inline uint32_t next_random(uint32_t *state)
 {
     *state ^= *state << 13;
@@ -155,16 +154,15 @@ __attribute__((unused)) static inline uint32_t next_random(uint32_t *state)
 #if UNDER_ASAN
 static pid_t test_process;
 
-/* LeakSanitizer asks this. In the child of a fork it would take for leaks what belongs to the
-   threads that are not there. */
+/* LeakSanitizer calls this. In the child of a fork it would report the memory of the parent's
+   threads as leaks. */
 int __lsan_is_turned_off(void);
 int __lsan_is_turned_off(void)
 {
     return getpid() != test_process;
 }
 
-/* LeakSanitizer asks. While an OS thread ends, its registers alone may hold the record of its end.
- */
+/* LeakSanitizer calls this. While an OS thread ends, only a register may point to its record. */
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {

@@ -1,14 +1,15 @@
-# test.sh - what test.h is for C: sourced at the top of a <concept>_test.sh, whose functions
-# test_CASE are its cases and whose last line is: main "$@". `sh x_test.sh --list` prints the cases,
-# `sh x_test.sh CASE` runs one, in an empty directory that is removed afterwards. Exits 0 when it
-# passed, 77 when it was skipped. Invariant: the first command that fails ends the case.
+# test.sh - the test framework for scripts, as test.h is for C. A <concept>_test.sh sources it at its
+# top. Its functions test_CASE are the cases, and its last line is: main "$@". `sh x_test.sh --list`
+# prints the cases. `sh x_test.sh CASE` runs one, in an empty directory that is removed afterwards. It
+# exits 0 if the case passed, 77 if it was skipped. Invariant: the first command that fails ends the
+# case.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 source_dir=${PYTHREAD_SOURCE_DIR:-$(dirname "$here")}
 binary_dir=${PYTHREAD_BINARY_DIR:-$source_dir/build}
 CC=${CC:-cc} CXX=${CXX:-c++} CMAKE=${CMAKE:-cmake}
-# Nothing of the caller's environment for Go, as in the build.
+# As in the build, without the settings for Go in the caller's environment.
 go=${GO:-go}
 export GOFLAGS=-buildvcs=false GOWORK=off
 
@@ -22,7 +23,7 @@ skip() {
     exit 77
 }
 
-# need COMMAND [OPTION]: skips where there is no such command, which setup.sh OPTION installs.
+# need COMMAND [OPTION]: skips if the command is missing, which setup.sh OPTION installs.
 need() {
     command -v "$1" >/dev/null || skip "no $1${2+: ./setup.sh${2:+ $2} installs it}"
 }
@@ -32,7 +33,7 @@ has_static() {
     [ -f "$static_library" ] || skip "this build is without PYTHREAD_STATIC"
 }
 
-# run_consumer: runs the programs that the project consumer/ has built in the directory consumer.
+# run_consumer: runs the programs of the project consumer/, built in the directory consumer.
 run_consumer() {
     consumer/consumer_c
     consumer/consumer_cxx

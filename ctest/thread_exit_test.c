@@ -40,13 +40,13 @@ TEST(os_threads_are_used_again_after_exit)
 {
     pythread_stats before, after;
     join(start(exit_nested, &counter));
-    pythread_get_stats(&before);
+    pythread_get_stats(&before, sizeof before);
     for (int i = 0; i < 10000; i++) {
         NE(PyThread_start_new_thread(exit_nested, &counter), PYTHREAD_INVALID_THREAD_ID);
         wait_for_count(&counter, i + 2);
     }
     check_nothing_is_left();
-    pythread_get_stats(&after);
+    pythread_get_stats(&after, sizeof after);
     LE(after.os_threads - before.os_threads, 64);
 }
 
@@ -107,7 +107,7 @@ TEST(hang_parks_the_thread_and_no_other)
         join(start(nothing, NULL));
     }
     pythread_stats stats;
-    pythread_get_stats(&stats);
+    pythread_get_stats(&stats, sizeof stats);
     EQ(stats.threads, 1);
     EQ(PyThread_detach_thread(handle), 0);
 }

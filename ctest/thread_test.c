@@ -80,7 +80,7 @@ TEST(join_of_a_thread_that_has_ended_returns)
     PyThread_handle_t handle = start(count, &counter);
     do {
         sched_yield();
-        pythread_get_stats(&stats);
+        pythread_get_stats(&stats, sizeof stats);
     } while (stats.threads > 0);
     join(handle);
     check_nothing_is_left();
@@ -115,7 +115,7 @@ TEST(threads_run_at_the_same_time)
     }
     wait_for_count(&counter, THREADS);
     pythread_stats stats;
-    pythread_get_stats(&stats);
+    pythread_get_stats(&stats, sizeof stats);
     EQ(stats.threads, THREADS);
     EQ(stats.handles, THREADS);
     pthread_mutex_unlock(&gate);
@@ -123,6 +123,29 @@ TEST(threads_run_at_the_same_time)
         join(handles[i]);
     }
     check_nothing_is_left();
+}
+
+TEST(statistics_fill_the_struct_of_an_older_and_of_a_newer_program)
+{
+    struct {
+        pythread_stats known;
+        size_t added;
+    } newer;
+    pythread_stats all, older;
+    PyThread_handle_t handle = start(stay, NULL);
+    EQ(pythread_get_stats(&all, sizeof all), 0);
+    EQ(all.threads, 1);
+    memset(&newer, 0xff, sizeof newer);
+    EQ(pythread_get_stats(&newer.known, sizeof newer), 0);
+    EQ(newer.known.handles, 1);
+    EQ(newer.added, 0);
+    memset(&older, 0xff, sizeof older);
+    EQ(pythread_get_stats(&older, offsetof(pythread_stats, handles)), 0);
+    EQ(older.threads, 1);
+    EQ(older.handles, SIZE_MAX);
+    EQ(pythread_get_stats(NULL, sizeof all), EINVAL);
+    atomic_store(&leave, true);
+    join(handle);
 }
 
 TEST(a_hundred_thousand_threads_in_sequence_take_no_memory)

@@ -121,7 +121,7 @@ static inline void check_nothing_is_left(void)
 {
     pythread_stats stats;
     for (int i = 0; i < 20000; i++) {
-        pythread_get_stats(&stats);
+        pythread_get_stats(&stats, sizeof stats);
         if (stats.goroutines == 0 && stats.threads == 0) {
             break;
         }

@@ -1,15 +1,14 @@
 /*
  * cksum.c - POSIX cksum with a thread for every file.
  *
- * Main walks the operands and starts a thread for each file; the threads it
- * has started and not yet joined form a window, a ring in the order of the
- * files. A full window is joined from its oldest end, and joining prints. So
- * the output has the order of the files whichever thread ends first, only main
- * touches the ring and stdout, and no more threads, descriptors and memory are
- * in use for a million files than for one window of them.
+ * Main walks the operands and starts a thread for each file. The threads that
+ * it has not joined yet form a window, a ring in the order of the files. When
+ * the window is full, main joins the oldest thread and prints its line. So the
+ * output has the order of the files, and only main uses the ring and stdout. A
+ * million files need no more threads, descriptors and memory than one window.
  *
- * A job belongs to its thread from start to join, and to main before and after:
- * these two calls are all the synchronization there is.
+ * A job belongs to its thread from start to join, and to main before and after.
+ * These two calls are the only synchronization.
  */
 #define _GNU_SOURCE
 #define _FILE_OFFSET_BITS 64
@@ -35,10 +34,10 @@
 /* ---- the CRC ---------------------------------------------------------------------------- */
 
 /*
- * POSIX's CRC shifts left, so the first byte in memory is the highest of a
- * word. crc_after[n][b] is what byte b becomes with n zero bytes after it: CRCs
- * add up by xor, hence sixteen bytes cost sixteen look-ups that do not wait for
- * one another, instead of a chain of them.
+ * The CRC of POSIX shifts left, so the first byte in memory is the highest byte
+ * of a word. crc_after[n][b] is the CRC of byte b with n zero bytes after it.
+ * The CRC of sixteen bytes is the xor of sixteen such values. The processor
+ * looks these up at the same time, instead of one after the other.
  */
 static uint32_t crc_after[16][256];
 
@@ -59,7 +58,7 @@ static void crc_init(void)
     }
 }
 
-/* The CRC of four bytes with n more to come behind them. */
+/* The CRC of four bytes with n more bytes after them. */
 static inline uint32_t crc_word(uint32_t word, int n)
 {
     return crc_after[n + 3][word >> 24] ^ crc_after[n + 2][word >> 16 & 0xFF] ^
@@ -80,7 +79,7 @@ static uint32_t crc_update(uint32_t crc, const unsigned char *bytes, size_t size
     return crc;
 }
 
-/* The size counts too: its bytes, lowest first and no more than it has, end the data. */
+/* The CRC also covers the size: its bytes, lowest first, without zeros at the end. */
 static uint32_t crc_finish(uint32_t crc, uint64_t size)
 {
     for (; size > 0; size >>= 8) {
@@ -93,11 +92,11 @@ static uint32_t crc_finish(uint32_t crc, uint64_t size)
 /* ---- one file, one thread --------------------------------------------------------------- */
 
 struct job {
-    char *name; /* owned; NULL is stdin without a name */
+    char *name; /* the job's own copy; NULL: stdin without a name */
     uint32_t crc;
     uint64_t size;
-    int error;     /* an errno value, or 0 where crc and size are right */
-    bool threaded; /* it has a thread, which is still to be joined */
+    int error;     /* an errno; 0: crc and size are right */
+    bool threaded; /* it has a thread that is not joined yet */
     union {
         PyThread_handle_t handle;
         pthread_t pthread;
@@ -110,9 +109,9 @@ static bool is_stdin(const char *name)
 }
 
 /*
- * The body of every thread. The buffer is on its stack, which is warm where a
- * thread ran before: nothing is allocated for a file, and a small file touches
- * no more of the buffer than it fills.
+ * The function of every thread. The buffer is on the stack, which an earlier
+ * thread may have brought into the cache. So a file needs no allocation, and a
+ * small file touches only the part of the buffer that it fills.
  */
 static void checksum(void *arg)
 {
@@ -138,7 +137,7 @@ static void checksum(void *arg)
     }
 }
 
-/* The two kinds of thread that can do it. start says whether there is a thread. */
+/* The two kinds of threads. start returns false if there is no thread. */
 struct threads {
     bool (*start)(struct job *job);
     void (*join)(struct job *job);
@@ -183,7 +182,7 @@ struct run {
     uintmax_t files, bytes, started;
     bool failed;
     bool progress;
-    double shown; /* when the progress line was last written, 0 for never */
+    double shown; /* when the progress line was last written; 0: never */
 };
 
 static double seconds(void)
@@ -215,7 +214,7 @@ static void complain(struct run *run, const char *name, int error)
     run->failed = true;
 }
 
-/* Takes the oldest job out of the window: joins its thread and prints its line. */
+/* Removes the oldest job from the window: joins its thread and prints its line. */
 static void retire(struct run *run)
 {
     struct job *job = &run->window[run->oldest];
@@ -252,10 +251,10 @@ static void die(const char *what)
 }
 
 /*
- * Puts a file into the window and starts its thread; not where error says that
- * there is nothing to read, which is then told in its turn. Where the system
- * has no thread left, ours will end and give theirs back; with none of ours to
- * wait for, main does the file by itself.
+ * Puts a file into the window and starts its thread. With an error there is
+ * nothing to read, and the error is printed in its turn. If no thread can be
+ * started, main joins its oldest thread and tries again. Without a thread to
+ * join, main reads the file itself.
  */
 static void submit(struct run *run, const char *name, int error)
 {
@@ -268,7 +267,7 @@ static void submit(struct run *run, const char *name, int error)
         die(name);
     }
     if (error == 0) {
-        /* Retiring moves oldest on and count back: job keeps its place. */
+        /* retire adds 1 to oldest and takes 1 from count. So job keeps its place. */
         while (!(job->threaded = run->threads->start(job)) && run->count > 0) {
             retire(run);
         }
@@ -284,8 +283,8 @@ static void submit(struct run *run, const char *name, int error)
 /* ---- the operands ----------------------------------------------------------------------- */
 
 /*
- * Sorts a directory so that the whole walk has the order of its sorted paths: a
- * directory takes the place of its name with the slash that follows in them.
+ * Sorts a directory so that the whole walk has the order of the sorted paths.
+ * So the name of a directory counts with a slash at its end.
  */
 static int by_path(const FTSENT **left, const FTSENT **right)
 {
@@ -300,10 +299,10 @@ static int by_path(const FTSENT **left, const FTSENT **right)
 }
 
 /*
- * An operand is opened whatever it is, as cksum does; a directory stands for the
- * regular files below it, as in `find -H DIR -type f`: opening a FIFO could
- * wait for ever, and following links could go in circles. FTS_NOCHDIR, since
- * the threads open names relative to where the program was started.
+ * An operand of any type is opened, as cksum does. A directory stands for the
+ * regular files below it, as in `find -H DIR -type f`: to open a FIFO could
+ * block for ever, and symbolic links could form a ring. FTS_NOCHDIR, because
+ * the threads open names relative to the directory of the process.
  */
 static void walk(struct run *run, char *operand)
 {
@@ -339,7 +338,7 @@ static void walk(struct run *run, char *operand)
 static void add(struct run *run, char *operand)
 {
     if (is_stdin(operand)) {
-        /* A second "-" is to find stdin where the first has left it. */
+        /* A second "-" continues where the first has stopped, so the first must end. */
         submit(run, operand, 0);
         retire_all(run);
     } else {
@@ -348,10 +347,10 @@ static void add(struct run *run, char *operand)
 }
 
 /*
- * How many threads to have at a time: as many as were asked for, or enough that
- * the processors have work while a large file is the oldest. Each may have a
- * file open. Eight descriptors are kept for the standard streams, the walk and
- * the thread library, and half of the rest for those that the program inherits.
+ * The number of threads at a time: what the user asks for, or enough that the
+ * processors have work while a large file is the oldest. Each thread has one
+ * open file. Eight descriptors remain for the standard streams, the walk and the
+ * thread library, and half of the others for those that the program inherits.
  */
 static size_t window_size(size_t jobs)
 {
@@ -365,13 +364,13 @@ static size_t window_size(size_t jobs)
 }
 
 /*
- * Takes the place of each standard stream that is closed, lest a file be opened
- * under its number and be read as stdin; opened the wrong way round, it fails
- * with the same error as a closed one.
+ * Opens each standard stream that is closed. Otherwise a file could get the
+ * number of the stream, and be read as stdin. The stream is opened in the wrong
+ * direction, so that it fails with the same error as a closed one.
  */
 static void hold_standard_streams(void)
 {
-    /* Go opens files while it starts, and might have one of these numbers meanwhile. */
+    /* Where this starts Go, Go opens files for a moment, with any free numbers. */
     PyThread_init_thread();
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
         if (fcntl(fd, F_GETFD) < 0) {
@@ -422,7 +421,7 @@ int main(int argc, char **argv)
                                             {"trace", required_argument, NULL, 't'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
-    /* Lines of results on a terminal are progress enough, and would mix with it. */
+    /* If stdout is a terminal too, the results show the progress. */
     struct run run = {.threads = &pythreads,
                       .progress = isatty(STDERR_FILENO) && !isatty(STDOUT_FILENO)};
     double begin = seconds();

@@ -1,5 +1,5 @@
-# Of a trace that pythread_trace wrote, the bars of `most` ms, from `from` ms after the first thread
-# began: kind, begin and end in ms, and the row of the OS thread. Input for trace.gp.
+# Prints the bars of a trace of pythread_trace, for trace.gp: kind, begin and end in ms, and the row of
+# the OS thread. It prints `most` ms, beginning `from` ms after the first thread.
 
 function field(name) {
     return match($0, "\"" name "\":[^,}]*") ? substr($0, RSTART + length(name) + 3, RLENGTH - length(name) - 3) : ""

@@ -1,7 +1,7 @@
 // Package pythread is CPython's thread layer, the PyThread_* functions,
 // rebuilt on goroutines.
 //
-//   - [Start] runs a function as a thread; its [Handle] is joined, any number
+//   - [Start] runs a function as a thread. Its [Handle] may be joined any number
 //     of times, and tells how the thread ended.
 //   - [Lock] is CPython's lock: a binary semaphore with blocking, timed and
 //     interruptible acquires, which any goroutine may release. [Mutex] is
@@ -9,41 +9,41 @@
 //   - [TSS] keeps a value per thread.
 //   - [ParseTimeout] and [GetInfo] are the logic behind the timeout arguments
 //     of Python's thread functions and behind sys.thread_info.
-//   - [Dump] writes where each thread stands, for a program that hangs.
+//   - [Dump] writes what each thread does, for a program that hangs.
 //
-// The package is pure Go, needs nothing but the standard library, and starts
-// no goroutine but the threads it is asked for.
+// The package is pure Go and needs only the standard library. It starts no other
+// goroutines than the threads.
 //
 // # When to use it
 //
 // Use this package for code that is written against CPython's thread layer: an
-// interpreter or a translation of one, or a Go program that shares its threads
-// with C code, by way of the package capi in this module. It also serves where
-// the standard library has no ready answer:
+// interpreter, a translation of one, or a Go program that shares its threads
+// with C code by the package capi of this module. It also has what the standard
+// library has not:
 //
 //   - a lock that one goroutine acquires and another releases, or whose
 //     acquire has a timeout or a context. A [sync.Mutex] has neither timeout
-//     nor context. A channel of capacity 1 has both, in a select; but a Lock
-//     costs a fraction of that, and prefers whoever has waited long.
+//     nor context. A channel of capacity 1 has both, in a select. But a Lock
+//     costs a fraction of that, and prefers a waiter that has waited long.
 //   - a thread that many others wait for, that reports its panic instead of
 //     ending the process, or that has an identity and values of its own.
 //
 // Otherwise the go statement and package sync are the better choice. Every Go
-// programmer knows them, and they do more in some ways: a [sync.RWMutex] lets
-// readers in together, a [sync.WaitGroup] waits for many goroutines at once, a
-// channel is one case among others of a select, and a panic that nobody
-// expected ends the program instead of waiting for a Join.
+// programmer knows them, and they can do more: a [sync.RWMutex] admits several
+// readers at once, a [sync.WaitGroup] waits for many goroutines, a channel is one
+// of several cases of a select, and an unexpected panic ends the program instead
+// of waiting for a Join.
 //
 // Start and Join cost about as much as a go statement and a channel, and a Lock
 // as much as a sync.Mutex, or less where many goroutines want it at once.
 //
 // # What threads do
 //
-// In a program that has called [EnableDump], [Dump] tells what each thread waits
-// for, and CPU and goroutine profiles tell threads apart, by the label "thread".
-// In an execution trace of [runtime/trace] every thread that starts during the
-// trace is a task of type "pythread.thread", whose log has its ident and its
-// name. All this works as well for the threads of C code, by package capi.
+// In a program that has called [EnableDump], [Dump] writes what each thread waits
+// for, and CPU and goroutine profiles have the label "thread". In an execution
+// trace of [runtime/trace] every thread that starts during the trace is a task of
+// type "pythread.thread", whose log has its ident and its name. All this also works
+// for the threads of C code, by package capi.
 //
 // # Tests with testing/synctest
 //
@@ -57,10 +57,12 @@
 //
 // A name's documentation says which function of CPython it mirrors, and which
 // version first had that function, unless all of Python 3 has it. The file
-// docs/names.md of this module lists all names. Four functions of CPython's
-// have no counterpart here: a caller that will not join a thread drops the
-// [Handle] (PyThread_detach_thread), a thread ends early by [runtime.Goexit]
-// (PyThread_exit_thread) and hangs by select {} (PyThread_hang_thread), and it
-// has no native id, since a goroutine changes OS threads
-// (PyThread_get_thread_native_id).
+// docs/names.md of this module lists all names. Four functions of CPython have no
+// counterpart here:
+//
+//   - PyThread_detach_thread: a caller that will not join a thread drops the
+//     [Handle].
+//   - PyThread_exit_thread: a thread ends early by [runtime.Goexit].
+//   - PyThread_hang_thread: a thread hangs by select {}.
+//   - PyThread_get_thread_native_id: a goroutine changes OS threads.
 package pythread

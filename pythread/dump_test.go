@@ -167,7 +167,7 @@ func TestThreadOfBeforeEnableDumpIsNotDumped(t *testing.T) {
 	setDumping(t, false)
 	end := make(chan struct{})
 	h := Start(func() { <-end })
-	if got, want := dump(t), "pythread: no thread is listed, for EnableDump was not called\n"; got != want {
+	if got, want := dump(t), "pythread: no thread is listed, because EnableDump was not called\n"; got != want {
 		t.Errorf("the dump is %q, want %q", got, want)
 	}
 	EnableDump()

@@ -16,7 +16,7 @@ type Info struct {
 // runtime's, from runtime.Version. GetInfo never blocks and is safe for
 // concurrent use.
 //
-// It mirrors PyThread_GetInfo (3.3), whose Name is that of the system's
+// It mirrors PyThread_GetInfo (3.3), whose Name is the name of the system's
 // threads, such as "pthread".
 func GetInfo() Info {
 	return Info{Name: "goroutine", Lock: "semaphore", Version: runtime.Version()}

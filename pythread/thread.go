@@ -6,9 +6,9 @@ import (
 	"sync/atomic"
 )
 
-// Ident names a thread for the life of the process. The first thread gets 1,
-// every later thread the next number, and no number is given twice; zero names
-// no thread.
+// Ident names a thread for the life of the process. The first thread gets 1, and
+// every later thread the next number. No number is used twice, and zero is never
+// the ident of a thread.
 //
 // It stands for CPython's PyThread_ident_t (3.13). In CPython a new thread may
 // get the ident of one that has ended.
@@ -30,9 +30,9 @@ func Init() {}
 // It mirrors PyThread_get_stacksize.
 func GetStacksize() int { return 0 }
 
-// SetStacksize would set the stack size in bytes of threads started later. It
-// changes nothing and returns -2 for every size: that is CPython's answer on a
-// platform where the size cannot be set.
+// SetStacksize would set the stack size in bytes of later threads. It changes
+// nothing and always returns -2, as CPython does on a platform where the size
+// cannot be set.
 //
 // It mirrors PyThread_set_stacksize.
 func SetStacksize(int) int { return -2 }
@@ -44,12 +44,12 @@ func SetStacksize(int) int { return -2 }
 // [Start] and [StartWith] make handles; the zero Handle is not a thread and
 // must not be used. All methods may be called from any goroutine, any number
 // of times, before and after the thread has ended. There is nothing to free
-// and nothing to detach: the garbage collector takes a handle that nobody
-// keeps, and the thread runs on without it.
+// and nothing to detach: the garbage collector frees a handle that the program no
+// longer keeps, and the thread runs on without it.
 //
-// The end of a thread is one event, however a caller learns of it. As soon as
-// Join has returned, or Done is closed, or [TSS.Get] has stopped giving the
-// thread's values, or [TSS.Set] has refused one, all the others hold too.
+// The end of a thread is one event, whichever way a caller learns of it: Join has
+// returned, Done is closed, [TSS.Get] no longer gives the thread's values, or
+// [TSS.Set] has refused one. As soon as one of these holds, all of them do.
 //
 // It stands for CPython's PyThread_handle_t (3.13), which may be joined or
 // detached only once.
@@ -59,7 +59,7 @@ type Handle struct {
 	// How a thread ends. Whether a thread has ended is written in one place,
 	// the field done:
 	//
-	//	nil                            the thread runs, nobody has called Done
+	//	nil                            the thread runs, Done was not called
 	//	a pointer to an open channel   the thread runs
 	//	a pointer to a closed channel  the thread has ended
 	//
@@ -81,27 +81,27 @@ type Handle struct {
 	// each of the four gives the answer of an ended thread. Hence a caller that
 	// has had one such answer comes after the step, and gets the other three.
 	//
-	// Nobody can tell from outside what finish does after the step: it wakes
-	// joiners that slept through the step, and it erases values that Get no
-	// longer shows, to free their memory. Before the step finish publishes the
-	// panic value, and nobody reads that value before the step.
+	// A caller cannot see what finish does after the step: finish wakes joiners
+	// that slept through the step, and erases values that Get no longer shows, to
+	// free their memory. Before the step finish publishes the panic value, which
+	// is read only after the step.
 	//
 	// Memory order: the step is an atomic operation or the close of a channel,
 	// and the method ended sees it by an atomic load or by a receive. Either way
 	// what the thread did happens before what the caller does next.
 	done atomic.Pointer[chan struct{}]
 
-	// joiners is where Join sleeps, with joinLock as its Locker. A channel would
-	// be an allocation more, so there is one only where Done is called; and a
-	// sync.WaitGroup takes longer to sleep on and to wake.
+	// Join sleeps on joiners, which has joinLock as its Locker. A channel would be
+	// one more allocation, so only Done makes one. A sync.WaitGroup takes longer
+	// to sleep on and to wake.
 	joiners sync.Cond
 
-	// record holds what few threads have, so that the others stay small. It is
-	// nil until there is something to record.
+	// record has the data that few threads need, so that the others stay small.
+	// It is nil until there is something to record.
 	record atomic.Pointer[record]
 }
 
-// record is what a thread has if it panicked, has a name or has had a TSS value.
+// record has the panic value, the name and the TSS keys of a thread that has any.
 type record struct {
 	panicked any // the panic value: written before the step, read after it
 
@@ -111,18 +111,17 @@ type record struct {
 	keys map[eraser]struct{} // the TSS keys that hold a value for the thread
 }
 
-// needRecord returns the thread's record, which it makes if there is none.
+// needRecord returns the thread's record, and makes one if there is none.
 func (h *Handle) needRecord() *record {
 	if h.record.Load() == nil {
 		// If several goroutines do this at once, one record wins. All must use
-		// that one, hence the Load below.
+		// that record, hence the Load below.
 		h.record.CompareAndSwap(nil, new(record))
 	}
 	return h.record.Load()
 }
 
-// over is the closed channel of all threads that had no channel when they
-// ended.
+// over is the closed channel of all threads that had no channel when they ended.
 var over = func() *chan struct{} {
 	done := make(chan struct{})
 	close(done)
@@ -150,8 +149,8 @@ func Start(fn func()) *Handle {
 // StartWith is [Start] for a function that needs its own handle: to use a
 // [TSS], or to know its ident.
 //
-// It mirrors what [Start] mirrors. In CPython a thread asks for its own ident
-// by PyThread_get_thread_ident; a goroutine cannot ask who it is.
+// It mirrors the same functions as [Start]. In CPython a thread gets its ident
+// from PyThread_get_thread_ident; a goroutine has no such function.
 func StartWith(fn func(*Handle)) *Handle {
 	if fn == nil {
 		panic("pythread: StartWith of a nil function")
@@ -170,11 +169,11 @@ func startThread(fn func(*Handle)) *Handle {
 }
 
 // Prepared is a thread that has its handle before it runs. It is for a caller
-// that has a goroutine to run it: one that is there already, or one that runs
+// that has a goroutine for the thread: one that exists already, or one that runs
 // several threads, one after another. [Start] is for all other cases.
 //
-// [Prepare] makes a Prepared; the zero Prepared must not be used. A Prepared
-// that Run is never called for is a thread that never ends.
+// [Prepare] makes a Prepared; the zero Prepared must not be used. If Run is never
+// called for a Prepared, its thread never ends.
 type Prepared struct {
 	handle Handle
 	begun  atomic.Bool // Run has been called
@@ -197,7 +196,7 @@ func (p *Prepared) Handle() *Handle { return &p.handle }
 
 // Run runs fn as the thread, on the calling goroutine, and returns when the
 // thread has ended. The goroutine may then run another Prepared. A panic in fn
-// ends the thread alone, as in [Start]. A runtime.Goexit in fn ends the thread
+// ends only the thread, as in [Start]. A runtime.Goexit in fn ends the thread
 // and then the goroutine: Run does not return.
 //
 // What happens before Run happens before fn begins. Run panics if it was called
@@ -231,7 +230,7 @@ func (h *Handle) prepare() {
 	}
 }
 
-// run runs fn as the thread, from its begin to its end.
+// run runs fn as the thread, from beginning to end.
 func (h *Handle) run(fn func(*Handle)) {
 	defer h.finish()
 	fn(h)
@@ -284,12 +283,11 @@ func (h *Handle) ended() bool {
 	}
 }
 
-// joinLock is a handle as the Locker of its joiners. It locks nothing. It is
-// there because Cond.Wait calls Unlock at the right moment: from then on every
+// joinLock is a handle as the Locker of its joiners. It locks nothing. It exists
+// because Cond.Wait calls Unlock at the right moment: from then on every
 // Broadcast wakes the joiner. So no joiner sleeps for ever. If the step comes
-// after Unlock has looked at done, then finish calls Broadcast later still, and
-// wakes the joiner. If the step came before, Unlock sees that, and calls
-// Broadcast itself.
+// after Unlock has read done, then finish calls Broadcast even later, and wakes
+// the joiner. If the step came before, Unlock sees it, and calls Broadcast.
 type joinLock Handle
 
 func (l *joinLock) Lock() {}
@@ -324,14 +322,14 @@ func (r *record) erase(h *Handle) {
 func (h *Handle) Ident() Ident { return h.ident }
 
 // SetName names the thread, for [Handle.Name] and [Handle.String]. Any goroutine
-// may do it, at any time; the last name counts. It never blocks.
+// may call it, at any time; the last name counts. It never blocks.
 //
-// It stands for Python's _thread.set_name (3.14), but names no OS thread: a
-// goroutine has none of its own. A thread that C code started, and that names
-// itself there, has its name here too.
+// It stands for Python's _thread.set_name (3.14), but does not name an OS thread,
+// because a goroutine has none of its own. A thread that C code started may name
+// itself in C, and has that name here too.
 func (h *Handle) SetName(name string) { h.needRecord().name.Store(&name) }
 
-// Name returns the thread's name: "" if it was given none. It never blocks.
+// Name returns the thread's name, or "" if it has none. It never blocks.
 //
 // CPython has no counterpart.
 func (h *Handle) Name() string {
@@ -343,8 +341,8 @@ func (h *Handle) Name() string {
 	return ""
 }
 
-// String returns what a log calls the thread: its ident and, quoted, its name if
-// it has one, as in
+// String describes the thread for a log, by its ident and, quoted, its name if it
+// has one:
 //
 //	thread 7 "reader"
 //
@@ -359,7 +357,7 @@ func (h *Handle) String() string {
 	return s
 }
 
-// Join waits until the thread has ended, for ever if need be, and returns the
+// Join waits until the thread has ended, without limit, and returns the
 // value that the thread panicked with: nil if it returned or called
 // runtime.Goexit, a *runtime.PanicNilError if it called panic(nil). Every Join
 // of a thread, from any goroutine, returns the same value, and everything that

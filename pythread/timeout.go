@@ -12,8 +12,8 @@ import (
 // It mirrors PY_TIMEOUT_MAX as CPython has it on POSIX systems.
 const TimeoutMax int64 = math.MaxInt64 / 1000
 
-// unsetTimeout is the timeout of a blocking call that was given none. Any
-// negative value would do; this one is CPython's PyThread_UNSET_TIMEOUT.
+// unsetTimeout is the timeout of a blocking call without a timeout. Any negative
+// value would do; this one is CPython's PyThread_UNSET_TIMEOUT.
 const unsetTimeout = -time.Second
 
 // TimeoutError is the reason why [ParseTimeout] refuses a timeout. Its values
@@ -26,12 +26,12 @@ type TimeoutError int
 // Why a timeout is refused. In CPython TimeoutTooLarge is an OverflowError,
 // the others are a ValueError.
 const (
-	// TimeoutNonBlocking: a call that does not wait was given a timeout.
+	// TimeoutNonBlocking: a call that does not wait has a timeout.
 	TimeoutNonBlocking TimeoutError = iota + 1
-	// TimeoutNegative: the timeout is below zero, negative infinity included.
+	// TimeoutNegative: the timeout is below zero, or negative infinity.
 	TimeoutNegative
-	// TimeoutTooLarge: the timeout in nanoseconds does not fit an int64;
-	// positive infinity is too large as well.
+	// TimeoutTooLarge: the timeout in nanoseconds does not fit an int64, or is
+	// positive infinity.
 	TimeoutTooLarge
 	// TimeoutNaN: the timeout is not a number.
 	TimeoutNaN
@@ -56,9 +56,9 @@ func (e TimeoutError) Error() string {
 // timeout in seconds, nil if there is none, and whether to block. It returns a
 // duration for [Lock.AcquireWithRetries]: negative to wait for ever, zero to
 // try once, positive to wait that long. The result is -1 s for a blocking call
-// without a timeout, and 0 for a non-blocking call. A fraction of a nanosecond
-// counts as a whole one: so no wait is shorter than the caller asked for, and a
-// tiny timeout does not become a try.
+// without a timeout, and 0 for a non-blocking call. A fraction of a nanosecond is
+// rounded up. So no wait is shorter than the caller asked for, and the shortest
+// timeout is still a wait.
 //
 // The error is nil or a [TimeoutError]. With an error the duration is 0.
 // ParseTimeout never blocks and is safe for concurrent use.
@@ -79,7 +79,7 @@ func ParseTimeout(seconds *float64, blocking bool) (time.Duration, error) {
 		return 0, TimeoutNegative
 	}
 	// The greatest float64 below 2^63 is 2^63-1024, and TimeoutMax microseconds
-	// are longer. So what fits an int64 needs no second test.
+	// are longer. So a value that fits an int64 needs no second test.
 	ns := math.Ceil(*seconds * float64(time.Second))
 	if ns >= 1<<63 {
 		return 0, TimeoutTooLarge

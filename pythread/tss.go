@@ -3,34 +3,34 @@ package pythread
 import "sync"
 
 // TSS is a key for thread-specific storage: it holds a value of type T for each
-// thread, and the values of two threads have nothing to do with each other.
+// thread, and a thread never sees the value of another.
 //
 // The zero TSS is ready to use and must not be copied once used. A method acts
 // on the thread whose [Handle] it is given, whichever goroutine calls it; a
-// thread gets its own handle from [StartWith]. A nil handle panics. All methods
-// are safe for concurrent use, and wait for each other for a few instructions
-// at most.
+// thread gets its own handle from [StartWith]. All methods panic with a nil handle.
+// They are safe for concurrent use, and wait for each other for a few
+// instructions at most.
 //
 // A value lasts until it is overwritten or deleted, until [TSS.Clear], or
 // until its thread ends: from the instant that [Handle.Done] is closed and
 // [Handle.Join] returns, no key has a value for the thread. Soon afterwards the
-// garbage collector can have the values. No function is called when a value
-// goes. A running thread keeps alive the keys that have a value for it: a
-// program that is done with a key before the thread ends should clear the key.
+// garbage collector can free the values. No function is called then. A running
+// thread keeps the keys alive that have a value for it: a program that no longer
+// needs a key before the thread ends should clear the key.
 //
-// It stands for CPython's Py_tss_t (3.7). PyThread_tss_create and
-// PyThread_tss_is_created have no counterpart, because a zero TSS counts as
-// created, nor have PyThread_tss_alloc and PyThread_tss_free. The number of
-// keys has no limit, and creating a key cannot fail.
+// It stands for CPython's Py_tss_t (3.7). PyThread_tss_create,
+// PyThread_tss_is_created, PyThread_tss_alloc and PyThread_tss_free have no
+// counterpart, because a zero TSS is a created key. The number of keys has no
+// limit.
 type TSS[T any] struct {
 	values sync.Map // of *Handle to T
 
 	// The record of a thread lists the keys that hold a value for the thread, so
 	// that erase finds them. That list and values change together, under the
-	// record's mu. Get reads values alone, and does not need mu.
+	// record's mu. Get reads only values, and does not need mu.
 }
 
-// eraser is a *TSS[T], whatever T is.
+// eraser is a *TSS[T] for any T.
 type eraser interface{ erase(h *Handle) }
 
 // Set makes v the thread's value. It does nothing for a thread that has ended,
@@ -44,12 +44,12 @@ func (t *TSS[T]) Set(h *Handle, v T) {
 	r := h.needRecord()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// A value that is stored after erase would never be removed. That cannot
-	// happen. Either erase found no record, or it has held mu before us: then
-	// erase came before us, the step came before erase, and we find that the
-	// thread has ended. Or erase will get mu after us and find the value. (All
-	// three are atomic operations, which every goroutine sees in one order:
-	// the step, erase's look at the record, and our making of it.)
+	// No value is stored after erase, which would never be removed. First case:
+	// erase found no record, or held mu before us. Then erase came before us, and
+	// the step before erase, so we find that the thread has ended. (The step,
+	// erase's load of the record and our store of it are atomic operations, which
+	// every goroutine sees in one order.) Second case: erase gets mu after us, and
+	// finds the value.
 	if h.ended() {
 		return
 	}
@@ -60,15 +60,14 @@ func (t *TSS[T]) Set(h *Handle, v T) {
 	t.values.Store(h, v)
 }
 
-// Get returns the thread's value and true, or the zero T and false if it has
-// none.
+// Get returns the thread's value and true, or the zero T and false if there is no
+// value.
 //
 // It mirrors PyThread_tss_get (3.7), which cannot tell NULL from no value.
 func (t *TSS[T]) Get(h *Handle) (T, bool) {
 	v, ok := t.values.Load(h)
 	// If the thread has not ended now, it had not ended at the Load, so v is
-	// its value. If it has ended, it has no value, even while erase has yet to
-	// remove v.
+	// its value. If it has ended, it has no value, even before erase removes v.
 	if !ok || h.ended() {
 		var none T
 		return none, false

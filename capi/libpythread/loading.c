@@ -1,12 +1,11 @@
 //go:build unix
 
 /*
- * loading.c - what Go's constructor changes in a C program is changed back: the signal mask and the
- * signal handlers.
+ * loading.c - restores the program's signal mask and handlers after Go's constructor.
  *
- * Invariant: once the library is loaded the program has its own signal mask and handlers. Nothing
- * is to be done where Go waits for the first thread and its table of signals was found
- * (go_start.c): then its constructor changes nothing.
+ * Invariant: when the library is loaded, the program has its own signal mask and handlers. Nothing
+ * is to be done if Go waits for the first thread and its table of signals was found (go_start.c),
+ * because then Go's constructor changes nothing.
  */
 #define _GNU_SOURCE
 #include "loading.h"
@@ -22,9 +21,9 @@
 static sigset_t mask;
 
 /*
- * Go's constructor sets handlers for these, which no Go code of the library needs. Without them a
- * fault ends the process as in any C program. Go preempts goroutines by SIGURG, which is ignored by
- * default, so that it interrupts no system call.
+ * Go's constructor sets handlers for these signals, which the library does not need. Without the
+ * handlers a fault ends the process as in any C program. Go preempts goroutines by SIGURG; its
+ * default is to ignore the signal, so it interrupts no system call.
  */
 static const int handled[] = {SIGSEGV, SIGBUS, SIGFPE, SIGPIPE, SIGURG};
 enum { HANDLED = sizeof handled / sizeof *handled };
@@ -37,7 +36,7 @@ void loading_begins(void)
         return;
     }
     sigset_t all;
-    /* Where Go starts now, its pthread_create, which notes the limit later, is the C library's. */
+    /* If Go starts now, it calls the C library's pthread_create, which does not note the limit. */
     nofile_note();
     for (int i = 0; i < HANDLED; i++) {
         sigaction(handled[i], NULL, &actions[i]);
@@ -46,7 +45,7 @@ void loading_begins(void)
     pthread_sigmask(SIG_SETMASK, &all, &mask);
 }
 
-/* After Go's own constructor. */
+/* Runs after Go's constructor. */
 __attribute__((constructor)) static void after_go_started(void)
 {
     if (go_start_changes_nothing()) {
@@ -54,7 +53,7 @@ __attribute__((constructor)) static void after_go_started(void)
     }
     for (int i = 0; i < HANDLED; i++) {
         if (actions[i].sa_handler != SIG_DFL && actions[i].sa_handler != SIG_IGN) {
-            /* It may run while its thread is on the small stack of a goroutine. */
+            /* The handler may run while its thread is on the small stack of a goroutine. */
             actions[i].sa_flags |= SA_ONSTACK;
         }
         sigaction(handled[i], &actions[i], NULL);

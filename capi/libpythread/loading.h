@@ -1,8 +1,8 @@
-/* loading.h - what Go's constructor changes in a C program is changed back. */
+/* loading.h - restores the program's signal mask and handlers after Go's constructor. */
 #ifndef LOADING_H
 #define LOADING_H
 
-/* Notes what Go's constructor, which runs next, may change. */
+/* Notes the signal mask and handlers before Go's constructor, which runs next. */
 void loading_begins(void);
 
 #endif

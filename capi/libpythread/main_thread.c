@@ -1,12 +1,12 @@
 //go:build linux
 
 /*
- * main_thread.c - how a process ends whose main thread ends by pthread_exit before it.
+ * main_thread.c - ends the process after its main thread has called pthread_exit.
  *
- * Such a process goes on until its last thread ends; but Go's OS threads never end. So the main
- * thread, in the last of its destructors, stays until no others than those are there, and then ends
- * the process as the C library would have done. Where the system does not tell how many there are,
- * the process goes on.
+ * Such a process ends when its last thread ends. But Go's OS threads never end. So the last
+ * destructor of the main thread waits until only Go's OS threads are left, and then ends the
+ * process as the C library would. If the system does not say how many OS threads there are, the
+ * process goes on.
  */
 #define _GNU_SOURCE
 #include "go_threads.h"
@@ -28,7 +28,7 @@ static bool others_are_gone(void)
     /* The child of a fork has none of Go's OS threads. */
     size_t others =
         go_is_here() ? (size_t)atomic_load_explicit(&go_threads_count, memory_order_relaxed) : 0;
-    pythread_get_stats(&stats);
+    pythread_get_stats(&stats, sizeof stats);
     return stats.threads == 0 && count == others + 1;
 }
 

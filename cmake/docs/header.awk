@@ -1,6 +1,5 @@
-# header.awk - makes of pythread.h, and of pylock.h behind it, what doxygen reads: the comments in the header's form become those
-# of doxygen, and the sections of README.md named in the variable sections (separated by |) join the
-# comment at the top.
+# header.awk - turns the comments of pythread.h and pylock.h into what doxygen reads, and adds a section of
+# a Markdown file to the comment at the top. The variables document and section name these.
 #
 #   name  text, behind " * "          a parameter
 #   value   text, further in          a line of the table of return values
@@ -8,32 +7,15 @@
 #
 # A comment before a declaration goes to all declarations up to the next blank line.
 
-# Prints the sections of README.md: without the links, which lead nowhere from an installed page, and a
-# row of a table as an item of a list, since man pages have no tables.
-function print_readme(    line, inside, link, name, cells, heads, count, i) {
-    while ((getline line <readme) > 0) {
-        if (line ~ /^## /) inside = index("|" sections "|", "|" substr(line, 4) "|")
+# Prints the section without its links, which lead nowhere from an installed page.
+function print_section(    line, inside, link, name) {
+    while ((getline line <document) > 0) {
+        if (line ~ /^## /) inside = substr(line, 4) == section
         if (!inside) continue
         while (match(line, /\[[^]]*\]\([^)]*\)/)) {
             link = substr(line, RSTART, RLENGTH)
             name = substr(link, 2, index(link, "](") - 2)
             line = substr(line, 1, RSTART - 1) name substr(line, RSTART + RLENGTH)
-        }
-        if (line !~ /^\|/) {
-            delete heads
-        } else if (line ~ /^\|-/) {
-            continue
-        } else {
-            count = split(line, cells, / *\| */)
-            if (!(3 in heads)) {
-                for (i = 3; i < count; i++) heads[i] = cells[i]
-                continue
-            }
-            gsub(/`/, "", cells[2])
-            line = "- **" cells[2] "**."
-            for (i = 3; i < count; i++) {
-                line = line " " toupper(substr(heads[i], 1, 1)) substr(heads[i], 2) ": " cells[i] "."
-            }
         }
         print " *" (line == "" ? "" : " " line)
     }
@@ -77,7 +59,7 @@ function converted(line,    value) {
 inside {
     if (!opened && /\*\/$/) { # the comment at the top
         printf "%s *\n", comment
-        print_readme()
+        print_section()
         print " */"
         opened = 1
         inside = 0

@@ -112,6 +112,10 @@ part == "list" && /^\.RI "/ {
 part == "items" && /^\.S[SH] "/ { begin_item(substr($0, 6, length($0) - 6)); next }
 part == "items" && item {
     if (/^\.fi$/) { write(".EE"); code = 0; next }
+    if (code_begins) { # a program, or a table
+        write(/#include/ ? ".SH EXAMPLE\n.EX" : ".EX")
+        code_begins = 0
+    }
     if (code) {
         gsub(/\\&/, "")
         gsub(/\\/, "\\e")
@@ -127,7 +131,7 @@ part == "items" && item {
     else if (/^\\fBData Fields:\\fP$/) { table = "FIELDS" }
     else if (/^\\fBEnumerator\\fP$/) { write(".SH VALUES"); next }
     else if (/^\\fBCPython\\fP$/) { write(".SH HISTORY\nCPython:"); indented = 1; next }
-    else if (/^\.nf$/) { write(".SH EXAMPLE\n.EX"); code = 1; next }
+    else if (/^\.nf$/) { code = 1; code_begins = 1; next }
     else if (/^\.(in|br)/ || (indented && /^\.RS/)) { next }
     else if (indented && /^\.RE/) { indented = 0; next }
     else if (table && match($0, /\\fI.*\\fP ?/)) {

@@ -1,13 +1,12 @@
-// Not for the go command, which builds main.go here.
+// The go command, which builds main.go in this directory, must ignore this file.
 // clang-format off
 //go:build ignore
 // clang-format on
 
 /*
- * bench.c - what is measured of a thread layer. `bench LAYER [LIBRARY]` reads lines `WORK N` from
- * stdin, does each work at once, and prints how many nanoseconds, bytes or threads it took.
- * Invariant: what is measured is done by the layer's functions, all else is the same for all
- * layers.
+ * bench.c - measures a thread layer. `bench LAYER [LIBRARY]` reads lines `WORK N` from stdin, does
+ * each work at once, and prints how many nanoseconds, bytes or threads it took. Invariant: only the
+ * layer's functions differ between layers.
  */
 #define _GNU_SOURCE
 #include "layers.h"
@@ -61,7 +60,7 @@ static void nothing(void *arg)
     (void)arg;
 }
 
-/* n threads, one after the other: ns for each. */
+/* Starts and joins n threads, one after the other. Returns the ns for each. */
 static double one_after_another(const struct layer *layer, void (*func)(void *), long n)
 {
     double begin = now_ns();
@@ -77,14 +76,14 @@ static double first(const struct layer *layer, long n)
     return one_after_another(layer, nothing, n);
 }
 
-/* The first time, in which caches and sleepers get warm, is not measured here and below. */
+/* Here and below, a first run is not measured, which warms caches and threads. */
 static double one_at_a_time(const struct layer *layer, long n)
 {
     one_after_another(layer, nothing, n);
     return one_after_another(layer, nothing, n);
 }
 
-/* The same where nothing is warm from the thread before: a millisecond lies between. */
+/* The same with pauses of a millisecond, after which nothing is warm. */
 static double now_and_then(const struct layer *layer, long n)
 {
     double took = 0;
@@ -95,7 +94,7 @@ static double now_and_then(const struct layer *layer, long n)
     return took / (double)n;
 }
 
-/* n threads started, then joined, until there were enough: ns for each. */
+/* Starts n threads and then joins them, until there were enough. Returns the ns for each. */
 static double batches(const struct layer *layer, void (*func)(void *), long n, long enough)
 {
     PyThread_handle_t *handles = array(n, sizeof *handles);
@@ -120,7 +119,7 @@ static double batch(const struct layer *layer, long n)
     return batches(layer, nothing, n, 1000);
 }
 
-/* What a thread leaves behind that sets this is a value of it. */
+/* A key whose value a thread leaves on its OS thread. */
 static pthread_key_t left_key;
 
 static void leave_behind(void *arg)
@@ -129,8 +128,8 @@ static void leave_behind(void *arg)
     pthread_setspecific(left_key, &left_key);
 }
 
-/* The same of threads that leave something behind. What follows finds a layer that has seen clean
-   threads again. */
+/* The same with threads that leave something on their OS threads. At the end come clean threads, so
+   that the next work finds the layer as before. */
 static double dirty_batch(const struct layer *layer, long n)
 {
     pthread_key_create(&left_key, NULL);
@@ -146,7 +145,7 @@ static void wait_at_barrier(void *barrier)
     pthread_barrier_wait(barrier);
 }
 
-/* n threads that all block: ns until all run. */
+/* Starts n threads that block at a barrier. Returns the ns until all run. */
 static double barrier(const struct layer *layer, long n)
 {
     PyThread_handle_t *handles = array(n, sizeof *handles);
@@ -166,7 +165,7 @@ static double barrier(const struct layer *layer, long n)
     return took;
 }
 
-/* What many threads wait for. */
+/* Many threads wait here. */
 struct gate {
     pthread_mutex_t closed;
     atomic_long reached;
@@ -180,7 +179,7 @@ static void wait_at_gate(void *arg)
     pthread_mutex_unlock(&gate->closed);
 }
 
-/* Waits until n threads have come, and sleep. */
+/* Waits until n threads have arrived and sleep. */
 static void await(const atomic_long *reached, long n)
 {
     while (atomic_load(reached) < n) {
@@ -202,7 +201,8 @@ static void join_too(void *arg)
     join(joiners->layer, joiners->joined);
 }
 
-/* n threads join one: ns for each from when that one may end until all have ended. */
+/* n threads join one. Returns the ns for each, from the moment when that one may end until all have
+   ended. */
 static double joiners(const struct layer *layer, long n)
 {
     struct gate gate = {.closed = PTHREAD_MUTEX_INITIALIZER};
@@ -226,10 +226,10 @@ static double joiners(const struct layer *layer, long n)
 
 /* ------------------------------------------------------------------------ locks */
 
-/* How often a call of nanoseconds is made, and what its time is divided by. */
+/* How often a short call is repeated. */
 enum { CALLS = 200000 };
 
-/* What any lock must do at the least, without a call. */
+/* The least that any lock must do, without a function call. */
 static double two_exchanges(long n)
 {
     atomic_uint word = 0;
@@ -269,8 +269,8 @@ static pthread_t create(void *(*func)(void *), void *arg)
     return thread;
 }
 
-/* What the threads of a contest share, each on cache lines of its own. They are pthreads whatever
-   the layer: it is its lock that is measured. */
+/* The data that the threads of a contest share, with cache lines apart. The threads are pthreads
+   for every layer, because only the lock is measured. */
 struct contest {
     const struct layer *layer;
     void *lock;
@@ -305,7 +305,7 @@ static void *contend(void *arg)
         contest->count++;
         release(lock);
         longest = waited > longest ? waited : longest;
-        /* The one who finds that it is time must be running: main might not come to it. */
+        /* A contestant checks the time, because main might not get a processor. */
         if (pairs % 64 == 0 && now_ns() - self->begin > contest->ns) {
             atomic_store_explicit(&contest->stop, true, memory_order_relaxed);
         }
@@ -315,8 +315,8 @@ static void *contend(void *arg)
     return NULL;
 }
 
-/* Has n threads contend for one lock for so long: ns for each pair; or, timed, the longest that any
-   had to wait. */
+/* n threads contend for one lock for `ns` nanoseconds. Returns the ns for each pair or, timed, the
+   longest wait of any. */
 static double hold_contest(const struct layer *layer, long n, bool timed, double ns)
 {
     struct contest contest = {.layer = layer, .timed = timed, .ns = ns};
@@ -367,7 +367,7 @@ static void *hand_back(void *arg)
     return NULL;
 }
 
-/* ns for each time that two threads wake one another by a lock. */
+/* Two threads wake each other by locks. Returns the ns for each wake-up. */
 static double hand_over(const struct layer *layer, long n)
 {
     struct exchange exchange = {layer, layer->allocate_lock(), layer->allocate_lock(), n};
@@ -379,7 +379,7 @@ static double hand_over(const struct layer *layer, long n)
         layer->release_lock(exchange.there);
         layer->acquire_lock(exchange.back, WAIT_LOCK);
         if (i == 0) {
-            begin = now_ns(); /* The other thread runs. */
+            begin = now_ns(); /* the other thread runs now */
         }
     }
     double took = now_ns() - begin;
@@ -406,7 +406,8 @@ static void *wait_for_lock(void *arg)
     return NULL;
 }
 
-/* n threads wait for a lock, and each releases it at once: ns for each until all have had it. */
+/* n threads wait for a lock, and each releases it at once. Returns the ns for each, until all have
+   had the lock. */
 static double waiters(const struct layer *layer, long n)
 {
     struct waiters all = {.layer = layer, .lock = layer->allocate_lock()};
@@ -429,14 +430,14 @@ static double waiters(const struct layer *layer, long n)
 
 /* ------------------------------------------------------------------------ storage and names */
 
-/* The calling thread's values of n keys, one after the other. */
+/* Reads the calling thread's values of n keys, one after the other. */
 static double tss_get(const struct layer *layer, long n)
 {
     void *(*get)(Py_tss_t *) = layer->tss_get;
     Py_tss_t *keys = array(n, sizeof *keys);
     for (long i = 0; i < n; i++) {
         if (layer->tss_create(&keys[i]) != 0 || layer->tss_set(&keys[i], &keys[i]) != 0) {
-            fail("no key more");
+            fail("no key is left");
         }
     }
     double begin = now_ns();
@@ -460,7 +461,7 @@ static double tss_set(const struct layer *layer, long n)
     int (*set)(Py_tss_t *, void *) = layer->tss_set;
     Py_tss_t key = Py_tss_NEEDS_INIT;
     if (layer->tss_create(&key) != 0) {
-        fail("no key more");
+        fail("no key is left");
     }
     double begin = now_ns();
     for (long i = 0; i < n; i++) {
@@ -492,7 +493,7 @@ static double native_id(const struct layer *layer, long n)
 
 /* ------------------------------------------------------------------------ processes */
 
-/* What a process takes: OS threads, and bytes of address space and of memory. */
+/* The size of a process: OS threads, and bytes of address space and of memory. */
 struct cost {
     double os_threads, address_space, memory;
 };
@@ -515,15 +516,15 @@ static struct cost cost_now(void)
     return (struct cost){(double)threads, (double)space * page, (double)resident * page};
 }
 
-/* The process and the time before the layer was loaded. */
+/* The size of the process, and the time, before the layer was loaded. */
 static struct cost bare;
 static double began;
 
-/* How the process has grown since then, once n threads were started and joined. */
+/* The growth of the process since then, after n threads. */
 static struct cost cost_after(const struct layer *layer, long n)
 {
     batches(layer, nothing, n == 0 ? 1 : n, n);
-    usleep(20000); /* What a start leaves to others is done by then. */
+    usleep(20000); /* other threads finish what the starts have begun */
     struct cost now = cost_now();
     return (struct cost){now.os_threads - bare.os_threads, now.address_space - bare.address_space,
                          now.memory - bare.memory};
@@ -544,19 +545,19 @@ static double memory_after(const struct layer *layer, long n)
     return cost_after(layer, n).memory;
 }
 
-/* ns from before the load of the library to the end of the first threads. */
+/* The ns from before the load of the library to the end of the first threads. */
 static double load_and_first(const struct layer *layer, long n)
 {
     first(layer, n);
     return now_ns() - began;
 }
 
-/* By how many bytes n threads that are blocked make the process grow. */
+/* The bytes of memory that n blocked threads take. */
 static double blocked(const struct layer *layer, long n)
 {
     struct gate gate = {.closed = PTHREAD_MUTEX_INITIALIZER};
     PyThread_handle_t *handles = array(n, sizeof *handles);
-    memset(handles, 1, (size_t)n * sizeof *handles); /* Resident now, not with the threads. */
+    memset(handles, 1, (size_t)n * sizeof *handles); /* resident before the measurement */
     pthread_mutex_lock(&gate.closed);
     double before = cost_now().memory;
     for (long i = 0; i < n; i++) {
@@ -572,8 +573,8 @@ static double blocked(const struct layer *layer, long n)
     return grown;
 }
 
-/* The same of n threads that were started a thousand at a time, and joined, after as many before
-   them: what they keep is what would grow from day to day. */
+/* The bytes of memory that n threads leave, which were started a thousand at a time and joined. As
+   many threads came before them. So the result is what grows without end. */
 static double finished(const struct layer *layer, long n)
 {
     double before = 0;
@@ -586,12 +587,12 @@ static double finished(const struct layer *layer, long n)
     return cost_now().memory - before;
 }
 
-/* How many bytes each of n locks takes. */
+/* The bytes of memory that each of n locks takes. */
 static double lock_memory(const struct layer *layer, long n)
 {
     void **locks = array(n, sizeof *locks);
     memset(locks, 1, (size_t)n * sizeof *locks);
-    usleep(20000); /* What the load of the library has begun is done by then. */
+    usleep(20000); /* other threads finish what the load of the library has begun */
     double before = cost_now().memory;
     for (long i = 0; i < n; i++) {
         locks[i] = layer->allocate_lock();
@@ -641,7 +642,7 @@ static double measure(const struct layer *layer, const char *name, long n)
             return works[w].work(layer, n);
         }
     }
-    fail("there is no such work");
+    fail("this work does not exist");
 }
 
 int main(int argc, char **argv)

@@ -1,4 +1,4 @@
-# The picture of the benchmarks: bench.svg, from what report.go puts before this.
+# Draws bench.svg, the picture of the benchmarks, from data that report.go writes before this script.
 panels_height = 530.0
 height = lines * 15 + panels_height + 105
 set terminal svg size 880, height font "Arial,11" background "white"

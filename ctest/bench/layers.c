@@ -1,12 +1,12 @@
-// Not for the go command, which builds main.go here.
+// The go command, which builds main.go in this directory, must ignore this file.
 // clang-format off
 //go:build ignore
 // clang-format on
 
 /*
- * layers.c - the thread layers, and the parts of others that are measured beside them. A process
- * has one that is loaded, so that none calls another's functions. Invariant: a function here adds
- * to what it stands for no more than a call.
+ * layers.c - the thread layers, and parts of other layers that are measured too. A process loads at
+ * most one library, so that no layer calls the functions of another. Invariant: a function here
+ * costs only one call more than the function that it calls.
  */
 #define _GNU_SOURCE
 #include "layers.h"
@@ -92,14 +92,14 @@ static void mutex_release(void *mutex)
 
 /* ------------------------------------------------------------------------ pools of pthreads */
 
-/* What a pool runs. */
+/* A task of a pool. */
 struct task {
     struct call call;
     struct task *next; /* in the queue */
     bool done;
 };
 
-/* Who joins a task waits here; the fields of all tasks are guarded by the mutex. */
+/* Joins wait here. The mutex guards the fields of all tasks. */
 static pthread_mutex_t pool_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t task_done = PTHREAD_COND_INITIALIZER;
 static int task_joiners;
@@ -138,7 +138,7 @@ static int task_join(PyThread_handle_t handle)
     return 0;
 }
 
-/* A pool as one writes it by hand: a queue, and a worker for each processor. */
+/* A simple pool: a queue, and a worker for each processor. */
 static struct {
     pthread_cond_t filled;
     struct task *first, **end;
@@ -169,7 +169,7 @@ static void pool_begin(void)
     for (long i = sysconf(_SC_NPROCESSORS_ONLN); i > 0; i--) {
         pthread_t thread;
         if (pthread_create(&thread, NULL, worker, NULL) != 0) {
-            fail("the pool has no thread");
+            fail("the pool got no thread");
         }
     }
 }
@@ -249,9 +249,8 @@ static void nsync_release(void *mu)
 
 #endif
 
-/* CPython's PyMutex, a byte. Its functions ask for no thread state: where there is none, there is
-   none to detach in a wait. As in Python.h, one is called only where the lock is not free, or
-   somebody waits. */
+/* CPython's PyMutex, a byte. Its functions work without a thread state, which they would only
+   detach during a wait. As in Python.h, they are called only if the lock is held or has waiters. */
 static void (*pymutex_lock)(void *), (*pymutex_unlock)(void *);
 
 static void *pymutex_allocate(void)
@@ -282,7 +281,7 @@ static void pymutex_release(void *mutex)
 
 /* ------------------------------------------------------------------------ libraries */
 
-/* Sets *(function pointer)member to the library's own function of that name. */
+/* Sets *member, a function pointer, to the library's own function with that name. */
 static void find_symbol(void *library, const char *symbol, void *member)
 {
     void *found = dlsym(library, symbol);
@@ -334,8 +333,8 @@ static struct layer load_pymutex(const char *path)
                           .release_lock = pymutex_release};
 }
 
-/* What start and join cost in Go alone: an otherwise empty Go library (empty/main.go), whose
-   goroutines have no ident, and run nothing of C's. */
+/* The cost of start and join in Go: an almost empty Go library (empty/main.go), whose goroutines
+   have no ident and run no C code. */
 static void (*empty_start)(void), (*empty_join)(void);
 
 static int bare_start(void (*func)(void *), void *arg, PyThread_ident_t *ident,
@@ -364,7 +363,7 @@ static struct layer load_empty(const char *path)
 
 /* ------------------------------------------------------------------------ all of them */
 
-/* Each has functions, or the one that finds them in a library, and what it needs to begin. */
+/* Each layer has functions, or a function that loads them from a library; and perhaps a begin. */
 static const struct {
     const char *name;
     struct layer layer;
@@ -408,5 +407,5 @@ struct layer layer_named(const char *name, const char *library)
             return layers[i].load != NULL ? layers[i].load(library) : layers[i].layer;
         }
     }
-    fail("it was built without that layer");
+    fail("this program was built without that layer");
 }

@@ -17,14 +17,14 @@ import (
 	"time"
 )
 
-// Layers that are not in the process that bench.c makes, or not alone.
+// Layers that are not layers of bench.c.
 const (
 	emptyLibrary = "empty Go library"
 	twoOfC       = "two C threads"
 	selectAfter  = "select, time.After"
 )
 
-// how a work is measured.
+// how says how a work is measured.
 type how int
 
 const (
@@ -52,7 +52,7 @@ func (w id) measure(layer string) float64 {
 
 // ---- processes -------------------------------------------------------------
 
-// command returns what does the layer's works, as bench.c does.
+// command returns the command that does the layer's works, as bench.c does.
 func command(layer string) *exec.Cmd {
 	pythread := func(file, reuse string) *exec.Cmd {
 		c := exec.Command(*program, "PyThread", file)
@@ -78,7 +78,7 @@ func command(layer string) *exec.Cmd {
 	return exec.Command(*program, layer)
 }
 
-// process is a running command: it does the works that it is told to do.
+// process is a running command, which does one work after another.
 type process struct {
 	*exec.Cmd
 	in     io.WriteCloser
@@ -114,7 +114,7 @@ func (p *process) end() error {
 
 var processes = map[string]*process{}
 
-// inWarmProcess does a work in a process that has done works before.
+// inWarmProcess does a work in a process that does many works.
 func inWarmProcess(layer string, w id) float64 {
 	if processes[layer] == nil {
 		processes[layer] = start(command(layer))
@@ -146,7 +146,7 @@ func number(text string) float64 {
 	return value
 }
 
-// preload has the command run on a layer of ours.
+// preload makes the command run on one of our layers.
 func preload(c *exec.Cmd, layer string) *exec.Cmd {
 	if layer == clean || layer == always {
 		c.Env = append(os.Environ(), "LD_PRELOAD="+*library, "PYTHREAD_REUSE="+strings.ToLower(layer))
@@ -156,10 +156,11 @@ func preload(c *exec.Cmd, layer string) *exec.Cmd {
 
 // ---- works of whole programs -----------------------------------------------
 
-// goSources is the directory of the sources of Go, and what was found there.
+// goSources is the directory of Go's sources. goSourcesDone is what the first run
+// found there.
 var goSources, goSourcesDone string
 
-// sumFiles is pythread-cksum over the Go source tree.
+// sumFiles measures pythread-cksum on the Go source tree.
 func sumFiles(layer string) float64 {
 	c := preload(exec.Command(*cksum, goSources), layer)
 	if layer == "pthreads" {
@@ -168,16 +169,16 @@ func sumFiles(layer string) float64 {
 	_, stderr := run(c)
 	match := regexp.MustCompile(`: (\d+ files, \d+ bytes, \d+ threads), ([0-9.]+) seconds\n$`).FindStringSubmatch(stderr)
 	if match == nil || goSourcesDone != "" && goSourcesDone != match[1] {
-		log.Fatalf("%v did not what the run before did, %q: %s", c, goSourcesDone, stderr)
+		log.Fatalf("%v did not do the same as the run before, %q: %s", c, goSourcesDone, stderr)
 	}
 	goSourcesDone = match[1]
 	return number(match[2]) * 1e9
 }
 
-// python is an interpreter that runs on the library when it is preloaded.
+// python is an interpreter that runs on the library if it is preloaded.
 var python string
 
-// startPython is a whole process of Python's, from its start to its end.
+// startPython measures a whole process of Python, from start to end.
 func startPython(layer string) float64 {
 	c := preload(exec.Command(python, "-c", "pass"), layer)
 	began := time.Now()
@@ -210,9 +211,9 @@ func runGoBenchmark(layer string, w id) float64 {
 	return number(match[1])
 }
 
-// ---- what there is ---------------------------------------------------------
+// ---- what is installed -----------------------------------------------------
 
-// prepare finds and builds what is measured beside the library.
+// prepare finds and builds the other layers.
 func prepare() {
 	goroot, _ := run(exec.Command(*goCommand, "env", "GOROOT"))
 	goSources = filepath.Join(strings.TrimSpace(goroot), "src")
@@ -222,11 +223,11 @@ func prepare() {
 		*libpython = findLibpython()
 	}
 	if python = findPython(); python == "" {
-		log.Print("no Python whose thread layer the library can take: no start-up of one is measured")
+		log.Print("found no Python that runs on the library: the start of Python is not measured")
 	}
 }
 
-// present leaves out the layers that are not there.
+// present removes the layers that are not installed.
 func present(all []task) []task {
 	for i, t := range all {
 		all[i].layers = slices.DeleteFunc(t.layers, func(layer string) bool { return !t.isThere(layer) })
@@ -246,20 +247,20 @@ func (t task) isThere(layer string) bool {
 
 var probed = map[string]bool{}
 
-// hasProcess reports whether the layer's works can be done, and says once if not.
+// hasProcess reports whether the layer can do works. It prints once if not.
 func hasProcess(layer string) bool {
 	if _, ok := probed[layer]; !ok {
 		p := start(command(layer))
 		probed[layer] = p.end() == nil
 		if !probed[layer] {
-			log.Printf("nothing of %s is measured: %s", layer, strings.TrimSpace(p.errors.String()))
+			log.Printf("%s is not measured: %s", layer, strings.TrimSpace(p.errors.String()))
 		}
 	}
 	return probed[layer]
 }
 
-// places returns what matches the pattern under the roots of installed and of
-// pyenv's Pythons, those of the newest version first.
+// places returns the files that match the patterns below the roots of installed
+// Pythons, also those of pyenv, with the newest version first.
 func places(patterns ...string) []string {
 	home, _ := os.UserHomeDir()
 	pyenv := cmp.Or(os.Getenv("PYENV_ROOT"), filepath.Join(home, ".pyenv"))
@@ -275,8 +276,8 @@ func places(patterns ...string) []string {
 	return slices.DeleteFunc(found, func(file string) bool { return minor(file) < 11 })
 }
 
-// minor is 13 for libpython3.13.so.1.0 and python3.13, and -1 for other builds
-// of it, such as those for debugging.
+// minor returns 13 for libpython3.13.so.1.0 and python3.13, and -1 for other
+// builds, such as debug builds.
 func minor(file string) int {
 	match := regexp.MustCompile(`python3\.(\d+)(\.so.*)?$`).FindStringSubmatch(filepath.Base(file))
 	if match == nil {
@@ -285,7 +286,7 @@ func minor(file string) int {
 	return int(number(match[1]))
 }
 
-// findLibpython returns the newest one whose threads can be joined.
+// findLibpython returns the newest libpython whose threads can be joined.
 func findLibpython() string {
 	for _, file := range places("lib/libpython3.*.so", "lib/*/libpython3.*.so", "lib64/libpython3.*.so") {
 		if exec.Command(*program, "PyThread", file).Run() == nil {
@@ -295,8 +296,8 @@ func findLibpython() string {
 	return "a libpython of CPython 3.13 or newer"
 }
 
-// findPython returns an interpreter that runs on the library when it is
-// preloaded: the one of the libpython, or else the newest that does.
+// findPython returns an interpreter that runs on the library if it is preloaded:
+// the interpreter of the libpython, or else the newest one.
 func findPython() string {
 	root := filepath.Dir(filepath.Dir(*libpython))
 	name := fmt.Sprintf("bin/python3.%d", minor(*libpython))

@@ -1,13 +1,13 @@
 /*
- * layers.h - what the benchmarks measure: thread layers, and single parts of one, each behind the
- * functions that it has.
+ * layers.h - the thread layers that the benchmarks measure, and parts of such layers, as tables of
+ * functions.
  */
 #ifndef LAYERS_H
 #define LAYERS_H
 
 #include "pythread.h"
 
-/* A layer has what is not NULL. */
+/* A function that the layer does not have is NULL. */
 struct layer {
     int (*start)(void (*)(void *), void *, PyThread_ident_t *, PyThread_handle_t *);
     int (*join)(PyThread_handle_t);
@@ -23,7 +23,7 @@ struct layer {
     unsigned long (*native_id)(void);
 };
 
-/* The layer of this name; one that is in a library is loaded from that file. */
+/* Returns the layer with this name. If it is a library's, the file is loaded. */
 struct layer layer_named(const char *name, const char *library);
 
 __attribute__((noreturn)) void fail(const char *what);

@@ -1,13 +1,13 @@
-// Command bench measures libpythread beside CPython's own thread layer, plain
-// pthreads and others and, for the Go package, beside the standard library. It
-// writes what it found to the directory of -out as bench.md, bench.json and,
-// where there is gnuplot, bench.svg.
+// Command bench compares libpythread with CPython's own thread layer, plain
+// pthreads and others, and the Go package with the standard library. It writes
+// the results to the directory of -out, as bench.md, bench.json and, if gnuplot is
+// installed, bench.svg.
 //
-// Each layer has a process of its own, and all do a work in turns, many rounds of
-// them, so that what else the machine does meets all alike. A ratio is that of
-// one round: the time of the other divided by ours, so that above 1 we are
-// faster. Printed is the median of the rounds, with the quartiles. No figure is
-// right or wrong here: the command fails only when something cannot be run.
+// Each layer has a process of its own. All layers do a work in turns, in many
+// rounds, so that other programs on the machine disturb all layers alike. A ratio
+// belongs to one round: the other layer's time divided by ours. Above 1 we are
+// faster. The results are the median and the quartiles of all rounds. The command
+// never fails because of a figure, only if something cannot run.
 package main
 
 import (
@@ -29,7 +29,7 @@ var (
 	library    = flag.String("library", "", "the `file` libpythread.so")
 	empty      = flag.String("empty", "", "the Go library built from empty/main.go, a `file`")
 	libpython  = flag.String("libpython", "",
-		"the libpython (3.13 or newer) to measure against; when empty, the newest `file` that is found")
+		"the libpython (3.13 or newer) to compare with; when empty, the newest `file` that is found")
 )
 
 // measured is a work as one layer does it.
@@ -60,8 +60,8 @@ func check(err error) {
 	}
 }
 
-// measureAll measures round by round. The first round is not counted: processes
-// get going in it, and caches fill.
+// measureAll measures round by round. The first round does not count, because it
+// warms processes and caches.
 func measureAll(all []task) results {
 	r := results{}
 	p := progress{began: time.Now(), all: (*rounds + 1) * len(all)}
@@ -88,15 +88,15 @@ func measureAll(all []task) results {
 	return r
 }
 
-// isDue spreads what is measured in a few rounds only over all of them, and
-// leaves it out where nothing is counted.
+// isDue reports whether this round measures the task. It spreads rare tasks over
+// all rounds, and leaves them out of the first round.
 func (t task) isDue(round, i int) bool {
 	rarity := min(t.rarity, *rounds)
 	return rarity == 1 || round > 0 && (round+i)%rarity == 0
 }
 
-// progress tells how far the run is: in one line of a terminal, and elsewhere in
-// a line every ten seconds.
+// progress shows how far the run is: in one line of a terminal, or by a line every
+// ten seconds.
 type progress struct {
 	began, told time.Time
 	done, all   int

@@ -37,7 +37,7 @@ func spreadOf(values []float64) *spread {
 	return &spread{at(0.5), at(0.25), at(0.75)}
 }
 
-// section is a group with what was measured.
+// section is a group with its results.
 type section struct {
 	Title string   `json:"title"`
 	Ours  []string `json:"ours"`
@@ -47,8 +47,8 @@ type section struct {
 	tableOnly bool
 }
 
-// line is a row of the table. Against is empty where no other does the work, and
-// a spread is nil where something was not there to be measured.
+// line is a row of the table. Against is empty if no other layer does the work, and
+// a spread is nil if a layer was not measured.
 type line struct {
 	Work    string  `json:"work"`
 	Against string  `json:"against,omitempty"`
@@ -58,15 +58,15 @@ type line struct {
 	Theirs  *spread `json:"theirs,omitempty"`
 }
 
-// cell is a row as one layer of ours does it.
+// cell is a row's result for one of our layers.
 type cell struct {
-	// The ratio to reach: 0 where none is set.
+	// The ratio to reach; 0 means no target.
 	Target float64 `json:"target,omitempty"`
 	Ratio  *spread `json:"ratio,omitempty"`
 	Ours   *spread `json:"ours,omitempty"`
 }
 
-// compare fills the rows in.
+// compare fills in the rows.
 func (r results) compare() []section {
 	var sections []section
 	for _, g := range groups() {
@@ -106,7 +106,7 @@ func (r results) line(g group, w work, p peer) line {
 	return l
 }
 
-// ratio is nil where one of them was not measured, or took nothing.
+// ratio returns nil if one layer was not measured, or took no time.
 func ratio(theirs, ours []float64) *spread {
 	if len(theirs) != len(ours) || len(ours) == 0 || min(slices.Min(theirs), slices.Min(ours)) <= 0 {
 		return nil
@@ -118,7 +118,7 @@ func ratio(theirs, ours []float64) *spread {
 	return spreadOf(ratios)
 }
 
-// curve is what one layer takes for each of so many.
+// curve is the time that one layer takes for each of n things, for several n.
 type curve struct {
 	Title  string    `json:"title"`
 	Item   string    `json:"item"`
@@ -161,7 +161,7 @@ func write(name, contents string) {
 	check(os.WriteFile(filepath.Join(*out, name), []byte(contents), 0o666))
 }
 
-// describe says in one line what it was measured on.
+// describe returns one line about the machine and the versions.
 func describe() string {
 	first := func(file, pattern string) string {
 		contents, _ := os.ReadFile(file)
@@ -188,7 +188,7 @@ func describe() string {
 
 // ---- the tables ------------------------------------------------------------
 
-// digits prints three digits that count.
+// digits prints three significant digits.
 func digits(value float64) string {
 	if value == math.Trunc(value) {
 		return strconv.FormatFloat(value, 'f', 0, 64)
@@ -219,7 +219,7 @@ func median(s *spread, unit string) string {
 	return quantity(s.Median, unit)
 }
 
-// text is what the cell says in the table.
+// text returns the cell's text in the table.
 func (c cell) text(unit string) string {
 	if c.Ratio == nil {
 		return median(c.Ours, unit)
@@ -234,11 +234,10 @@ func (c cell) text(unit string) string {
 
 const introduction = `# Speed
 
-Of each work the time, or memory, that another layer takes, divided by what libpython's counterpart here
-takes: above 1 libpythread is faster, or smaller. The figure in bold is the median of all rounds, the
-quartiles follow, then the target, where there is one, and what libpythread takes by itself. CLEAN and
-ALWAYS are modes of the library (` + "`pythread_set_reuse`" + `). This file is written by
-` + "`cmake --workflow --preset bench`" + ` and the target ` + "`bench-save`" + `.
+Each ratio is the time or memory that another layer takes, divided by what libpythread takes. Above 1, libpythread
+is faster or smaller. A cell has the median of all rounds in bold, the quartiles, the target if there is one, and
+what libpythread takes. CLEAN and ALWAYS are modes of the library (` + "`pythread_set_reuse`" + `). The preset
+` + "`bench`" + ` measures, and the target ` + "`bench-save`" + ` then writes this file.
 
 ![the ratios, and what grows with the number of threads, locks and keys](../ctest/bench/bench.svg)
 `
@@ -297,8 +296,7 @@ func dashed(text string) string {
 	return text
 }
 
-// table returns lines with a header as a table, its columns aligned for those who
-// read it as it is.
+// table returns lines with a header as a Markdown table, with aligned columns.
 func table(lines [][]string) string {
 	rule := slices.Repeat([]string{"---"}, len(lines[0]))
 	lines = slices.Insert(lines, 1, rule)
@@ -325,22 +323,22 @@ func table(lines [][]string) string {
 //go:embed bench.gp
 var script string
 
-// draw hands bench.gp the data, and what it has to draw of them.
+// draw runs bench.gp with its data.
 func draw(sections []section, curves []curve) {
 	contents := bars(sections) + panels(curves) + script
 	write("bench.gp", contents)
 	command := exec.Command("gnuplot", "bench.gp")
 	command.Dir = *out
 	if command.Err != nil {
-		log.Print("no gnuplot: no picture is drawn")
+		log.Print("gnuplot is missing: no picture is drawn")
 		return
 	}
 	run(command)
 }
 
-// bars are the ratios, each on a line of the picture, numbered from above: line,
-// label, median, quartiles, text of the median, and the median of the mode ALWAYS.
-// The titles of the sections stand on lines of their own.
+// bars returns the ratios, each for one line of the picture: number of the line from
+// above, label, median, quartiles, text of the median, and median in mode ALWAYS.
+// Titles of sections have lines of their own.
 func bars(sections []section) string {
 	var data, titles strings.Builder
 	data.WriteString("$bars << END\n")
@@ -369,10 +367,10 @@ func bars(sections []section) string {
 	return fmt.Sprintf("%sEND\nlines = %d\ntitles = \"%s\"\n", data.String(), at, titles.String())
 }
 
-// colored are the layers that have curves, in the order of bench.gp's line styles.
+// colored has the layers with curves, in the order of the line styles in bench.gp.
 var colored = []string{clean, always, "CPython", "pthreads", "PyMutex", "nsync_mu"}
 
-// panels are the curves, and what is to be plotted of each growth.
+// panels returns the curves, and the plots of each growth.
 func panels(curves []curve) string {
 	var data strings.Builder
 	for i, g := range growths {

@@ -6,38 +6,37 @@ import (
 	"strconv"
 )
 
-// The layers that are ours: libpythread in two of its modes, and the Go
-// package.
+// Our layers: libpythread in two of its modes, and the Go package.
 const (
 	clean     = "CLEAN"
 	always    = "ALWAYS"
 	goPackage = "pythread"
 )
 
-// group is rows of the table under a heading, which have the same columns.
+// group has the rows of the table under one heading.
 type group struct {
 	title   string
 	columns []column
 	works   []work
-	// What keeps rows below 1, or below their targets: a sentence for each cause.
+	// What keeps rows below 1, or below their targets: a paragraph for each cause.
 	limits []string
-	// The picture does without it.
+	// The picture does not show this group.
 	tableOnly bool
 }
 
-// column is a layer of ours.
+// column is one of our layers.
 type column struct{ layer, title string }
 
-// work is what is measured, on each layer.
+// work is a row: something that layers do, and that is measured.
 type work struct {
 	name string
 	id
 	peers []peer
-	// A work that takes long is measured once in so many rounds.
+	// A long work is measured only once in so many rounds.
 	rarity int
 }
 
-// id tells a work from all others, whatever it is called.
+// id identifies a work.
 type id struct {
 	how  how
 	do   string
@@ -45,8 +44,8 @@ type id struct {
 	unit string // "ns" if it is empty
 }
 
-// peer is another layer that does a work of ours, and how many times as fast as
-// it we want to be, in the order of the columns: 0 where none is set.
+// peer is another layer that does the same work. targets says for each column how
+// many times as fast as the peer we must be; 0 means no target.
 type peer struct {
 	layer   string
 	targets []float64
@@ -56,7 +55,7 @@ func against(layer string, targets ...float64) peer { return peer{layer, targets
 
 var (
 	modes = []column{{clean, clean}, {always, always}}
-	// What is the same in all modes.
+	// For works that all modes do alike.
 	modeless = []column{{clean, "libpythread"}}
 )
 
@@ -79,13 +78,15 @@ func groups() []group {
 				against("pthreads", 1)),
 			row("files of the Go source tree", id{how: filesOfGo}, against("pthreads", 0, 3)).every(2),
 		}, limits: []string{
-			"A thread of the **empty Go library** is a goroutine that calls C. It has no ident, handle or storage, and " +
-				"finds what the one before it has left. To find less, a thread makes four system calls in the mode ALWAYS, " +
-				"without which a thousand take 0.56 of the time, and ten in the mode CLEAN.",
-			"A task of a **pool** is a call on an OS thread that is there; even the empty Go library's threads take more.",
-			"With a **dirty** thread its OS thread ends, and Go has another of its OS threads make the next one.",
-			"Of **64 threads to a barrier** each needs an OS thread and a processor of Go's (GOMAXPROCS), which those that " +
-				"wait in C give back only when Go's monitor looks.",
+			"A thread of the **empty Go library** is a goroutine that calls C. It has no ident, handle or storage, " +
+				"and finds what earlier threads have left. To hide that, a thread makes four system calls in the mode " +
+				"ALWAYS and ten in the mode CLEAN. Without the four, a thousand threads take 0.56 of the time.",
+			"A task of a **pool** is a function call on an OS thread that exists already. Even threads of the empty " +
+				"Go library take longer.",
+			"A **dirty** thread leaves something on its OS thread, which then ends with it. Another OS thread of Go " +
+				"makes a new one.",
+			"Each of **64 threads to a barrier** needs an OS thread and a Go processor (GOMAXPROCS). A thread that " +
+				"waits in C keeps its Go processor until Go's monitor takes it back.",
 		}},
 		{title: "First threads of a process", columns: modes, works: []work{
 			row("first start and join", id{how: fresh, do: "first", n: 1},
@@ -97,10 +98,10 @@ func groups() []group {
 			row("python -c pass, preloaded", id{how: pythonStart},
 				against("CPython", atMost(1.15), atMost(1.15))),
 		}, limits: []string{
-			"The first thread waits until the Go runtime has started. What comes on top of the empty Go library are the " +
-				"OS threads that Go finds in reserve, so that no start ends the process.",
-			"**Python** without threads takes the load of 2.8 MB and its page faults, which take 20 µs each on some " +
-				"virtual machines.",
+			"The first thread waits until the Go runtime has started. It takes longer than in the empty Go library " +
+				"because of the reserve of OS threads, without which a start could end the process.",
+			"**Python** without threads pays for the load of 2.8 MB. A page fault takes 20 µs on some virtual " +
+				"machines.",
 		}},
 		{title: "Locks", columns: modeless, works: slices.Concat(
 			each("lock pair, %s", "thread", contended, []int{1}, against("CPython", 1), against("pthreads"),
@@ -113,10 +114,12 @@ func groups() []group {
 					against("CPython", 1), against("pthreads"), against("PyMutex"), against("nsync_mu")).every(2),
 			},
 		), limits: []string{
-			"Of a **lock pair** by several threads most is the way of the lock's cache line from one processor to " +
-				"the other. On some machines all that spin and sleep as these do are within a tenth of each other.",
-			"The **longest wait** is that of a sleeper, to which a lock is handed over at most every 0.2 ms, so that those " +
-				"which run need not sleep; nsync_mu lets nobody pass a waiter that it has woken thirty times in vain.",
+			"Most of the time of a **lock pair** by several threads passes while the lock's cache line moves from one " +
+				"processor to the other. On some machines all locks that spin and then sleep are within a tenth of each " +
+				"other.",
+			"The **longest wait** is that of a thread that sleeps. The lock is handed to a sleeper at most every 0.2 " +
+				"ms, so that running threads need not sleep. nsync_mu lets no thread pass a waiter that it has woken " +
+				"thirty times without success.",
 		}},
 		{title: "Storage and idents", columns: modeless, works: slices.Concat(
 			each("tss_get, %s", "key", get, []int{1, 1000}, against("CPython", 1)),
@@ -131,9 +134,9 @@ func groups() []group {
 			row("100,000 finished threads", id{fresh, "finished", 100_000, "bytes"}).every(5),
 			row("a lock", id{fresh, "lock_memory", 100_000, "bytes"}, against("sem_t", 1, 1)).every(5),
 		}, limits: []string{
-			"Of the 20 KB of a **blocked thread** the OS thread has 8 KB of stack, as with pthreads. Go has 4 KB of its " +
-				"signal stack, 2 KB of the goroutine's, and 6 KB of records: a goroutine that blocks in C takes 19 KB in " +
-				"any program of Go's, which is 0.48.",
+			"A **blocked thread** takes 20 KB. 8 KB are stack of the OS thread, as with pthreads. Go takes 4 KB for a " +
+				"signal stack, 2 KB for the goroutine's stack and 6 KB for records. A goroutine that blocks in C takes 19 " +
+				"KB in any Go program, which is 0.48.",
 		}},
 		{title: "What a process takes more than without the library", columns: modes, works: slices.Concat(
 			stages("OS threads", "os_threads_after", "threads"),
@@ -160,7 +163,7 @@ func groups() []group {
 	}
 }
 
-// What is both a row and a point of a curve.
+// Works that are both a row and a point of a curve.
 var (
 	contended = id{how: warm, do: "contended"}
 	get       = id{how: warm, do: "tss_get"}
@@ -179,10 +182,11 @@ func (w id) of(n int) id {
 	return w
 }
 
-// atMost is the target for what may take at most so many times the other's.
+// atMost is the target for a work that may take so many times as long as the
+// peer's.
 func atMost(times float64) float64 { return 1 / times }
 
-// each returns the work for each n, with a name that says how many items these are.
+// each returns the work for each n, with n items in its name.
 func each(pattern, item string, w id, numbers []int, peers ...peer) []work {
 	var works []work
 	for _, n := range numbers {
@@ -191,7 +195,7 @@ func each(pattern, item string, w id, numbers []int, peers ...peer) []work {
 	return works
 }
 
-// stages returns the works that tell what a process takes in the course of time.
+// stages returns the works that measure a process at three moments.
 func stages(what, do, unit string) []work {
 	stage := func(when string, n int) work {
 		return row(what+" "+when, id{fresh, do, n, unit}, against(emptyLibrary)).every(5)
@@ -199,8 +203,8 @@ func stages(what, do, unit string) []work {
 	return []work{stage("after load", 0), stage("after 1 thread", 1), stage("after 1,000 threads", 1000)}
 }
 
-// growth is a work for more and more of one thing. What one of them takes should
-// not grow with the number of all.
+// growth is a work for growing numbers of one thing. The time for each should not
+// grow with the number.
 type growth struct {
 	title, item string
 	work        id
@@ -220,8 +224,8 @@ var growths = []growth{
 	{"tss_get", "key", get, []int{1, 10, 100, 1000, 10_000, 100_000}, []string{clean, "CPython"}},
 }
 
-// layersFor are those of the curve's layers that can do n: CPython has 1,022
-// keys, and 100,000 pthreads are too many.
+// layersFor returns the layers of the curve that can do n: CPython has 1,022 keys,
+// and 100,000 pthreads are too many.
 func (g growth) layersFor(n int) []string {
 	if n <= 1000 {
 		return g.layers
@@ -235,13 +239,13 @@ func (g growth) layersFor(n int) []string {
 	return able
 }
 
-// task is a work for all layers that do it, in turns.
+// task is a work with all layers that do it.
 type task struct {
 	work
 	layers []string
 }
 
-// tasks are all that has to be measured.
+// tasks returns all tasks.
 func tasks() []task {
 	var all []task
 	place := map[id]int{}

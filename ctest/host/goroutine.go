@@ -12,9 +12,9 @@ import (
 	"github.com/seed-c0a0ef17/pythread/pythread"
 )
 
-// host_running_handle returns the ident of the *pythread.Handle of a thread
-// that runs and is known by this ident, if the caller is on a goroutine that
-// runs a thread of the core; and else 0. A test calls it from inside a thread.
+// host_running_handle returns the ident of the *pythread.Handle of the running
+// thread with this ident, if the caller is on a goroutine that runs a thread of
+// the core. Otherwise it returns 0. A test calls it from inside a thread.
 //
 //export host_running_handle
 func host_running_handle(ident uint64) uint64 {

@@ -1,8 +1,8 @@
 //go:build unix
 
-// Command host runs a case of a test program of ../ in a Go program: the test
-// is a shared object that knows nothing of Go, and finds the functions of
-// pythread.h in this program, since it imports capi.
+// Command host runs a case of a C test program of ../ in a Go program. The test is
+// a shared object in plain C. It finds the functions of pythread.h in this program,
+// which imports capi.
 //
 //	host <concept>_test.so CASE
 package main
@@ -13,8 +13,8 @@ package main
 #include <stdio.h>
 #include <stdlib.h>
 
-// Calls main of the object, with the arguments from the object's name on, and ends the process as
-// the C library does behind a main.
+// Calls main of the object, with the arguments from the object's name on, and exits with its result,
+// as the C library does.
 static void run(int argc, char **argv)
 {
     void *object = dlopen(argv[0], RTLD_NOW);
@@ -39,11 +39,11 @@ import (
 	_ "github.com/seed-c0a0ef17/pythread/capi"
 )
 
-// The test's main runs on the process's main thread, as in a program of C's.
+// The test's main runs on the process's main thread, as in a C program.
 func init() { runtime.LockOSThread() }
 
 func main() {
-	// All in C memory, since the test keeps what it gets.
+	// All arguments are in C memory, because the test keeps pointers to them.
 	args := os.Args[1:]
 	size := C.size_t(unsafe.Sizeof((*C.char)(nil)))
 	argv := (**C.char)(C.calloc(C.size_t(len(args)+1), size))

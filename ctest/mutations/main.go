@@ -1,5 +1,5 @@
-// Command mutations shows that the tests find mistakes: it builds the library
-// with each of a list of mistakes, and a case that is named there must fail.
+// Command mutations shows that the tests find mistakes. It builds the library with
+// each mistake of a list, and then a case that the list names must fail.
 //
 //	go run ./ctest/mutations [-only REGEXP] BUILD
 //
@@ -8,9 +8,9 @@
 //
 //	FILE: CASE [CASE...]
 //
-// then lines that begin with "- ", which are one text that stands in FILE once,
-// and lines that begin with "+ ", with which the library is built instead. FILE
-// is a name without a directory, so that files may move.
+// then lines that begin with "- ", a text that FILE has exactly once, and lines that
+// begin with "+ ", the text that replaces it. FILE is a name without a directory, so
+// that files may move.
 package main
 
 import (
@@ -32,14 +32,14 @@ import (
 //go:embed mistakes.txt
 var list string
 
-// A case may need luck to meet a mistake that only some interleavings show. One
-// that hangs has met it.
+// A case may find a mistake only in some interleavings, so it gets several tries. A
+// case that hangs has found the mistake.
 const (
 	tries   = 10
 	timeout = 40 * time.Second
 )
 
-// sources are what the library is built from.
+// sources are the files and directories that the library is built from.
 var sources = []string{"go.mod", "capi", "pythread", "include"}
 
 type mistake struct {
@@ -72,7 +72,7 @@ func parse(list string) (mistakes []*mistake, err error) {
 	return mistakes, nil
 }
 
-// bench is where the library is built: a copy of the sources.
+// bench is a copy of the sources, where the library is built.
 type bench struct{ dir, build string }
 
 // companion is the source of what pythread-run preloads beside the library.
@@ -105,7 +105,7 @@ func newBench(build string) (b *bench, err error) {
 	return b, nil
 }
 
-// find returns the one file that has the text, and what the file has.
+// find returns the one file that has the text, and the contents of the file.
 func (b *bench) find(m *mistake) (path string, text string, err error) {
 	places := 0
 	err = filepath.WalkDir(b.dir, func(p string, entry fs.DirEntry, err error) error {
@@ -166,7 +166,7 @@ func (b *bench) make() error {
 	return nil
 }
 
-// run runs a case once and returns how it ended and what it wrote.
+// run runs a case once and returns its error and its output.
 func (b *bench) run(name string) (failed bool, output string, err error) {
 	concept, test, _ := strings.Cut(name, ".")
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
@@ -178,7 +178,7 @@ func (b *bench) run(name string) (failed bool, output string, err error) {
 	run := exec.CommandContext(ctx, command[0], command[1:]...)
 	run.Dir = b.dir
 	run.WaitDelay = time.Second
-	// The programs find the library by LD_LIBRARY_PATH before their own.
+	// By LD_LIBRARY_PATH the programs find this library before their own.
 	run.Env = append(os.Environ(), "LD_LIBRARY_PATH="+b.dir,
 		"PYTHREAD_LIBRARY="+filepath.Join(b.dir, "libpythread.so.0"))
 	text, err := run.CombinedOutput()
@@ -193,7 +193,7 @@ func (b *bench) run(name string) (failed bool, output string, err error) {
 	return err != nil, fmt.Sprintf("%s%v", text, err), nil
 }
 
-// missed returns why the mistake was not found; nil where a case has found it.
+// missed returns why no case has found the mistake, or nil if one has.
 func (b *bench) missed(m *mistake) error {
 	path, text, err := b.find(m)
 	if err != nil {

@@ -1,8 +1,8 @@
 //go:build unix
 
 // Command host is a Go program that loads a plugin written in C. The plugin uses
-// CPython's thread functions and knows nothing of Go; it finds them in this
-// program, since that imports capi. README.md tells how to run it.
+// CPython's thread functions, without any knowledge of Go. It finds them in this
+// program, which imports capi. README.md says how to run it.
 package main
 
 /*
@@ -54,7 +54,7 @@ func main() {
 	}
 	C.free(unsafe.Pointer(path))
 
-	// The counter lies in C memory, since C threads keep pointers to it.
+	// The counter is in C memory, because C threads keep pointers to it.
 	counter := (*C.struct_counter)(C.calloc(1, C.sizeof_struct_counter))
 	lock := capi.NewLock()
 	counter.lock = C.PyThread_type_lock(lock.Pointer())
@@ -81,7 +81,7 @@ func cJoinsWhatGoStarted(plugin *C.struct_plugin) {
 	if errno := C.join(plugin, C.PyThread_handle_t(handle)); errno != 0 {
 		log.Fatalf("C could not join: errno %d", errno)
 	}
-	fmt.Printf("C joined a thread of Go's, which had the sum %d.\n", sum)
+	fmt.Printf("C joined a Go thread, which had computed the sum %d.\n", sum)
 }
 
 func goWaitsForWhatCStarted(plugin *C.struct_plugin, counter *C.struct_counter) {
@@ -95,11 +95,11 @@ func goWaitsForWhatCStarted(plugin *C.struct_plugin, counter *C.struct_counter) 
 	}
 	select {
 	case <-thread.Done():
-		fmt.Printf("Go saw the end of a thread of C's, which had counted to %d.\n", counter.value)
+		fmt.Printf("Go saw the end of a C thread, which had counted to %d.\n", counter.value)
 	case <-time.After(time.Minute):
-		log.Fatal("C's thread has not ended in a minute")
+		log.Fatal("the C thread has not ended in a minute")
 	}
-	// What C started, C still owes a join.
+	// C still has to join the thread that it started.
 	C.join(plugin, handle)
 }
 
@@ -134,7 +134,7 @@ func aValueFollowsItsThread(plugin *C.struct_plugin) {
 	defer C.free(unsafe.Pointer(name))
 
 	capi.Do(named, func() { C.set_name(plugin, name) })
-	// Goroutines that come on any OS thread ask in the name of each.
+	// Goroutines on any OS thread ask as each of the two threads.
 	ask := func(thread *pythread.Handle) (answer string) {
 		capi.Do(thread, func() { answer = C.GoString(C.name(plugin)) })
 		return answer
@@ -150,7 +150,7 @@ func aValueFollowsItsThread(plugin *C.struct_plugin) {
 		})
 		asker.Join()
 	}
-	fmt.Println("In C, a thread has kept its name on every OS thread that it came from.")
+	fmt.Println("In C, a thread has kept its name on every OS thread.")
 	close(stop)
 	named.Join()
 	other.Join()

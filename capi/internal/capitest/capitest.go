@@ -1,6 +1,6 @@
-// Package capitest is what the tests and examples of capi have for C code, which
-// cannot be written in a test file: calls of the functions of pythread.h as a C
-// program makes them, and C threads that call Go functions.
+// Package capitest has the C code of capi's tests and examples, because test files
+// cannot have C code: calls of the functions of pythread.h as a C program makes
+// them, and C threads that call Go functions.
 package capitest
 
 /*
@@ -36,7 +36,7 @@ static uintptr_t tss_get(Py_tss_t *key)
     return (uintptr_t)PyThread_tss_get(key);
 }
 
-// How many bytes malloc has given out; 0 where it does not say.
+// Returns how many bytes are allocated by malloc; 0 if malloc does not say.
 static size_t allocated(void)
 {
 #ifdef __GLIBC__
@@ -47,7 +47,7 @@ static size_t allocated(void)
 #endif
 }
 
-// How many cleanup handlers have run.
+// The number of cleanup handlers that have run.
 int capitest_cleanups __attribute__((weak));
 
 static void clean_up(void *arg)
@@ -68,7 +68,7 @@ static int start_that_exits(uintptr_t func, PyThread_ident_t *ident, PyThread_ha
     return PyThread_start_joinable_thread(call_and_exit, (void *)func, ident, handle);
 }
 
-// mallinfo2 tells of one arena: there shall be no other.
+// mallinfo2 counts one arena, so malloc must use only one.
 __attribute__((constructor)) static void have_one_arena(void)
 {
 #ifdef __GLIBC__
@@ -135,7 +135,7 @@ func capitest_call(f unsafe.Pointer) {
 	fn()
 }
 
-// Start has C start a joinable thread that calls fn. It returns the thread's
+// Start starts, in C, a joinable thread that calls fn. It returns the thread's
 // ident and its PyThread_handle_t.
 func Start(fn func()) (pythread.Ident, uintptr) {
 	var ident C.PyThread_ident_t
@@ -146,7 +146,7 @@ func Start(fn func()) (pythread.Ident, uintptr) {
 	return pythread.Ident(ident), uintptr(handle)
 }
 
-// StartThatExits has C start a joinable thread that calls fn and, below a cleanup
+// StartThatExits starts, in C, a joinable thread that calls fn and, below a cleanup
 // handler, PyThread_exit_thread. It returns the thread's PyThread_handle_t.
 func StartThatExits(fn func()) uintptr {
 	var ident C.PyThread_ident_t
@@ -161,18 +161,17 @@ func StartThatExits(fn func()) uintptr {
 // have been joined.
 func Cleanups() int { return int(C.capitest_cleanups) }
 
-// StartDetached has C start a detached thread that calls fn, and returns its
-// ident.
+// StartDetached starts, in C, a detached thread that calls fn, and returns its ident.
 func StartDetached(fn func()) pythread.Ident {
 	return pythread.Ident(C.start_detached(C.uintptr_t(cgo.NewHandle(fn))))
 }
 
-// Join is PyThread_join_thread; 0 is no error.
+// Join is PyThread_join_thread. 0 means success.
 func Join(handle uintptr) syscall.Errno {
 	return syscall.Errno(C.PyThread_join_thread(C.PyThread_handle_t(handle)))
 }
 
-// Detach is PyThread_detach_thread; 0 is no error.
+// Detach is PyThread_detach_thread. 0 means success.
 func Detach(handle uintptr) syscall.Errno {
 	return syscall.Errno(C.PyThread_detach_thread(C.PyThread_handle_t(handle)))
 }
@@ -190,7 +189,7 @@ func SetName(name string) syscall.Errno {
 // Exit is PyThread_exit_thread.
 func Exit() { C.PyThread_exit_thread() }
 
-// Key is a key of C's for thread-specific storage.
+// Key is a Py_tss_t, a key for thread-specific storage.
 type Key struct{ key *C.Py_tss_t }
 
 // NewKey is PyThread_tss_alloc and PyThread_tss_create.
@@ -209,7 +208,7 @@ func (k Key) Set(value uintptr) {
 	}
 }
 
-// Get is PyThread_tss_get; 0 is no value.
+// Get is PyThread_tss_get. 0 means that there is no value.
 func (k Key) Get() uintptr { return uintptr(C.tss_get(k.key)) }
 
 // Free is PyThread_tss_free.
@@ -230,7 +229,7 @@ func Acquire(lock unsafe.Pointer, wait bool) bool {
 // Release is PyThread_release_lock.
 func Release(lock unsafe.Pointer) { C.PyThread_release_lock(C.PyThread_type_lock(lock)) }
 
-// Count adds 1 to the counter that often, each time under the lock.
+// Count adds 1 to the counter `times` times, each time under the lock.
 func Count(lock unsafe.Pointer, counter *int64, times int) {
 	C.count(C.PyThread_type_lock(lock), (*C.longlong)(counter), C.int(times))
 }
@@ -238,20 +237,19 @@ func Count(lock unsafe.Pointer, counter *int64, times int) {
 // Stats is pythread_get_stats.
 func Stats() (threads, handles int) {
 	var stats C.pythread_stats
-	C.pythread_get_stats(&stats)
+	C.pythread_get_stats(&stats, C.sizeof_pythread_stats)
 	return int(stats.threads), int(stats.handles)
 }
 
-// Allocated returns how many bytes C code has allocated; 0 where that is not
-// known.
+// Allocated returns how many bytes C code has allocated; 0 if malloc does not say.
 func Allocated() int { return int(C.allocated()) }
 
-// ReuseClean is pythread_set_reuse(PYTHREAD_REUSE_CLEAN), and reports whether
-// there is this mode.
+// ReuseClean is pythread_set_reuse(PYTHREAD_REUSE_CLEAN). It reports whether the
+// mode exists.
 func ReuseClean() bool { return C.pythread_set_reuse(C.PYTHREAD_REUSE_CLEAN) != -1 }
 
-// Visit has C run a thread that looks at thread-local variables of C code that is
-// linked into the program, and changes them if it is told so. It reports whether
+// Visit runs a C thread that reads thread-local variables of C code in the program,
+// and changes them if asked to. It reports whether
 // the thread found their initial values, and the number of its OS thread.
 func Visit(changes bool) (foundInitial bool, osThread uint64) {
 	var visit C.struct_visit

@@ -6,10 +6,10 @@
 #include <stdbool.h>
 #include <sys/resource.h>
 
-/* RLIM_INFINITY: none. Relaxed: it publishes nothing, and is one word. */
+/* RLIM_INFINITY: none noted. Relaxed, everywhere: it publishes no other memory. */
 static _Atomic(rlim_t) noted = RLIM_INFINITY;
 
-/* Go raises a limit below that to one less than the most. */
+/* True if the limit is the one that Go sets: one less than the maximum. */
 static bool is_gos(const struct rlimit *limit)
 {
     return limit->rlim_cur == limit->rlim_max - 1;

@@ -1,12 +1,12 @@
 //go:build unix
 
-// Package nofile keeps the limit on open files as a program in C has it. Package
-// syscall raises the soft limit when it is initialized, because Go does not use
-// select. But C may, and the programs that it executes inherit the limit.
+// Package nofile keeps a C program's limit on open files. Package syscall raises
+// the soft limit when it is initialized, because Go does not use select. But C
+// code may use it, and programs that it executes inherit the limit.
 //
-// Of the packages whose imports are initialized Go initializes the one with the
-// first path. Hence this one comes next after syscall, and the limit is another
-// for microseconds.
+// Among packages whose imports are initialized, Go initializes the one with the
+// first path. So this package comes directly after syscall, and the limit is
+// changed only for microseconds.
 package nofile
 
 // #cgo CFLAGS: -std=gnu11 -fvisibility=hidden

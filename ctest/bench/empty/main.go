@@ -1,5 +1,5 @@
-// Command empty is a Go shared library that does nothing but what each start
-// and join of a goroutine by C code must do: the least that one can cost.
+// Command empty is a Go shared library that does only what each start and join of
+// a goroutine by C code must do. So it shows the least that these can cost.
 package main
 
 import "C"

@@ -1,7 +1,6 @@
-// Command handed measures what it takes to hand a lock from thread to thread in
-// a Go program that hosts C code. `handed Go` does so between a thread of Go's
-// and one of C's, `handed C` between two of C's. It reads and prints lines as
-// bench.c does.
+// Command handed measures how long it takes to hand a lock from thread to thread
+// in a Go program that hosts C code. `handed Go` uses a Go thread and a C thread,
+// and `handed C` uses two C threads. It reads and prints lines as bench.c does.
 package main
 
 /*

@@ -1,7 +1,6 @@
 /*
- * plugin.c - C code that uses CPython's thread functions, as an extension module does. It includes
- * pythread.h and nothing else of the library; which program loads it, and what threads are there,
- * it cannot know.
+ * plugin.c - C code that uses CPython's thread functions, as an extension module does. It needs
+ * only pythread.h. It does not know which program loads it, or which threads exist.
  */
 #include "plugin.h"
 

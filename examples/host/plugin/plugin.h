@@ -1,28 +1,28 @@
-/* plugin.h - what the plugin offers to a program that loads it. */
+/* plugin.h - the functions of the plugin. */
 #ifndef PLUGIN_H
 #define PLUGIN_H
 
 #include <pythread.h>
 
-/* A number that every thread changes under the lock alone. */
+/* A number, and the lock that guards it. */
 struct counter {
     PyThread_type_lock lock;
     long value;
 };
 
 struct plugin {
-    /* Adds 1 that often. */
+    /* Adds 1, `times` times. */
     void (*count)(struct counter *counter, int times);
-    /* Starts a thread that adds 1 a thousand times. False where it did not start. */
+    /* Starts a thread that adds 1 a thousand times. False if it did not start. */
     int (*start_counting)(struct counter *counter, PyThread_handle_t *thread);
-    /* Waits for a thread, and returns its errno: 0 when it has ended. */
+    /* Joins a thread. Returns 0 or an errno. */
     int (*join)(PyThread_handle_t thread);
-    /* Gives the calling thread a name, which has to last; and the name of the calling thread. */
+    /* Sets the name of the calling thread, without a copy; and returns the name. */
     void (*set_name)(const char *name);
     const char *(*name)(void);
 };
 
-/* The plugin has one, by the name of plugin. */
+/* The program finds this by its name. */
 extern const struct plugin plugin;
 
 #endif
