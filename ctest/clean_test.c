@@ -3,7 +3,7 @@
  * what runs when a pthread ends has run when its join returns.
  */
 #define _GNU_SOURCE
-#include "clean.h"
+#include "habits.h"
 
 #include <dlfcn.h>
 #include <link.h>

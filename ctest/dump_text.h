@@ -1,6 +1,6 @@
-/* dump.h - what pythread_dump says, for the tests alone: as a text, and awaited. */
-#ifndef DUMP_H
-#define DUMP_H
+/* dump_text.h - what pythread_dump says, for the tests alone: as a text, and awaited. */
+#ifndef DUMP_TEXT_H
+#define DUMP_TEXT_H
 
 #include "pythread.h"
 #include "test.h"

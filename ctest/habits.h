@@ -1,9 +1,9 @@
 /*
- * clean.h - threads that leave something on their OS thread, in every way and ending in every way,
+ * habits.h - threads that leave something on their OS thread, in every way and ending in every way,
  * and that check what they find there. clean_test.c runs thousands, clean_stress_test.c a million.
  */
-#ifndef CLEAN_H
-#define CLEAN_H
+#ifndef HABITS_H
+#define HABITS_H
 
 #include "counted_object.h"
 #include "ends.h"
