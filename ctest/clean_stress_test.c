@@ -1,8 +1,8 @@
 /*
- * clean_stress_test.c - PYTHREAD_REUSE_CLEAN (clean.h) with a million threads.
+ * clean_stress_test.c - PYTHREAD_REUSE_CLEAN (habits.h) with a million threads.
  */
 #define _GNU_SOURCE
-#include "clean.h"
+#include "habits.h"
 
 TEST(a_million_threads_of_mixed_habits_cannot_tell_that_their_os_threads_were_used)
 {

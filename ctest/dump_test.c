@@ -3,7 +3,7 @@
  * handlers.
  */
 #define _GNU_SOURCE
-#include "dump.h"
+#include "dump_text.h"
 #include "process.h"
 #include "pylock.h"
 #include "threads.h"

@@ -4,7 +4,7 @@
  * hangs, and its parent checks how it ended.
  */
 #define _GNU_SOURCE
-#include "dump.h"
+#include "dump_text.h"
 #include "forks.h"
 
 #include <pthread.h>

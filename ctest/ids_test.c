@@ -9,6 +9,7 @@
 #include "threads.h"
 
 #include <pthread.h>
+#include <sys/mman.h>
 
 static gid_t group;
 static atomic_int looks, wrong_ids;
@@ -97,6 +98,38 @@ TEST(ids_change_in_all_threads)
     run_all_kinds(5);
     GT(atomic_load(&asked), 300);
     EQ(atomic_load(&misplaced), 0);
+}
+
+enum { LEFT_STACK = 64 * 1024 };
+
+static void leave_signal_stack(void *memory)
+{
+    const stack_t stack = {.ss_sp = memory, .ss_size = LEFT_STACK};
+    EQ(sigaltstack(&stack, NULL), 0);
+    stay(NULL);
+}
+
+/* The handler of the C library runs on the signal stack of each OS thread: one that has gone would
+   end the process. */
+TEST(ids_change_when_the_signal_stacks_of_ended_threads_have_gone)
+{
+    enum { THREADS = 8 };
+    PyThread_handle_t threads[THREADS];
+    char *memory = mmap(NULL, THREADS * LEFT_STACK, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    NE((intptr_t)memory, (intptr_t)MAP_FAILED);
+    pythread_set_reuse(PYTHREAD_REUSE_ALWAYS);
+    for (int i = 0; i < THREADS; i++) {
+        threads[i] = start(leave_signal_stack, memory + i * LEFT_STACK);
+    }
+    wait_for_count(&inside, THREADS);
+    atomic_store(&leave, true);
+    for (int i = 0; i < THREADS; i++) {
+        join(threads[i]);
+    }
+    EQ(munmap(memory, THREADS * LEFT_STACK), 0);
+    EQ(setegid(getegid()), 0);
+    run_all_kinds(3);
 }
 
 static pthread_barrier_t barrier;

@@ -146,7 +146,7 @@ TEST(bursts_at_a_limit_of_few_processes_neither_hang_nor_lose_a_thread)
    to a thread that runs, whatever the others wait for. */
 enum { REFUSALS = 20 };
 static atomic_int accepted, arrived, left;
-static sem_t gate, burst_ends;
+static sem_t burst_gate, burst_ends;
 static pthread_key_t soiled;
 
 /* The last two bits of the habit say how the thread ends, and the bit before whether it leaves
@@ -154,9 +154,9 @@ static pthread_key_t soiled;
 static void wait_for_burst(void *habit)
 {
     count(&arrived);
-    wait_at_door(&gate);
+    wait_at_door(&burst_gate);
     if (((uintptr_t)habit & 4) != 0) {
-        EQ(pthread_setspecific(soiled, &gate), 0);
+        EQ(pthread_setspecific(soiled, &burst_gate), 0);
     }
     count(&left);
     end((enum end)((uintptr_t)habit % ENDS));
@@ -197,7 +197,7 @@ static void check_whole_burst(long processes, int reuse)
     become_a_user_without_processes();
     EQ(pthread_key_create(&soiled, nothing), 0);
     EQ(sem_init(&begin, 0, 0), 0);
-    EQ(sem_init(&gate, 0, 0), 0);
+    EQ(sem_init(&burst_gate, 0, 0), 0);
     EQ(sem_init(&burst_ends, 0, 0), 0);
     for (int i = 0; i < STARTERS; i++) {
         EQ(pthread_create(&pthreads[i], NULL, start_burst, &starts[i]), 0);
@@ -217,7 +217,7 @@ static void check_whole_burst(long processes, int reuse)
         LT(atomic_load(&accepted), processes);
         wait_for_count(&arrived, atomic_load(&accepted));
         for (int i = 0; i < atomic_load(&accepted); i++) {
-            EQ(sem_post(&gate), 0);
+            EQ(sem_post(&burst_gate), 0);
         }
         for (int i = 0; i < STARTERS; i++) {
             join_all(&starts[i]);

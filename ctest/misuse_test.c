@@ -4,7 +4,7 @@
  * the middle of everything.
  */
 #define _GNU_SOURCE
-#include "dump.h"
+#include "dump_text.h"
 #include "threads.h"
 
 #include <limits.h>

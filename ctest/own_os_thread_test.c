@@ -328,6 +328,20 @@ TEST(own_os_threads_end_with_their_threads)
     }
 }
 
+TEST(own_os_threads_leave_no_memory)
+{
+    enum { THREADS = 2000, LEAK = 16 };
+    size_t before = 0;
+    use_own_os_threads(1);
+    for (int i = 0; i < 2 * THREADS; i++) {
+        if (i == THREADS) {
+            before = allocated_bytes();
+        }
+        join(start(nothing, NULL));
+    }
+    LT(allocated_bytes(), before + THREADS * LEAK);
+}
+
 TEST(threads_share_os_threads_again_when_it_is_off)
 {
     pythread_stats stats;

@@ -3,7 +3,7 @@
  * get an error value at once.
  */
 #define _GNU_SOURCE
-#include "gate.h"
+#include "threads.h"
 
 #include <limits.h>
 

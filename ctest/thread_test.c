@@ -3,9 +3,9 @@
  * behind.
  */
 #define _GNU_SOURCE
-#include "dump.h"
-#include "gate.h"
+#include "dump_text.h"
 #include "process.h"
+#include "threads.h"
 
 static atomic_int counter;
 

@@ -8,6 +8,7 @@
 #include "pythread.h"
 #include "test.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <stdbool.h>
@@ -56,6 +57,16 @@ static inline void wait_at_door(void *door)
 {
     while (sem_wait(door) != 0) {
     }
+}
+
+/* Threads wait at the gate until the case opens it. */
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+
+static inline void wait_at_gate(void *arg)
+{
+    count(arg);
+    pthread_mutex_lock(&gate);
+    pthread_mutex_unlock(&gate);
 }
 
 /* Waits until the counter is this high. No thread may count beyond it. */

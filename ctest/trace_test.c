@@ -3,7 +3,7 @@
  * ends. That the file is JSON is shown by cksum_test.sh.
  */
 #define _GNU_SOURCE
-#include "dump.h"
+#include "dump_text.h"
 #include "process.h"
 #include "pylock.h"
 #include "threads.h"

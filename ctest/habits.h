@@ -1,10 +1,10 @@
 /*
- * clean.h - threads that leave something on their OS threads, and check that they find nothing
+ * habits.h - threads that leave something on their OS threads, and check that they find nothing
  * there. They do both in every way, and end in every way. clean_test.c runs thousands of them,
  * clean_stress_test.c a million.
  */
-#ifndef CLEAN_H
-#define CLEAN_H
+#ifndef HABITS_H
+#define HABITS_H
 
 #include "counted_object.h"
 #include "ends.h"

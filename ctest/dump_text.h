@@ -1,6 +1,6 @@
-/* dump.h - the output of pythread_dump, as a text, and with a wait for a text. For tests. */
-#ifndef DUMP_H
-#define DUMP_H
+/* dump_text.h - the output of pythread_dump, as a text, and with a wait for a text. For tests. */
+#ifndef DUMP_TEXT_H
+#define DUMP_TEXT_H
 
 #include "pythread.h"
 #include "test.h"
