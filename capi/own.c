@@ -16,6 +16,7 @@
 #include "reuse.h"
 #include "stack.h"
 #include "status.h"
+#include "tsan.h"
 #include "tss.h"
 
 #include <limits.h>
@@ -76,6 +77,8 @@ static bool has_key;
 
 static void put(struct end *end)
 {
+    tsan_release(thread_end_mark(end->ident));
+    tsan_release(&ends);
     /* Release: what the thread did happens before its end is known. */
     struct end *newest = atomic_load_explicit(&ends, memory_order_relaxed);
     do {
@@ -100,6 +103,7 @@ static void *run_errand(void *arg)
     status_act_for(errand->ident);
     errand->function(errand->arg);
     status_act_for(0);
+    tsan_release(errand);
     atomic_store_explicit(&errand->done, 1, memory_order_release);
     os_wake(&errand->done, 1);
     return NULL;
@@ -120,6 +124,7 @@ bool own_run_elsewhere(void (*function)(void *), void *arg, PyThread_ident_t ide
     while (atomic_load_explicit(&errand.done, memory_order_acquire) == 0) {
         os_wait(&errand.done, 0, OS_NO_DEADLINE);
     }
+    tsan_acquire(&errand);
     return true;
 }
 
@@ -137,6 +142,7 @@ PyThread_ident_t own_next_end(void)
     }
     struct end *end = taken;
     PyThread_ident_t ident = end->ident;
+    tsan_acquire(&ends);
     taken = end->next;
     free(end);
     return ident;

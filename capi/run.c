@@ -17,6 +17,7 @@
 #include "plain.h"
 #include "reuse.h"
 #include "status.h"
+#include "tsan.h"
 #include "tss.h"
 
 #include <errno.h>
@@ -215,6 +216,7 @@ enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ide
     enter(ident, &creator);
     pthread_cleanup_push(stop_exit, &trampoline);
     if (_setjmp(trampoline.exit_to) == 0) {
+        tsan_acquire(thread_start_mark(func, arg));
         func(arg);
         if (is_checked) {
             clean_run_destructors();
@@ -233,6 +235,7 @@ enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ide
         plain_end(ident);
         pthread_exit(NULL);
     }
+    tsan_release(thread_end_mark(ident));
     /* An OS thread that has begun to exit takes no cancellation any more. */
     bool is_reusable = !exited && (!is_checked || is_as_new());
     /* On one that ends, the thread goes on to be itself in the destructors that run then. */

@@ -44,6 +44,21 @@ extern struct thread_ends {
     atomic_uint waiters;
 } thread_ends[THREAD_ENDS];
 
+/* Addresses by which ThreadSanitizer is told that a start happens before the thread, and the thread
+   before its join. Two threads may have one, so that a race of theirs may not be seen. */
+enum { THREAD_MARKS = 1024 };
+extern uint64_t thread_start_marks[THREAD_MARKS], thread_end_marks[THREAD_MARKS];
+
+static inline uint64_t *thread_start_mark(thread_func func, const void *arg)
+{
+    return &thread_start_marks[((uintptr_t)func ^ (uintptr_t)arg >> 3) % THREAD_MARKS];
+}
+
+static inline uint64_t *thread_end_mark(PyThread_ident_t ident)
+{
+    return &thread_end_marks[ident % THREAD_MARKS];
+}
+
 /* Wakes the joins that wait here. */
 void thread_wake_joins(struct thread_ends *ends);
 
