@@ -170,9 +170,6 @@ extern const char __stop_pythread_variables[] __attribute__((visibility("hidden"
 /* The end of Go's variable; 0 while nobody knows where it is. */
 static atomic_size_t gos_variable_end;
 
-/* The hash of the calling thread's area when the thread began; 0 where none has begun. */
-THREAD_LOCAL uint64_t hash_at_begin;
-
 /* An odd number that looks random. */
 static uint64_t factor_at(uint64_t place)
 {
@@ -388,10 +385,6 @@ static struct key_value *first_keys(void)
     return (struct key_value *)((char *)pthread_self() + keys_offset);
 }
 
-/* A bit for each of the first keys that had a value when the thread began: those of Go and of an
-   allocator. What they do with it later is theirs alone. */
-THREAD_LOCAL uint32_t given_keys;
-
 static uint32_t keys_with_values(const struct key_value *keys, const void *ignored)
 {
     uint32_t found = 0;
@@ -402,7 +395,9 @@ static uint32_t keys_with_values(const struct key_value *keys, const void *ignor
     return found;
 }
 
-static bool has_same_keys(const void *ignored)
+/* The keys that had a value when the thread began are those of Go and of an allocator. What they do
+   with it later is theirs alone. */
+static bool has_same_keys(uint32_t given_keys, const void *ignored)
 {
     const struct key_value *keys = first_keys();
     struct key_value *const *blocks_of_keys = (struct key_value *const *)(keys + BLOCK_KEYS);
@@ -556,25 +551,18 @@ bool clean_scheduling_is_mixed(void)
 
 /* ------------------------------------------------------------------------ all of it */
 
-void clean_begin(void)
+void clean_begin(struct clean_mark *mark)
 {
-    THREAD_LOCAL bool is_known;
-    if (!can_tell) {
-        return;
+    if (can_tell) {
+        mark->keys = keys_with_values(first_keys(), NULL);
+        mark->variables = hash_of_area();
     }
-    if (!is_known) {
-        is_known = true;
-        /* Some allocators set a key when an OS thread first comes to them. */
-        free(malloc(1));
-    }
-    given_keys = keys_with_values(first_keys(), NULL);
-    hash_at_begin = hash_of_area();
 }
 
-bool clean_is_clean(const void *ignored)
+bool clean_is_clean(const struct clean_mark *mark, const void *ignored)
 {
-    return can_tell && destructors() == NULL && has_same_keys(ignored) &&
-           hash_of_area() == hash_at_begin;
+    return can_tell && destructors() == NULL && has_same_keys(mark->keys, ignored) &&
+           hash_of_area() == mark->variables;
 }
 
 /* Before reuse.c's constructor. */
@@ -595,16 +583,18 @@ void clean_find_gos_variable(void)
 {
 }
 
-void clean_begin(void)
+void clean_begin(struct clean_mark *mark)
 {
+    (void)mark;
 }
 
 void clean_run_destructors(void)
 {
 }
 
-bool clean_is_clean(const void *ignored)
+bool clean_is_clean(const struct clean_mark *mark, const void *ignored)
 {
+    (void)mark;
     (void)ignored;
     return false;
 }

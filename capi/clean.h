@@ -3,6 +3,7 @@
 #define CLEAN_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* True where this library can see what a thread leaves. Known once constructors have run. */
 bool clean_can_tell(void);
@@ -10,19 +11,25 @@ bool clean_can_tell(void);
 /* Looks where the Go runtime's variable is. The calling OS thread is Go's. */
 void clean_find_gos_variable(void);
 
-/* Tells that a thread is about to begin on the calling OS thread. */
-void clean_begin(void);
+/* How an OS thread was when a thread began on it; all zero where none has. */
+struct clean_mark {
+    uint64_t variables; /* a hash of them, never 0 */
+    uint32_t keys;      /* a bit for each of the first keys that had a value */
+};
+
+/* Tells that a thread is about to begin on the calling OS thread, which malloc knows. */
+void clean_begin(struct clean_mark *mark);
 
 /* Calls the destructors of the C++ objects that the thread has, as when a pthread ends. */
 void clean_run_destructors(void);
 
 /*
- * True where the calling OS thread is as clean_begin found it, but for blocks of thread-local
+ * True where the calling OS thread is as clean_begin marked it, but for blocks of thread-local
  * variables: no pthread key has got a value, but for one whose value is `ignored`, the other
  * thread-local variables have the values that they had, and no destructor of a C++ object waits for
  * the end of the OS thread.
  */
-bool clean_is_clean(const void *ignored);
+bool clean_is_clean(const struct clean_mark *mark, const void *ignored);
 
 /*
  * Drops the blocks of thread-local variables that the thread has used, those of modules that dlopen

@@ -29,8 +29,24 @@ const char *go_shortcoming;
 static bool is_programs_own = true;
 static bool (*start_go)(void);
 
-/* Go has left the calling OS thread, or is about to. */
-THREAD_LOCAL bool has_no_go;
+/*
+ * What Go takes the calling OS thread for, in one word, as there is little room for variables of
+ * threads.
+ *
+ * Go has read the bounds of the stack of an OS thread of its own when it made it, and ends the
+ * process where it is called on another stack, say a coroutine's. On other OS threads it looks anew
+ * where the bounds are, and no range is needed here. An OS thread that Go has left, or is about to,
+ * has a range without an address.
+ */
+THREAD_LOCAL struct {
+    uint64_t first_page : 44;
+    uint64_t pages : 18;
+    uint64_t has_range : 1;
+    uint64_t is_known : 1; /* Go has met it */
+} self;
+
+enum { PAGE_BITS = 12 };
+_Static_assert(sizeof self == sizeof(uint64_t), "it is one word");
 
 bool go_is_here(void)
 {
@@ -53,36 +69,36 @@ bool go_is_programs_own(void)
 
 void thread_goes_without_go(void)
 {
-    has_no_go = true;
+    self.has_range = true;
+    self.pages = 0;
 }
-
-/*
- * The stack of an OS thread of Go's. Go has read its bounds when it made the OS thread, and ends
- * the process where it is called on another one, say a coroutine's. On an OS thread that is not
- * Go's there is no range here: there Go looks anew where the bounds are.
- */
-THREAD_LOCAL struct os_range gos_stack;
 
 void thread_is_gos(void)
 {
-    if (gos_stack.size == 0) {
-        gos_stack = os_stack();
+    enum { MOST_PAGES = (1 << 18) - 1 };
+    if (!self.has_range) {
+        struct os_range stack = os_stack();
+        size_t pages = stack.size >> PAGE_BITS;
+        self.first_page = stack.low >> PAGE_BITS;
+        self.pages = pages < MOST_PAGES ? pages : MOST_PAGES;
+        self.has_range = pages != 0;
     }
 }
 
-static bool is_on_gos_stack(void)
+/* False where Go must not be called: on another stack than its own, or where Go has left. */
+static bool is_in_range(void)
 {
     if (is_programs_own) {
         /* Most likely the OS thread is Go's. */
         thread_is_gos();
     }
-    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-    return gos_stack.size == 0 || here - gos_stack.low < gos_stack.size;
+    uint64_t page = (uintptr_t)__builtin_frame_address(0) >> PAGE_BITS;
+    return !self.has_range || page - self.first_page < self.pages;
 }
 
 bool go_is_out_of_reach(void)
 {
-    return (has_no_go || !is_on_gos_stack()) && go_is_here();
+    return !is_in_range() && go_is_here();
 }
 
 /* ------------------------------------------------------------------------ the start of Go */
@@ -170,17 +186,15 @@ static void meet_go(void)
 
 bool enter_go(struct visit *visit)
 {
-    /* Set once Go knows the calling OS thread. */
-    THREAD_LOCAL bool is_known;
-    if (!go_is_here() || has_no_go || !is_on_gos_stack()) {
+    if (!go_is_here() || !is_in_range()) {
         return false;
     }
     visit->blocks_signals = !is_programs_own;
     if (visit->blocks_signals) {
         visit->signal_mask = os_block_all_signals();
     }
-    if (!is_known) {
-        is_known = true;
+    if (!self.is_known) {
+        self.is_known = true;
         meet_go();
     }
     return true;

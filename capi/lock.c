@@ -29,6 +29,7 @@
 
 #include "os.h"
 #include "status.h"
+#include "tsan.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -192,6 +193,7 @@ static inline PyLockStatus hold(struct lock *lock)
 {
     /* Relaxed: only a dump reads it. */
     atomic_store_explicit(&lock->holder, status_caller(), memory_order_relaxed);
+    tsan_acquire(lock);
     return PY_LOCK_ACQUIRED;
 }
 
@@ -280,6 +282,9 @@ __attribute__((noinline)) static bool release_contended(struct lock *lock)
 static inline bool release(struct lock *lock)
 {
     unsigned word = HELD;
+    if (lock != NULL) {
+        tsan_release(lock);
+    }
     /* Release: what the caller did happens before what the next holder does. */
     return lock != NULL &&
            (atomic_compare_exchange_strong_explicit(&lock->word, &word, FREE, memory_order_release,

@@ -118,6 +118,7 @@ typedef unsigned long os_key;
 /* False if no key or memory is left. */
 bool os_key_create(os_key *key, void(OS_KEY_DESTROY *destroy)(void *));
 bool os_key_set(os_key key, void *value);
+void *os_key_get(os_key key);
 void os_key_delete(os_key key);
 
 /* ------------------------------------------------------------------------ signals and forks */

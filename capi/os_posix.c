@@ -120,6 +120,11 @@ void os_key_delete(os_key key)
     pthread_key_delete((pthread_key_t)key);
 }
 
+void *os_key_get(os_key key)
+{
+    return pthread_getspecific((pthread_key_t)key);
+}
+
 bool os_key_set(os_key key, void *value)
 {
     int saved = errno; /* the C library may allocate memory */

@@ -101,6 +101,11 @@ bool os_key_create(os_key *key, void(OS_KEY_DESTROY *destroy)(void *))
     return *key != FLS_OUT_OF_INDEXES;
 }
 
+void *os_key_get(os_key key)
+{
+    return FlsGetValue(key);
+}
+
 bool os_key_set(os_key key, void *value)
 {
     return FlsSetValue(key, value);

@@ -17,6 +17,7 @@
 #include "reuse.h"
 #include "stack.h"
 #include "status.h"
+#include "tsan.h"
 #include "tss.h"
 
 #include <limits.h>
@@ -80,6 +81,8 @@ static bool has_key;
 static void put(struct end *end)
 {
     PyThread_ident_t ident = end->ident;
+    tsan_release(thread_end_mark(ident));
+    tsan_release(&ends);
     /* Sequentially consistent, as the looks of ends_count and ends_wait, and own_take_ends. A join
        that ends_count sees takes the ends after it has waited, so it finds this one. */
     struct end *newest = atomic_load_explicit(&ends, memory_order_relaxed);
@@ -107,6 +110,7 @@ static void *run_errand(void *arg)
     status_act_for(errand->ident);
     errand->function(errand->arg);
     status_act_for(0);
+    tsan_release(errand);
     atomic_store_explicit(&errand->done, 1, memory_order_release);
     os_wake(&errand->done, 1);
     return NULL;
@@ -127,6 +131,7 @@ bool own_run_elsewhere(void (*function)(void *), void *arg, PyThread_ident_t ide
     while (atomic_load_explicit(&errand.done, memory_order_acquire) == 0) {
         os_wait(&errand.done, 0, OS_NO_DEADLINE);
     }
+    tsan_acquire(&errand);
     return true;
 }
 
@@ -150,6 +155,7 @@ PyThread_ident_t own_pop_end(struct end **taken)
 {
     struct end *end = *taken;
     PyThread_ident_t ident = end->ident;
+    tsan_acquire(&ends);
     *taken = end->next;
     free(end);
     return ident;
@@ -253,9 +259,14 @@ void own_watch_main(void)
 static void *run(void *arg)
 {
     struct end *end = arg;
+    struct clean_mark mark = {0};
     status_become(end->ident);
     bool is_watched = watch(end);
-    clean_begin();
+    /* Some allocators set a key when an OS thread first comes to them. Volatile, or the compiler
+       would leave both calls out. */
+    void *volatile block = malloc(1);
+    free(block);
+    clean_begin(&mark);
     if (is_watched) {
         end->func(end->arg);
     } else {
@@ -263,7 +274,7 @@ static void *run(void *arg)
         end->func(end->arg);
         pthread_cleanup_pop(1);
     }
-    reuse_note_end(clean_is_clean(tss_key_value()));
+    reuse_note_end(clean_is_clean(&mark, tss_key_value()));
     return NULL;
 }
 

@@ -17,6 +17,7 @@
 #include "plain.h"
 #include "reuse.h"
 #include "status.h"
+#include "tsan.h"
 #include "tss.h"
 
 #include <errno.h>
@@ -24,20 +25,27 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
-/* What the OS thread had before the thread that runs on it. */
-THREAD_LOCAL struct inheritance before;
-THREAD_LOCAL stack_t signal_stack;
-/* The name that the OS thread has; known only after a thread of the mode CLEAN. */
-THREAD_LOCAL char name[OS_NAME_SIZE];
-THREAD_LOCAL bool name_is_known;
-/* A thread of the mode ALWAYS was here: what it left behind is not known. */
-THREAD_LOCAL bool is_unchecked;
-/* The thread before blocked signals, which may still come for it. */
-THREAD_LOCAL bool discards_signals;
-/* Where a thread goes that exits or is cancelled. */
-THREAD_LOCAL jmp_buf exit_to;
+/* An OS thread of Go's, from the first thread on it to its end. */
+struct os_thread {
+    /* What it had before the thread that runs on it. */
+    uint64_t float_mode;
+    os_signals signal_mask;
+    stack_t signal_stack;
+    /* The name that it has; known only after a thread of the mode CLEAN. */
+    char name[OS_NAME_SIZE];
+    bool name_is_known;
+    /* A thread of the mode ALWAYS was here: what it left behind is not known. */
+    bool is_unchecked;
+    /* The thread before blocked signals, which may still come for it. */
+    bool discards_signals;
+    struct clean_mark mark;
+};
+
+/* The calling OS thread; NULL where no thread has come to it. */
+THREAD_LOCAL struct os_thread *here;
 
 bool signals_stay_blocked;
 
@@ -65,25 +73,35 @@ struct inheritance thread_inheritance(int reuse, const struct visit *visit)
 
 static void set_name(const char *creators)
 {
-    if (!name_is_known) {
-        name_is_known = true;
-        os_get_name(name);
+    if (!here->name_is_known) {
+        here->name_is_known = true;
+        os_get_name(here->name);
     }
-    if (memcmp(name, creators, sizeof name) != 0) {
-        memcpy(name, creators, sizeof name);
-        os_set_name(name);
+    if (memcmp(here->name, creators, sizeof here->name) != 0) {
+        memcpy(here->name, creators, sizeof here->name);
+        os_set_name(here->name);
     }
+}
+
+/* Knows the calling OS thread from now on. False where there is no memory. */
+static bool come_here(void)
+{
+    if (here == NULL && (here = calloc(1, sizeof *here)) != NULL) {
+        thread_is_gos();
+        sigaltstack(NULL, &here->signal_stack);
+    }
+    return here != NULL;
+}
+
+static void forget_here(void)
+{
+    free(here);
+    here = NULL;
 }
 
 static void enter(PyThread_ident_t ident, const struct inheritance *creator)
 {
     static const stack_t none = {.ss_flags = SS_DISABLE};
-    THREAD_LOCAL bool knows_signal_stack;
-    if (!knows_signal_stack) {
-        knows_signal_stack = true;
-        thread_is_gos();
-        sigaltstack(NULL, &signal_stack);
-    }
     if (signals_stay_blocked) {
         /* The thread has none, as any new one. */
         sigaltstack(&none, NULL);
@@ -91,18 +109,18 @@ static void enter(PyThread_ident_t ident, const struct inheritance *creator)
     if (creator->reuse == PYTHREAD_REUSE_CLEAN) {
         set_name(creator->name);
         clean_find_gos_variable();
-        clean_begin();
+        clean_begin(&here->mark);
     } else {
-        name_is_known = false;
-        is_unchecked = true;
+        here->name_is_known = false;
+        here->is_unchecked = true;
     }
     status_become(ident);
-    before.float_mode = os_float_mode();
+    here->float_mode = os_float_mode();
     os_set_float_mode(creator->float_mode);
-    if (discards_signals) {
+    if (here->discards_signals) {
         os_discard_signals();
     }
-    before.signal_mask = os_set_signal_mask(creator->signal_mask);
+    here->signal_mask = os_set_signal_mask(creator->signal_mask);
     errno = 0;
 }
 
@@ -111,16 +129,16 @@ static void leave(void)
 {
     /* First of all: after the join nobody expects a handler to run here, or on a signal stack that
        may be freed by then. */
-    discards_signals = os_is_any_signal(os_block_signals());
+    here->discards_signals = os_is_any_signal(os_block_signals());
     /* Go needs its own signal stack for signals that come while it runs on a goroutine's stack: in
        a C program those that the C library sends to all threads. */
-    sigaltstack(&signal_stack, NULL);
-    os_set_float_mode(before.float_mode);
+    sigaltstack(&here->signal_stack, NULL);
+    os_set_float_mode(here->float_mode);
     if (!signals_stay_blocked) {
-        if (discards_signals) {
+        if (here->discards_signals) {
             os_discard_signals();
         }
-        os_set_signal_mask(before.signal_mask);
+        os_set_signal_mask(here->signal_mask);
     }
 }
 
@@ -141,8 +159,8 @@ void thread_leave(void)
 /* True where the OS thread, on which a thread of the mode CLEAN has ended, is as good as new. */
 static bool is_as_new(void)
 {
-    os_get_name(name);
-    bool is_clean = clean_is_clean(tss_key_value()) && clean_has_initial_scheduling();
+    os_get_name(here->name);
+    bool is_clean = clean_is_clean(&here->mark, tss_key_value()) && clean_has_initial_scheduling();
     reuse_note_end(is_clean);
     return is_clean;
 }
@@ -155,37 +173,50 @@ static os_signals mask_of_destructors(void)
     return os_with_signal(os_with_signal(os_signal_mask(), SIGURG), SIGPIPE);
 }
 
+/* A thread on this OS thread, and where it goes when it exits or is cancelled. */
+struct trampoline {
+    PyThread_ident_t ident;
+    jmp_buf exit_to;
+};
+
 /*
  * The last cleanup handler of a thread that exits or is cancelled: all others, and the destructors
  * of all C++ frames, have run. It takes the OS thread out of the exit, which would end Go's frames
  * next. In the child of a fork Go's frames are dead: the OS thread ends.
  */
-static void stop_exit(void *ident)
+static void stop_exit(void *arg)
 {
+    struct trampoline *trampoline = arg;
     if (go_is_here()) {
-        _longjmp(exit_to, 1);
+        _longjmp(trampoline->exit_to, 1);
     }
-    plain_end(*(PyThread_ident_t *)ident);
+    plain_end(trampoline->ident);
 }
 
 enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ident,
                                struct inheritance creator)
 {
     volatile bool exited = true;
+    struct trampoline trampoline = {.ident = ident};
     bool is_checked = creator.reuse == PYTHREAD_REUSE_CLEAN;
     if (os_self() == gos_first) {
         return OS_THREAD_NEVER_ENDS;
     }
-    if (is_checked && is_unchecked) {
-        if (!clean_is_clean(NULL) || !clean_has_initial_scheduling()) {
+    if (!come_here()) {
+        return OS_THREAD_WAS_UNFIT;
+    }
+    if (is_checked && here->is_unchecked) {
+        if (!clean_is_clean(&here->mark, NULL) || !clean_has_initial_scheduling()) {
+            forget_here();
             return OS_THREAD_WAS_UNFIT;
         }
         clean_drop_blocks();
     }
     thread_came();
     enter(ident, &creator);
-    pthread_cleanup_push(stop_exit, &ident);
-    if (_setjmp(exit_to) == 0) {
+    pthread_cleanup_push(stop_exit, &trampoline);
+    if (_setjmp(trampoline.exit_to) == 0) {
+        tsan_acquire(thread_start_mark(func, arg));
         func(arg);
         if (is_checked) {
             clean_run_destructors();
@@ -204,6 +235,7 @@ enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ide
         plain_end(ident);
         pthread_exit(NULL);
     }
+    tsan_release(thread_end_mark(ident));
     /* An OS thread that has begun to exit takes no cancellation any more. */
     bool is_reusable = !exited && (!is_checked || is_as_new());
     /* On one that ends, the thread goes on to be itself in the destructors that run then. */
@@ -211,6 +243,9 @@ enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ide
     leave();
     if (is_reusable && is_checked) {
         clean_drop_blocks();
+    }
+    if (!is_reusable) {
+        forget_here();
     }
     if (!is_watched) {
         end_thread();

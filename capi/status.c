@@ -34,8 +34,8 @@ static atomic_uint block_count = 1;
 OS_THREAD_LOCAL PyThread_ident_t self_ident, caller_ident;
 _Atomic(status_tracer *) status_traced_by;
 
-/* The status that the calling OS thread has taken, and the one that it took last. */
-THREAD_LOCAL struct status *mine, *last;
+/* The status that the calling OS thread has taken. */
+THREAD_LOCAL struct status *mine;
 
 void status_act_for(PyThread_ident_t ident)
 {
@@ -52,7 +52,11 @@ PyThread_ident_t status_find_caller(void)
 unsigned long status_native_id(void)
 {
     /* The number, and the epoch of the process in which the kernel gave it. */
+#ifdef __linux__ /* where it has 22 bits */
+    THREAD_LOCAL unsigned id;
+#else
     THREAD_LOCAL unsigned long id;
+#endif
     THREAD_LOCAL unsigned epoch;
     if (epoch != fork_epoch()) {
         epoch = fork_epoch();
@@ -110,20 +114,20 @@ static bool take(struct status *status)
            !atomic_exchange_explicit(&status->is_taken, true, memory_order_acquire);
 }
 
-/* Takes a status that is free. NULL if there is no memory; then no dump shows the thread. */
+/*
+ * Takes a status that is free. NULL if there is no memory; then no dump shows the thread. Each OS
+ * thread looks first where it looked before, so that none looks where another one writes.
+ */
 static struct status *take_any(void)
 {
-    static atomic_uint next;
-    enum { TRIES = 16 };
-    if (last != NULL && take(last)) {
-        return last;
-    }
+    enum { TRIES = 16, STEP = 1021 };
+    /* Stacks are apart by a multiple of a page; the upper bits of the product depend on all. */
+    unsigned first = (unsigned)((uint64_t)(os_self() >> 12) * 0x9e3779b97f4a7c15 >> 32);
     do {
-        for (int i = 0; i < TRIES; i++) {
-            unsigned place =
-                atomic_fetch_add_explicit(&next, 1, memory_order_relaxed) % status_places();
+        for (unsigned i = 0; i < TRIES; i++) {
+            unsigned place = (first + i * STEP) % status_places();
             if (take(at(place))) {
-                return last = at(place);
+                return at(place);
             }
         }
     } while (add_block(atomic_load_explicit(&block_count, memory_order_relaxed)));

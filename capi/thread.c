@@ -20,6 +20,7 @@
 #include "reuse.h"
 #include "stack.h"
 #include "status.h"
+#include "tsan.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -30,6 +31,7 @@
 bool (*thread_takes_room)(void);
 enum os_thread_work (*thread_idles)(void);
 struct thread_counts thread_counts;
+uint64_t thread_start_marks[THREAD_MARKS], thread_end_marks[THREAD_MARKS];
 
 void thread_came(void)
 {
@@ -279,6 +281,7 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
         return 0;
     }
     int64_t since = status_now();
+    tsan_release(thread_start_mark(func, arg));
     if (go_is_out_of_reach()) {
         struct call call = {.what = START,
                             .func = func,
@@ -359,6 +362,9 @@ int PyThread_join_thread(PyThread_handle_t handle)
         }
     }
     status_wait_ends(before);
+    if (error == 0) {
+        tsan_acquire(thread_end_mark(handle));
+    }
     errno = saved;
     return error;
 }

@@ -33,6 +33,21 @@ extern struct thread_counts {
 /* Counts one that has come. */
 void thread_came(void);
 
+/* Addresses by which ThreadSanitizer is told that a start happens before the thread, and the thread
+   before its join. Two threads may have one, so that a race of theirs may not be seen. */
+enum { THREAD_MARKS = 1024 };
+extern uint64_t thread_start_marks[THREAD_MARKS], thread_end_marks[THREAD_MARKS];
+
+static inline uint64_t *thread_start_mark(thread_func func, const void *arg)
+{
+    return &thread_start_marks[((uintptr_t)func ^ (uintptr_t)arg >> 3) % THREAD_MARKS];
+}
+
+static inline uint64_t *thread_end_mark(PyThread_ident_t ident)
+{
+    return &thread_end_marks[ident % THREAD_MARKS];
+}
+
 /*
  * How a goroutine that has run a thread waits for another one, on a word of its own. Who gives it a
  * thread sets the word to RUNNER_IS_CALLED, and wakes it if it sleeps.

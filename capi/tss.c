@@ -200,22 +200,25 @@ struct table {
     struct entry entries[];
 };
 
-/* A table without an allocation. */
+/* The entries of a thread's first table. */
 enum { FEW = 4 };
-union small_table {
+
+/* Tables for threads that have none: each search ends in their one entry, which is free. */
+union empty_table {
     struct table table;
-    char memory[sizeof(struct table) + FEW * sizeof(struct entry)];
+    char memory[sizeof(struct table) + sizeof(struct entry)];
 };
 
 /*
  * A thread begins with the table `nothing`, which all threads share and which has no room for a
- * value. Its first value moves it to `few`, which costs neither an allocation nor a destructor;
- * more values move it to the heap. A signal handler may read values, as crash reporters do. So one
- * pointer leads to the whole table, and the pointer changes after the new table is ready and before
- * the old one is freed.
+ * value. Its first value moves it to a table on the heap, more values to a larger one. So of the
+ * memory that the C library has for the variables of all modules it takes one pointer. After the
+ * last of its destructors an OS thread has the table `closed`, which takes no value any more.
+ *
+ * A signal handler may read values, as crash reporters do. So one pointer leads to the whole table,
+ * and the pointer changes after the new table is ready and before the old one is freed.
  */
-static union small_table nothing;
-THREAD_LOCAL union small_table few;
+static union empty_table nothing, closed;
 THREAD_LOCAL struct table *_Atomic own = &nothing.table;
 
 /* Relaxed here, and release below: only the thread and its own signal handlers use the pointer, so
@@ -257,91 +260,113 @@ static inline void *get_value(unsigned id, unsigned generation)
     return entry->generation == generation ? entry->value : NULL;
 }
 
-/* The system's key whose destructor frees tables on the heap, plus 1; 0 while there is none. */
-static _Atomic(os_key) exit_key;
-
-static void drop_table(struct table *table)
+static bool is_on_heap(const struct table *table)
 {
-    if (table == &few.table) {
-        memset(&few, 0, sizeof few);
-    } else {
-        free(table);
-    }
+    return table != &nothing.table && table != &closed.table;
 }
+
+/*
+ * The system's key whose destructor frees tables, plus 1; 0 while there is none. An OS thread that
+ * has got a table has a value there, which tells how often the destructor has run.
+ */
+static _Atomic(os_key) exit_key;
+static const char rounds[OS_KEY_ROUNDS];
 
 const void *tss_key_value(void)
 {
-    return &few;
+    return rounds;
+}
+
+/* Relaxed, here and below: only the number matters, and the system's calls order the rest. */
+static os_key known_exit_key(void)
+{
+    return atomic_load_explicit(&exit_key, memory_order_relaxed);
+}
+
+static bool set_exit_value(const char *value)
+{
+    return os_key_set(known_exit_key() - 1, (void *)(uintptr_t)value);
+}
+
+static void free_table(void)
+{
+    struct table *table = own_table();
+    if (is_on_heap(table)) {
+        set_own_table(&nothing.table);
+        free(table);
+    }
 }
 
 void tss_thread_end(void)
 {
     struct table *table = own_table();
-    if (table != &nothing.table) {
-        set_own_table(&nothing.table);
-        if (table != &few.table) {
-            /* The OS thread has nothing to free any more. */
-            os_key_set(atomic_load_explicit(&exit_key, memory_order_relaxed) - 1, NULL);
+    if (is_on_heap(table) && table->mask == FEW - 1 && known_exit_key() != 0) {
+        /* The next thread on this OS thread finds its first table there. */
+        table->used = 0;
+        memset(table->entries, 0, FEW * sizeof(struct entry));
+    } else if (is_on_heap(table)) {
+        free_table();
+        if (known_exit_key() != 0) {
+            set_exit_value(NULL);
         }
-        drop_table(table);
     }
 }
-
-_Static_assert(sizeof(union small_table) <= sizeof((struct tss_values *)0)->few,
-               "a thread's few entries fit in what it is put aside in");
 
 void tss_swap(struct tss_values *values)
 {
     struct table *table = own_table();
-    union small_table small = few;
-    /* In between, a signal handler finds no value. */
-    set_own_table(&nothing.table);
-    memcpy(&few, values->few, sizeof few);
-    set_own_table(values->table != NULL ? values->table
-                  : few.table.mask == 0 ? &nothing.table
-                                        : &few.table);
-    values->table = table == &few.table || table == &nothing.table ? NULL : table;
-    memcpy(values->few, &small, sizeof small);
+    set_own_table(values->table != NULL ? values->table : &nothing.table);
+    values->table = is_on_heap(table) ? table : NULL;
 }
 
 void tss_drop(struct tss_values *values)
 {
     free(values->table);
-    *values = (struct tss_values){0};
+    values->table = NULL;
 }
-
-/* How often end_os_thread has run on this OS thread. */
-THREAD_LOCAL int exit_rounds;
 
 /*
- * Runs when an OS thread with a table on the heap ends. Destructors of the program may set values
- * after it has run: then it runs again in the next round. After the last round nobody would free a
- * table, so make_room makes none.
+ * Runs when an OS thread ends that has got a table, in each of the rounds in which the system runs
+ * destructors. Those of the program may set values after it has run, which it frees in the next
+ * round. After the last round nobody would free a table, so make_room makes none.
  */
-static void OS_KEY_DESTROY end_os_thread(void *unused)
+static void OS_KEY_DESTROY end_os_thread(void *value)
 {
-    (void)unused;
-    exit_rounds++;
-    tss_thread_end();
+    const char *next = (const char *)value + 1;
+    free_table();
+    if (next == rounds + OS_KEY_ROUNDS || !set_exit_value(next)) {
+        set_own_table(&closed.table);
+    }
 }
 
-/* Has the calling OS thread run end_os_thread when it ends. False if the system cannot. */
-static bool watch_os_thread(void)
+/* Makes the key, unless there is one. False where the system has none left. */
+static bool has_exit_key(void)
 {
-    /* Relaxed, here and below: only the number matters, and the system's calls order the rest. */
-    os_key key = atomic_load_explicit(&exit_key, memory_order_relaxed), made;
-    if (key == 0) {
+    os_key made, none = 0;
+    if (known_exit_key() == 0) {
         if (!os_key_create(&made, end_os_thread)) {
             return false;
         }
-        if (atomic_compare_exchange_strong_explicit(&exit_key, &key, made + 1, memory_order_relaxed,
-                                                    memory_order_relaxed)) {
-            key = made + 1;
-        } else {
+        if (!atomic_compare_exchange_strong_explicit(&exit_key, &none, made + 1,
+                                                     memory_order_relaxed, memory_order_relaxed)) {
             os_key_delete(made);
         }
     }
-    return os_key_set(key - 1, &few);
+    return true;
+}
+
+/*
+ * Has the calling OS thread run end_os_thread when it ends. False if there is no memory. Without a
+ * key left in the system a thread gets its first table alone. Where it is no thread of the
+ * library's, the memory of that is lost.
+ */
+static bool watch_os_thread(void)
+{
+    if (!has_exit_key()) {
+        return own_table() == &nothing.table;
+    }
+    /* What is there may be of a later round. */
+    return os_key_get(known_exit_key() - 1) != NULL || set_exit_value(rounds);
 }
 
 /* True for an entry whose value can still be read: its key has not been deleted. */
@@ -355,15 +380,10 @@ static bool is_in_use(const struct entry *entry)
 static bool make_room(void)
 {
     struct table *old = own_table();
-    if (old == &nothing.table) {
-        few.table.mask = FEW - 1;
-        set_own_table(&few.table);
-        return true;
-    }
-    if (exit_rounds == OS_KEY_ROUNDS) {
+    size_t in_use = 0, size = FEW;
+    if (old == &closed.table) {
         return false;
     }
-    size_t in_use = 0, size = 2 * FEW;
     for (size_t i = 0; i <= old->mask; i++) {
         in_use += is_in_use(&old->entries[i]);
     }
@@ -384,7 +404,9 @@ static bool make_room(void)
         }
     }
     set_own_table(table);
-    drop_table(old);
+    if (is_on_heap(old)) {
+        free(old);
+    }
     return true;
 }
 

@@ -10,19 +10,18 @@
  */
 void tss_thread_end(void);
 
-/* The value of the pthread key by which an OS thread with many values frees them when it ends. */
+/* The value of the pthread key by which an OS thread with values frees them when it ends. */
 const void *tss_key_value(void);
 
 /* A thread's values while the thread is on no OS thread; all zero where there are none. */
 struct tss_values {
-    void *table;      /* on the heap; NULL where the values are in few */
-    uint64_t few[10]; /* those of the few that cost no allocation */
+    void *table;
 };
 
 /*
  * Exchanges the values of the calling OS thread with *values, so that another thread goes on there
  * with its own. The OS thread may not end before a second call has put its values back: it frees
- * what it finds then, and frees it only if values were set on it. Never fails.
+ * what it finds then. Never fails.
  */
 void tss_swap(struct tss_values *values);
 

@@ -6,6 +6,9 @@
 #include "mains_signals.h"
 #include "process.h"
 
+#include <dlfcn.h>
+#include <link.h>
+
 /* ------------------------------------------------------------------------ signals to the process
  */
 
@@ -34,4 +37,35 @@ TEST(a_thread_that_ends_with_its_os_thread_takes_no_signal_of_the_process)
 TEST(a_thread_that_joins_takes_no_signal_of_the_process)
 {
     wait_for_signals(kill_and_join);
+}
+
+/* ------------------------------------------------------------------------ variables of threads */
+
+struct image {
+    uintptr_t base;
+    size_t variables; /* the bytes that the variables of each thread take */
+};
+
+static int measure_variables(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    struct image *image = arg;
+    (void)size;
+    for (int i = 0; info->dlpi_addr == image->base && i < info->dlpi_phnum; i++) {
+        if (info->dlpi_phdr[i].p_type == PT_TLS) {
+            image->variables = info->dlpi_phdr[i].p_memsz;
+        }
+    }
+    return 0;
+}
+
+/* The C library keeps 1.6 KB, once, for the variables of all modules that are loaded late. */
+TEST(the_library_takes_64_bytes_of_static_storage_beside_gos_8)
+{
+    Dl_info info;
+    struct image image = {.variables = 0};
+    CHECK(dladdr(dlsym(RTLD_DEFAULT, "PyThread_allocate_lock"), &info) != 0);
+    image.base = (uintptr_t)info.dli_fbase;
+    dl_iterate_phdr(measure_variables, &image);
+    GT(image.variables, 0);
+    LE(image.variables, 64 + 8);
 }
