@@ -10,15 +10,15 @@
 //     C started, and [ToHandle] gives C the right to join a thread that
 //     Go started.
 //   - [Do] runs calls into C as a given thread.
-//   - [Lock] is a lock that C made, as a Go value.
+//   - [Lock] is a lock that C made, as a Go value, and [Mutex] is a PyMutex.
 //
 // # When to use it
 //
 // Use this package in a Go program that runs C code written against CPython's
 // thread layer: an extension module, an interpreter, a plugin. Go code that only
 // wants threads and locks takes package pythread, or the go statement and
-// package sync: they need no cgo, and a wait for a [pythread.Lock] or a
-// [sync.Mutex] costs a goroutine, where one for a [Lock] costs an OS thread.
+// package sync: they need no cgo. A wait for a [pythread.Lock], a [sync.Mutex] or
+// a [Mutex] costs a goroutine, where one for a [Lock] costs an OS thread.
 //
 // # C code in a Go program
 //
@@ -27,9 +27,9 @@
 //	import _ "github.com/seed-c0a0ef17/pythread/capi"
 //
 // A plugin that the program loads with dlopen is linked to no library: it finds
-// the functions in the program. The header pythread.h is in the directory that
-// go list prints here. A C compiler finds it by -I, and so does cgo, for the C
-// code in Go files, if the environment variable CGO_CPPFLAGS says so:
+// the functions in the program. The headers are in the directory that go list
+// prints here. A C compiler finds them by -I, and so does cgo, for the C code in
+// Go files, if the environment variable CGO_CPPFLAGS says so:
 //
 //	include=$(go list -f '{{.Dir}}' github.com/seed-c0a0ef17/pythread/include)
 //	cc -shared -fPIC -I"$include" -o plugin.so plugin.c
