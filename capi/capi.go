@@ -10,15 +10,15 @@
 //     C started, and [ToHandle] gives C the right to join a thread that
 //     Go started.
 //   - [Do] runs calls into C as a given thread.
-//   - [Lock] is a lock of C code, as a Go value.
+//   - [Lock] is a lock of C code, as a Go value, and [Mutex] is a PyMutex.
 //
 // # When to use it
 //
 // Use this package in a Go program that runs C code written against CPython's
 // thread layer: an extension module, an interpreter, a plugin. Go code that needs
 // only threads and locks uses package pythread, or the go statement and package
-// sync. They need no cgo. A wait for a [pythread.Lock] or a [sync.Mutex] keeps a
-// goroutine, where a wait for a [Lock] keeps an OS thread.
+// sync. They need no cgo. A wait for a [pythread.Lock], a [sync.Mutex] or a [Mutex]
+// keeps a goroutine, where a wait for a [Lock] keeps an OS thread.
 //
 // # C code in a Go program
 //
@@ -28,7 +28,7 @@
 //
 // A plugin that the program loads with dlopen is linked to no library: it finds
 // the functions in the program. The command go list prints the directory of the
-// header pythread.h. C compilers need it as -I, and cgo needs it in the
+// headers. C compilers need it as -I, and cgo needs it in the
 // environment variable CGO_CPPFLAGS, for C code in Go files:
 //
 //	include=$(go list -f '{{.Dir}}' github.com/seed-c0a0ef17/pythread/include)

@@ -1,4 +1,7 @@
-/* mutex.h - how a waiter for a PyMutex and the parking lot deal with each other. */
+/*
+ * mutex.h - how a waiter for a PyMutex and the parking lot deal with each other. A waiter is an OS
+ * thread, or a goroutine, which waits by mutex.go.
+ */
 #ifndef MUTEX_H
 #define MUTEX_H
 
@@ -6,15 +9,25 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
-/* A waiter, in memory of its own. All but word and mutex is guarded by the lock of its bucket. */
+/* Code that was compiled with CPython's header or ours changes 0 to LOCKED and back by itself. */
+enum { MUTEX_FREE = _Py_UNLOCKED, MUTEX_LOCKED = _Py_LOCKED, MUTEX_RESERVED = 2 };
+
+/* A mutex is reserved at most once in this time, and a waiter that does not come for it loses it
+   after this time. */
+enum { MUTEX_RESERVE_NS = 200000 };
+
+/* A waiter, in C memory of its own. The bucket's lock guards all but the first three. */
 struct waiter {
     atomic_uint word; /* ASLEEP, or AWAKE once it was woken */
-    unsigned epoch;   /* of the bucket in which it stands; 0: it does not */
     PyMutex *mutex;
+    uintptr_t goroutine;            /* what mutex.go knows it by; 0: an OS thread */
+    unsigned epoch;                 /* of the bucket in which it stands; 0: it does not */
     struct waiter *previous, *next; /* those of the same mutex */
     struct waiter *next_first;      /* of another mutex: the first waiter's alone, as the next */
     struct waiter *last;            /* of the same mutex */
+    struct waiter *rung_before;     /* a goroutine alone, while it is to be woken: see mutex_bell */
 };
 
 enum { ASLEEP, AWAKE };
@@ -23,14 +36,31 @@ enum { ASLEEP, AWAKE };
    for a RESERVED lock for long enough; to sleep no more. */
 enum wish { STAY, LAPSED, LEAVE };
 
-/*
- * Takes the lock for the waiter if it can have it, and says whether. If not, the waiter is in the
- * lot afterwards, or out of it where it wishes to leave. It may sleep on its word for as long as
- * that is ASLEEP; where *is_reserved is set, for RESERVE_NS at most.
- */
-bool mutex_settle(struct waiter *w, enum wish wish, bool *is_reserved);
+/* Spins for the lock, for some microseconds at most, and reports whether it got the lock. */
+bool mutex_spin(PyMutex *m);
 
-/* PyMutex_Unlock, but that it returns false where the mutex is not locked. */
-bool mutex_unlock(PyMutex *m);
+/* How a waiter has settled. */
+struct settled {
+    bool has_lock;
+    bool was_woken;   /* since it settled last */
+    bool is_reserved; /* for another: it may sleep for MUTEX_RESERVE_NS at most */
+};
+
+/*
+ * Takes the lock for the waiter if it can have it. If not, the waiter is in the lot afterwards, or
+ * out of it where it wishes to leave. It may sleep for as long as its word is ASLEEP.
+ */
+struct settled mutex_settle(struct waiter *w, enum wish wish);
+
+/* PyMutex_Unlock, but that it returns false where the mutex is not locked. *goroutine is the one
+   that the caller has to wake; 0: none. */
+bool mutex_unlock(PyMutex *m, uintptr_t *goroutine);
+
+/*
+ * C code wakes no goroutine by itself, as it does not enter Go. It rings: mutex_bell sleeps until
+ * somebody rings, and returns those that are to be woken, in their order. The next is the one
+ * behind, to be read before a goroutine is woken, which may take its waiter away.
+ */
+struct waiter *mutex_bell(void);
 
 #endif

@@ -49,14 +49,10 @@
 #undef PyMutex_Unlock
 #undef PyMutex_IsLocked
 
-enum { FREE = _Py_UNLOCKED, LOCKED = _Py_LOCKED, PARKED = 2, RESERVED = PARKED };
+enum { FREE = MUTEX_FREE, LOCKED = MUTEX_LOCKED, PARKED = 2, RESERVED = MUTEX_RESERVED };
 
 /* How long to spin before sleeping: shorter than waking a thread on another processor takes. */
 enum { SPIN_NS = 5000 };
-
-/* A mutex is reserved at most once in this time, and a waiter that does not come for it loses it
-   after this time. */
-enum { RESERVE_NS = 200000 };
 
 /* ------------------------------------------------------------------------ the byte */
 
@@ -81,16 +77,18 @@ static uint8_t look(PyMutex *m)
 /* ------------------------------------------------------------------------ ThreadSanitizer */
 
 /* A program that is built with it has these functions. It does not see into this library, so that
-   it would take the two sides of a lock for a race: it is told. */
+   it would take the two sides of a lock for a race: it is told. Go's race detector has two of the
+   names for functions of its own, but not the third. */
 #ifdef __ELF__
 __attribute__((weak)) void __tsan_acquire(void *address);
 __attribute__((weak)) void __tsan_release(void *address);
+__attribute__((weak)) void __tsan_func_entry(void *caller);
 #endif
 
 static void tell_of_lock(PyMutex *m)
 {
 #ifdef __ELF__
-    if (__tsan_acquire != NULL) {
+    if (__tsan_func_entry != NULL && __tsan_acquire != NULL) {
         __tsan_acquire(m);
     }
 #else
@@ -101,7 +99,7 @@ static void tell_of_lock(PyMutex *m)
 static void tell_of_unlock(PyMutex *m)
 {
 #ifdef __ELF__
-    if (__tsan_release != NULL) {
+    if (__tsan_func_entry != NULL && __tsan_release != NULL) {
         __tsan_release(m);
     }
 #else
@@ -220,7 +218,7 @@ static bool is_awake(struct waiter *w)
 
 /* ------------------------------------------------------------------------ waiters */
 
-bool mutex_settle(struct waiter *w, enum wish wish, bool *is_reserved)
+struct settled mutex_settle(struct waiter *w, enum wish wish)
 {
     PyMutex *m = w->mutex;
     struct bucket *bucket = enter(m);
@@ -249,32 +247,35 @@ bool mutex_settle(struct waiter *w, enum wish wish, bool *is_reserved)
     w->epoch = stays ? bucket->epoch : 0;
     atomic_store_explicit(&w->word, ASLEEP, memory_order_relaxed);
     leave(bucket);
-    *is_reserved = next == RESERVED;
-    return is_free;
+    return (struct settled){
+        .has_lock = is_free, .was_woken = was_awake, .is_reserved = next == RESERVED};
 }
 
 /* True where the waiter that an unlock wakes has the byte reserved. */
 static bool reserves(struct bucket *bucket)
 {
     int64_t now = os_now_ns();
-    if (now - bucket->reserved < RESERVE_NS) {
+    if (now - bucket->reserved < MUTEX_RESERVE_NS) {
         return false;
     }
     bucket->reserved = now;
     return true;
 }
 
-bool mutex_unlock(PyMutex *m)
+/* Frees the byte, and wakes the first waiter; a goroutine is left to the caller. False where the
+   mutex is not locked. */
+static bool unlock(PyMutex *m, struct waiter **goroutine)
 {
     uint8_t now = LOCKED;
+    atomic_uint *word = NULL;
+    *goroutine = NULL;
     tell_of_unlock(m);
     if (change(m, &now, FREE)) {
         return true;
     }
     struct bucket *bucket = enter(m);
-    struct waiter *first = *find(bucket, m);
-    atomic_uint *word = NULL;
     /* The parent's waiters, of which the byte tells in the child of a fork, do not exist. */
+    struct waiter *first = *find(bucket, m);
     uint8_t next = first != NULL && reserves(bucket) ? RESERVED : FREE;
     now = LOCKED;
     while (!change(m, &now, now == LOCKED ? FREE : next)) {
@@ -284,9 +285,14 @@ bool mutex_unlock(PyMutex *m)
         }
     }
     if (now != LOCKED && first != NULL) {
-        /* The waiter looks at its word under the bucket's lock. Till then it is there. */
-        word = &first->word;
-        atomic_store_explicit(word, AWAKE, memory_order_relaxed);
+        /* A thread looks at its word under the bucket's lock, and a goroutine waits for the caller.
+           Till then they are there. */
+        if (first->goroutine != 0) {
+            *goroutine = first;
+        } else {
+            word = &first->word;
+        }
+        atomic_store_explicit(&first->word, AWAKE, memory_order_relaxed);
         atomic_store_explicit(&bucket->last_waker, os_processor() + 1, memory_order_relaxed);
     }
     leave(bucket);
@@ -300,7 +306,7 @@ bool mutex_unlock(PyMutex *m)
 static enum wish sleep_in_lot(struct waiter *w, int64_t deadline, bool is_reserved, int intr_flag,
                               int *ended)
 {
-    int64_t lapse = is_reserved ? os_deadline_in(RESERVE_NS) : deadline;
+    int64_t lapse = is_reserved ? os_deadline_in(MUTEX_RESERVE_NS) : deadline;
     int64_t until = lapse < deadline ? lapse : deadline;
     for (;;) {
         *ended = os_wait(&w->word, ASLEEP, until);
@@ -310,8 +316,11 @@ static enum wish sleep_in_lot(struct waiter *w, int64_t deadline, bool is_reserv
         if (*ended == ETIMEDOUT) {
             return until == deadline ? LEAVE : LAPSED;
         }
-        if (*ended == EINTR && (intr_flag != 0 || w->epoch != 2 * fork_epoch())) {
-            return intr_flag != 0 ? LEAVE : STAY;
+        if (*ended == EINTR && intr_flag != 0) {
+            return LEAVE;
+        }
+        if (w->epoch != 2 * fork_epoch()) {
+            return STAY; /* A handler has forked, and the lot of the child knows no waiter. */
         }
     }
 }
@@ -319,26 +328,24 @@ static enum wish sleep_in_lot(struct waiter *w, int64_t deadline, bool is_reserv
 static PyLockStatus wait_parked(PyMutex *m, int64_t deadline, int intr_flag)
 {
     struct waiter self = {.mutex = m};
-    bool is_reserved;
+    struct settled settled;
     int ended = 0;
     /* An endless interruptible wait does not stand aside: the kernel does not restart a sleep with
        a deadline after a handler with SA_RESTART, as it does an endless one. */
     enum wish wish = deadline == OS_NO_DEADLINE && intr_flag != 0 ? LAPSED : STAY;
-    while (!mutex_settle(&self, wish, &is_reserved)) {
+    while (settled = mutex_settle(&self, wish), !settled.has_lock) {
         if (wish == LEAVE) {
             return ended == EINTR ? PY_LOCK_INTR : PY_LOCK_FAILURE;
         }
-        wish = sleep_in_lot(&self, deadline, is_reserved, intr_flag, &ended);
+        wish = sleep_in_lot(&self, deadline, settled.is_reserved, intr_flag, &ended);
     }
     return PY_LOCK_ACQUIRED;
 }
 
-/*
- * Spins for the lock, and reports whether it got the lock. It does not spin where waiters sleep,
- * nor where the last thread that woke a waiter ran on the caller's processor. Most likely the same
- * thread holds the lock again, and it cannot run while the caller spins there.
- */
-static bool spin(PyMutex *m)
+/* It does not spin where waiters sleep, nor where the last thread that woke a waiter ran on the
+   caller's processor. Most likely the same thread holds the lock again, and it cannot run while the
+   caller spins there. */
+bool mutex_spin(PyMutex *m)
 {
     struct os_spin spin = os_spin_begin(SPIN_NS);
     if (atomic_load_explicit(&bucket_of(m)->last_waker, memory_order_relaxed) ==
@@ -369,13 +376,56 @@ static PyLockStatus lock_taken(PyMutex *m, long long microseconds, int intr_flag
         microseconds = microseconds < PY_TIMEOUT_MAX ? microseconds : PY_TIMEOUT_MAX;
         deadline = os_deadline_in(microseconds * 1000);
     }
-    if (spin(m)) {
+    if (mutex_spin(m)) {
         return PY_LOCK_ACQUIRED;
     }
     struct status_wait before = status_wait(WAITS_FOR_MUTEX, (uintptr_t)m);
     PyLockStatus status = wait_parked(m, deadline, intr_flag);
     status_wait_ends(before);
     return status;
+}
+
+/* ------------------------------------------------------------------------ goroutines */
+
+/* Those that are to be woken, the last one first, and whether somebody has rung since the bell
+   slept last. A child of a fork has neither. */
+static _Atomic(struct waiter *) to_wake;
+static atomic_uint rung;
+
+static void ring_for(struct waiter *w)
+{
+    /* Release: who takes the waiter reads what is behind it. The exchange and the load in
+       mutex_bell are in one order with these two: either the bell finds the waiter, or this finds
+       that the bell may sleep. */
+    w->rung_before = atomic_load_explicit(&to_wake, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak(&to_wake, &w->rung_before, w)) {
+    }
+    if (atomic_exchange(&rung, 1) == 0) {
+        os_wake(&rung, 1);
+    }
+}
+
+struct waiter *mutex_bell(void)
+{
+    struct waiter *last, *batch = NULL;
+    while (atomic_store(&rung, 0), (last = atomic_exchange(&to_wake, NULL)) == NULL) {
+        os_wait(&rung, 0, OS_NO_DEADLINE);
+    }
+    while (last != NULL) {
+        struct waiter *next = last->rung_before;
+        last->rung_before = batch;
+        batch = last;
+        last = next;
+    }
+    return batch;
+}
+
+bool mutex_unlock(PyMutex *m, uintptr_t *goroutine)
+{
+    struct waiter *w;
+    bool was_locked = unlock(m, &w);
+    *goroutine = was_locked && w != NULL ? w->goroutine : 0;
+    return was_locked;
 }
 
 /* ------------------------------------------------------------------------ public functions */
@@ -401,9 +451,13 @@ void PyMutex_Lock(PyMutex *m)
 
 void PyMutex_Unlock(PyMutex *m)
 {
-    if (!mutex_unlock(m)) {
+    struct waiter *goroutine;
+    if (!unlock(m, &goroutine)) {
         os_write_error("Fatal Python error: PyMutex_Unlock: unlocking mutex that is not locked\n");
         abort();
+    }
+    if (goroutine != NULL) {
+        ring_for(goroutine);
     }
 }
 

@@ -5,6 +5,7 @@ package capitest
 
 /*
 #cgo CFLAGS: -I${SRCDIR}/../../../include
+#include "pylock.h"
 #include "pythread.h"
 
 #include <pthread.h>
@@ -113,6 +114,79 @@ static void count(PyThread_type_lock lock, long long *counter, int times)
         PyThread_acquire_lock(lock, WAIT_LOCK);
         ++*counter;
         PyThread_release_lock(lock);
+    }
+}
+
+// The inline functions of pylock.h, as C code has them.
+static void lock_mutex(void *mutex) { PyMutex_Lock(mutex); }
+static void unlock_mutex(void *mutex) { PyMutex_Unlock(mutex); }
+
+// What a plain pthread counts, under a mutex.
+struct counting {
+    pthread_t thread;
+    PyMutex *mutex;
+    long long *counter;
+    int times;
+};
+
+static void *count_under_mutex(void *arg)
+{
+    struct counting *counting = arg;
+    for (int i = 0; i < counting->times; i++) {
+        PyMutex_Lock(counting->mutex);
+        ++*counting->counter;
+        PyMutex_Unlock(counting->mutex);
+    }
+    return NULL;
+}
+
+static struct counting *start_counting(void *mutex, long long *counter, int times)
+{
+    struct counting *counting = malloc(sizeof *counting);
+    if (counting != NULL) {
+        *counting = (struct counting){.mutex = mutex, .counter = counter, .times = times};
+        if (pthread_create(&counting->thread, NULL, count_under_mutex, counting) != 0) {
+            free(counting);
+            counting = NULL;
+        }
+    }
+    return counting;
+}
+
+static void end_counting(struct counting *counting)
+{
+    pthread_join(counting->thread, NULL);
+    free(counting);
+}
+
+// A plain pthread that waits for one mutex and unlocks another, again and again.
+struct handing {
+    pthread_t thread;
+    PyMutex there, back;
+    int times;
+};
+
+static void *hand_back(void *arg)
+{
+    struct handing *handing = arg;
+    for (int i = 0; i < handing->times; i++) {
+        PyMutex_Lock(&handing->there);
+        PyMutex_Unlock(&handing->back);
+    }
+    return NULL;
+}
+
+static int start_handing(struct handing *handing)
+{
+    return pthread_create(&handing->thread, NULL, hand_back, handing);
+}
+
+// The same between two pthreads.
+static void hand_in_c(struct handing *handing)
+{
+    for (int i = 0; i < handing->times; i++) {
+        PyMutex_Unlock(&handing->there);
+        PyMutex_Lock(&handing->back);
     }
 }
 */
@@ -232,6 +306,62 @@ func Release(lock unsafe.Pointer) { C.PyThread_release_lock(C.PyThread_type_lock
 // Count adds 1 to the counter `times` times, each time under the lock.
 func Count(lock unsafe.Pointer, counter *int64, times int) {
 	C.count(C.PyThread_type_lock(lock), (*C.longlong)(counter), C.int(times))
+}
+
+// NewMutex returns a PyMutex in C memory, which is free, and FreeMutex gives the memory
+// back.
+func NewMutex() unsafe.Pointer { return C.calloc(1, 1) }
+
+func FreeMutex(mutex unsafe.Pointer) { C.free(mutex) }
+
+// LockMutex is PyMutex_Lock.
+func LockMutex(mutex unsafe.Pointer) { C.lock_mutex(mutex) }
+
+// UnlockMutex is PyMutex_Unlock.
+func UnlockMutex(mutex unsafe.Pointer) { C.unlock_mutex(mutex) }
+
+// LockMutexTimed is pythread_mutex_lock_timed, without intr_flag.
+func LockMutexTimed(mutex unsafe.Pointer, us int64) pythread.LockStatus {
+	return pythread.LockStatus(C.pythread_mutex_lock_timed((*C.PyMutex)(mutex), C.longlong(us), 0))
+}
+
+// MutexBits returns the byte.
+func MutexBits(mutex unsafe.Pointer) uint8 { return uint8(C.PyMutex(*(*C.PyMutex)(mutex))._bits) }
+
+// StartCounting has a plain pthread add 1 to the counter, in C memory, that often, each
+// time under the mutex. The function that it returns waits for the end.
+func StartCounting(mutex unsafe.Pointer, counter *int64, times int) (wait func()) {
+	counting := C.start_counting(mutex, (*C.longlong)(counter), C.int(times))
+	if counting == nil {
+		panic("no pthread")
+	}
+	return func() { C.end_counting(counting) }
+}
+
+// NewCounter returns a number in C memory.
+func NewCounter() *int64 { return (*int64)(C.calloc(1, 8)) }
+
+// FreeCounter gives its memory back.
+func FreeCounter(counter *int64) { C.free(unsafe.Pointer(counter)) }
+
+// HandToAndFro has a plain pthread wait for the mutex there and unlock the mutex back,
+// that often, while main does the other half; nil: another plain pthread.
+func HandToAndFro(times int, main func(there, back unsafe.Pointer)) {
+	handing := (*C.struct_handing)(C.calloc(1, C.sizeof_struct_handing))
+	defer C.free(unsafe.Pointer(handing))
+	handing.times = C.int(times)
+	there, back := unsafe.Pointer(&handing.there), unsafe.Pointer(&handing.back)
+	LockMutex(there)
+	LockMutex(back)
+	if C.start_handing(handing) != 0 {
+		panic("no pthread")
+	}
+	if main == nil {
+		C.hand_in_c(handing)
+	} else {
+		main(there, back)
+	}
+	C.pthread_join(handing.thread, nil)
 }
 
 // Stats is pythread_get_stats.

@@ -1,0 +1,253 @@
+package capi
+
+// #include "mutex.h"
+// #include <stdlib.h>
+import "C"
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/seed-c0a0ef17/pythread/internal/octet"
+	"github.com/seed-c0a0ef17/pythread/pythread"
+)
+
+// Mutex is a mutex of C's, a PyMutex, as a Go value: what Go code and C code guard
+// by it, they guard from each other.
+//
+// It has the contract of [pythread.Mutex]: a lock of one byte that any goroutine and
+// any thread may unlock, not recursive. What happens before an unlock happens before
+// the return of the lock that comes next, on either side. Goroutines and threads wait
+// in one queue. All methods are safe for concurrent use.
+//
+// A lock or an unlock that meets nobody is no call into C. One that has to wait
+// waits as a goroutine, and takes no OS thread: not more than one for all goroutines
+// of the program, from when the first has to wait. C code that unlocks wakes a
+// goroutine without a call of Go.
+//
+// A Mutex may be copied; the copies are the same mutex. The zero Mutex is none, and
+// must not be used; nor may a Mutex be used in a bubble of testing/synctest.
+type Mutex struct{ bits *uint8 }
+
+// WrapMutex returns the mutex that C code knows as a PyMutex, a byte, which it may
+// use on. The byte lies in C memory and must stay there for as long as either side
+// uses it.
+func WrapMutex(mutex unsafe.Pointer) Mutex { return Mutex{(*uint8)(mutex)} }
+
+// Pointer returns the PyMutex, for C code to use.
+func (m Mutex) Pointer() unsafe.Pointer { return unsafe.Pointer(m.bits) }
+
+// Lock waits, for ever if need be, until it has the lock.
+//
+// It is PyMutex_Lock.
+func (m Mutex) Lock() {
+	if !octet.CompareAndSwap(m.bits, C.MUTEX_FREE, C.MUTEX_LOCKED) {
+		m.lock(-1, nil)
+	}
+	m.told().acquired()
+}
+
+// TryLock takes the lock if it is free and reports whether it did. It does not wait.
+//
+// It is pythread_mutex_lock_timed with a timeout of 0.
+func (m Mutex) TryLock() bool { return m.LockTimed(0) == pythread.Acquired }
+
+// LockTimed waits for the lock for at least us microseconds of the monotonic clock
+// and returns [pythread.Acquired], or [pythread.Failure] if it was not free in that
+// time. Zero tries without waiting, any negative us waits for ever, and more than
+// [pythread.TimeoutMax] counts as TimeoutMax.
+//
+// It is pythread_mutex_lock_timed with an intr_flag of 0.
+func (m Mutex) LockTimed(us int64) pythread.LockStatus {
+	timeout := time.Duration(-1)
+	if us >= 0 {
+		timeout = time.Duration(min(us, pythread.TimeoutMax)) * time.Microsecond
+	}
+	return m.lockWithin(timeout, nil)
+}
+
+// LockContext waits until it has the lock and returns [pythread.Acquired], or until
+// ctx is done and returns [pythread.Interrupted]. The lock comes first: if it is free,
+// the outcome is Acquired, even if ctx was done before the call.
+//
+// It is pythread_mutex_lock_timed with an intr_flag of 1, where a signal to the
+// thread does what the end of ctx does here.
+func (m Mutex) LockContext(ctx context.Context) pythread.LockStatus {
+	return m.lockWithin(-1, ctx.Done())
+}
+
+// IsLocked reports whether the mutex is locked at this moment, by whichever side: for
+// assertions and for debugging.
+//
+// It is PyMutex_IsLocked.
+func (m Mutex) IsLocked() bool { return octet.Load(m.bits)&C.MUTEX_LOCKED != 0 }
+
+// Unlock frees the lock, whoever locked it. It panics if the lock is free already,
+// and then leaves it free. It does not block.
+//
+// It is PyMutex_Unlock, which ends the process instead of a panic.
+func (m Mutex) Unlock() {
+	m.told().released()
+	if octet.CompareAndSwap(m.bits, C.MUTEX_LOCKED, C.MUTEX_FREE) {
+		return
+	}
+	var goroutine C.uintptr_t
+	if !C.mutex_unlock(m.c(), &goroutine) {
+		panic("unlocking mutex that is not locked")
+	}
+	if goroutine != 0 {
+		wake(goroutine)
+	}
+}
+
+func (m Mutex) c() *C.PyMutex { return (*C.PyMutex)(m.Pointer()) }
+
+// told is by what the race detector is told of m: as of a Lock at its address.
+func (m Mutex) told() Lock { return WrapLock(m.Pointer()) }
+
+func (m Mutex) lockWithin(timeout time.Duration, cancel <-chan struct{}) pythread.LockStatus {
+	status := pythread.Acquired
+	if !octet.CompareAndSwap(m.bits, C.MUTEX_FREE, C.MUTEX_LOCKED) {
+		status = m.lock(timeout, cancel)
+	}
+	if status == pythread.Acquired {
+		m.told().acquired()
+	}
+	return status
+}
+
+// lock gets the lock, or gives up when timeout has passed (with Failure; if it is
+// negative, never; if zero, at once) or when cancel can be received from (with
+// Interrupted).
+func (m Mutex) lock(timeout time.Duration, cancel <-chan struct{}) pythread.LockStatus {
+	if timeout == 0 {
+		if m.take(C.MUTEX_FREE) || m.take(C.MUTEX_RESERVED) {
+			return pythread.Acquired
+		}
+		return pythread.Failure
+	}
+	if bool(C.mutex_spin(m.c())) || m.standAside() {
+		return pythread.Acquired
+	}
+	return m.wait(timeout, cancel)
+}
+
+func (m Mutex) take(from uint8) bool {
+	return octet.Load(m.bits) == from && octet.CompareAndSwap(m.bits, from, C.MUTEX_LOCKED)
+}
+
+// standAside lets others run for as long as the lock is reserved for a waiter, but not
+// longer than that has to come for it, and reports whether it has the lock.
+func (m Mutex) standAside() bool {
+	if octet.Load(m.bits) != C.MUTEX_RESERVED {
+		return false
+	}
+	for start := time.Now(); octet.Load(m.bits) == C.MUTEX_RESERVED; {
+		runtime.Gosched()
+		if time.Since(start) >= C.MUTEX_RESERVE_NS && m.take(C.MUTEX_RESERVED) {
+			return true
+		}
+	}
+	return m.take(C.MUTEX_FREE)
+}
+
+// waiter is a goroutine as C's parking lot sees it. While it is in the lot, or to be
+// woken, the goroutine does not go on.
+type waiter struct {
+	c     *C.struct_waiter
+	token chan struct{} // capacity 1, so that a send never blocks
+}
+
+// waiters are all that were ever made: as many as have waited at the same time. C
+// knows one by its place here, plus 1. A free one is not in the lot, and has no token.
+var waiters struct {
+	mu   sync.Mutex
+	all  []*waiter
+	free []*waiter
+}
+
+func newWaiter() *waiter {
+	waiters.mu.Lock()
+	defer waiters.mu.Unlock()
+	if n := len(waiters.free); n > 0 {
+		w := waiters.free[n-1]
+		waiters.free = waiters.free[:n-1]
+		return w
+	}
+	w := &waiter{(*C.struct_waiter)(C.calloc(1, C.sizeof_struct_waiter)), make(chan struct{}, 1)}
+	if w.c == nil {
+		panic("capi: out of memory")
+	}
+	waiters.all = append(waiters.all, w)
+	w.c.goroutine = C.uintptr_t(len(waiters.all))
+	return w
+}
+
+func (w *waiter) end() {
+	waiters.mu.Lock()
+	waiters.free = append(waiters.free, w)
+	waiters.mu.Unlock()
+}
+
+// wake wakes a goroutine that was taken out of its sleep in the lot.
+func wake(goroutine C.uintptr_t) {
+	waiters.mu.Lock()
+	w := waiters.all[goroutine-1]
+	waiters.mu.Unlock()
+	w.token <- struct{}{}
+}
+
+// wait is lock where the goroutine has to sleep.
+func (m Mutex) wait(timeout time.Duration, cancel <-chan struct{}) pythread.LockStatus {
+	var expired <-chan time.Time
+	if timeout > 0 {
+		timer := time.NewTimer(timeout)
+		defer timer.Stop()
+		expired = timer.C
+	}
+	awaitRings()
+	w := newWaiter()
+	defer w.end()
+	w.c.mutex = m.c()
+	// It has stood aside, so that it takes a lock that is reserved.
+	status, wish := pythread.Acquired, uint32(C.LAPSED)
+	for {
+		settled := C.mutex_settle(w.c, wish)
+		if wish == C.LEAVE && settled.was_woken {
+			<-w.token // somebody is about to send it
+		}
+		if settled.has_lock {
+			return pythread.Acquired
+		}
+		if wish == C.LEAVE {
+			return status
+		}
+		select {
+		case <-w.token:
+		case <-expired:
+			status, wish = pythread.Failure, C.LEAVE
+		case <-cancel:
+			status, wish = pythread.Interrupted, C.LEAVE
+		}
+	}
+}
+
+// awaitRings has one goroutine wake those that C code has unlocked a mutex for. It
+// sleeps in C, on the OS thread that all of them take.
+var awaitRings = sync.OnceFunc(func() {
+	go func() {
+		for {
+			for w := C.mutex_bell(); w != nil; {
+				goroutine := w.goroutine
+				w = w.rung_before
+				wake(goroutine)
+			}
+			// Those that were woken run now, on this goroutine's processor, and do not
+			// wait until it is seen that this goroutine sleeps in C.
+			runtime.Gosched()
+		}
+	}()
+})
