@@ -9,18 +9,14 @@
 #include "os.h"
 #include "status.h"
 
-THREAD_LOCAL bool in_do;
-
 void do_exchange(struct do_identity *identity)
 {
-    bool was_in_do = in_do;
-    in_do = identity->in_do;
-    identity->in_do = was_in_do;
+    identity->in_do = status_exchange_in_do(identity->in_do);
     identity->ident = status_become(identity->ident);
     tss_swap(&identity->values);
 }
 
 bool do_runs(void)
 {
-    return in_do;
+    return status_is_in_do();
 }

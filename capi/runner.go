@@ -1,6 +1,6 @@
 package capi
 
-// #include "thread.h"
+// #include "runner.h"
 import "C"
 
 import (
@@ -18,7 +18,7 @@ import (
 // calls it; or the runner itself, which then ends. So each thread that is handed
 // over is run, by one runner, and none is handed to a runner that has ended.
 type runner struct {
-	// word is what the runner waits on: see runner_wait in thread.c.
+	// word is what the runner waits on: see runner.c.
 	word atomic.Uint32
 	next *thread
 }

@@ -34,6 +34,18 @@ static atomic_uint block_count = 1;
 OS_THREAD_LOCAL PyThread_ident_t self_ident, caller_ident;
 _Atomic(status_tracer *) status_traced_by;
 
+/* About the calling OS thread, in one word where numbers are small, as Linux's of 22 bits. */
+#ifdef __linux__
+typedef unsigned native_id;
+#else
+typedef unsigned long long native_id;
+#endif
+#define LARGEST_ID ((native_id)-1 >> 1)
+THREAD_LOCAL struct {
+    unsigned epoch; /* of the process in which the kernel gave the number */
+    native_id id : sizeof(native_id) * 8 - 1, in_do : 1;
+} native;
+
 /* The status that the calling OS thread has taken. */
 THREAD_LOCAL struct status *mine;
 
@@ -51,18 +63,23 @@ PyThread_ident_t status_find_caller(void)
 
 unsigned long status_native_id(void)
 {
-    /* The number, and the epoch of the process in which the kernel gave it. */
-#ifdef __linux__ /* where it has 22 bits */
-    THREAD_LOCAL unsigned id;
-#else
-    THREAD_LOCAL unsigned long id;
-#endif
-    THREAD_LOCAL unsigned epoch;
-    if (epoch != fork_epoch()) {
-        epoch = fork_epoch();
-        id = os_thread_id();
+    if (native.epoch != fork_epoch()) {
+        native.epoch = fork_epoch();
+        native.id = os_thread_id() & LARGEST_ID;
     }
-    return id;
+    return native.id;
+}
+
+bool status_exchange_in_do(bool in_do)
+{
+    bool was_in_do = native.in_do;
+    native.in_do = in_do;
+    return was_in_do;
+}
+
+bool status_is_in_do(void)
+{
+    return native.in_do;
 }
 
 /* ------------------------------------------------------------------------ places */

@@ -31,6 +31,11 @@ static inline PyThread_ident_t status_caller(void)
  */
 unsigned long status_native_id(void);
 
+/* True if the calling OS thread is in capi.Do, and so has another thread's identity. The first one
+   changes that, and returns what was so before. */
+bool status_exchange_in_do(bool in_do);
+bool status_is_in_do(void);
+
 /* Makes the calling OS thread the thread with this ident; 0: none of this library. Returns the old
    ident. */
 PyThread_ident_t status_become(PyThread_ident_t ident);

@@ -17,6 +17,7 @@
 #include "os.h"
 #include "own.h"
 #include "plain.h"
+#include "quick.h"
 #include "reuse.h"
 #include "stack.h"
 #include "status.h"
@@ -29,7 +30,6 @@
 #endif
 
 bool (*thread_takes_room)(void);
-enum os_thread_work (*thread_idles)(void);
 struct thread_counts thread_counts;
 uint64_t thread_start_marks[THREAD_MARKS], thread_end_marks[THREAD_MARKS];
 
@@ -68,111 +68,17 @@ void PyThread_init_thread(void)
     }
 }
 
-/*
- * Threads that one thread starts and joins, one after another, need no scheduler: Go's takes
- * longer than such a thread runs. A start is quick where it comes right after the join of the
- * caller's last thread. The goroutine of such a thread looks for the next one before it ends
- * (runner.go), and the join looks for the end before it sleeps.
- *
- * Both look for a time that is shorter than what sleep and wake-up cost. Where a join has looked
- * for nothing, the next starts are not quick: twice as many each time, up to 2^MOST_VAIN.
- */
-THREAD_LOCAL struct {
-    PyThread_ident_t thread; /* the last that the calling thread has started */
-    unsigned seen;           /* the count of its end before the start */
-    bool is_quick;
-    unsigned char vain;
-    unsigned short pauses;
-    int64_t joined; /* when it was joined; 0 while it is not */
-} recent;
-
-static bool is_quick_start(void)
-{
-    enum { NEXT_NS = 5000 };
-    if (recent.joined == 0 || os_processors() == 1) {
-        return false;
-    }
-    bool is_quick = os_now_ns() - recent.joined < NEXT_NS;
-    recent.joined = 0;
-    if (is_quick && recent.pauses > 0) {
-        recent.pauses--;
-        return false;
-    }
-    return is_quick;
-}
-
-static bool is_called(atomic_uint *word)
-{
-    /* Acquire: the thread that the runner is called for is there. */
-    return atomic_load_explicit(word, memory_order_acquire) == RUNNER_IS_CALLED;
-}
-
-bool runner_wait(atomic_uint *word, bool is_expected)
-{
-    enum { LOOK_NS = 10000, SLEEP_NS = 100000000 };
-    enum os_thread_work work = MORE_WORK;
-    unsigned looks = RUNNER_LOOKS;
-    struct os_spin spin = os_spin_begin(LOOK_NS);
-    while (is_expected && !is_called(word) && os_spin(&spin)) {
-    }
-    while (!is_called(word) && thread_idles != NULL && work == MORE_WORK) {
-        work = thread_idles();
-    }
-    /* In a Go program other goroutines may want the processor of Go's that this one has. */
-    if (go_is_programs_own() || work == GO_WANTS_IT) {
-        return is_called(word);
-    }
-    if (atomic_compare_exchange_strong_explicit(word, &looks, RUNNER_SLEEPS, memory_order_relaxed,
-                                                memory_order_relaxed)) {
-        int64_t deadline = os_deadline_in(SLEEP_NS);
-        while (!is_called(word) && os_wait(word, RUNNER_SLEEPS, deadline) != ETIMEDOUT) {
-        }
-    }
-    return is_called(word);
-}
-
-void runner_wait_for_call(atomic_uint *word)
-{
-    while (!is_called(word)) {
-        os_wait(word, atomic_load_explicit(word, memory_order_relaxed), os_deadline_in(1000000));
-    }
-}
-
-void runner_wake(atomic_uint *word)
-{
-    os_wake(word, 1);
-}
-
-/* Looks for the end of the thread, if the caller has started it just now. */
-static void look_for_end(PyThread_handle_t handle)
-{
-    enum { END_NS = 50000, MOST_VAIN = 5 };
-    if (!recent.is_quick || recent.thread != handle) {
-        return;
-    }
-    struct os_spin spin = os_spin_begin(END_NS);
-    bool has_ended;
-    while (!(has_ended = ends_seen(handle) != recent.seen) && os_spin(&spin)) {
-    }
-    if (has_ended) {
-        recent.vain = 0;
-    } else {
-        recent.vain += recent.vain < MOST_VAIN;
-        recent.pauses = (unsigned short)(1U << recent.vain);
-    }
-}
-
 static PyThread_ident_t start_goroutine(thread_func func, void *arg, int mode, bool joinable)
 {
     struct visit visit;
     PyThread_ident_t ident = 0;
-    bool is_quick = is_quick_start();
+    unsigned ends = 0;
+    bool is_quick = quick_start();
     if (enter_go(&visit)) {
-        ident = go_start_thread(func, arg, thread_inheritance(mode, &visit), joinable, is_quick,
-                                &recent.seen);
+        ident =
+            go_start_thread(func, arg, thread_inheritance(mode, &visit), joinable, is_quick, &ends);
         leave_go(&visit);
-        recent.thread = ident;
-        recent.is_quick = is_quick;
+        quick_started(ident, ends, is_quick);
     }
     return ident;
 }
@@ -355,11 +261,9 @@ int PyThread_join_thread(PyThread_handle_t handle)
         thread_ask_elsewhere(make_call, &call);
         error = call.error;
     } else {
-        look_for_end(handle);
+        quick_look(handle);
         error = enter_go(&visit) ? join(handle, &visit) : plain_join(handle, self_ident);
-        if (handle == recent.thread) {
-            recent.joined = os_now_ns();
-        }
+        quick_joined(handle);
     }
     status_wait_ends(before);
     if (error == 0) {

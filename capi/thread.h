@@ -48,29 +48,6 @@ static inline uint64_t *thread_end_mark(PyThread_ident_t ident)
     return &thread_end_marks[ident % THREAD_MARKS];
 }
 
-/*
- * How a goroutine that has run a thread waits for another one, on a word of its own. Who gives it a
- * thread sets the word to RUNNER_IS_CALLED, and wakes it if it sleeps.
- */
-enum { RUNNER_LOOKS, RUNNER_SLEEPS, RUNNER_IS_CALLED };
-
-/* Waits a while until it is called; false where it is not. Looks first, if the call is expected at
-   once. */
-bool runner_wait(atomic_uint *word, bool is_expected);
-
-/* Waits until it is called. */
-void runner_wait_for_call(atomic_uint *word);
-
-void runner_wake(atomic_uint *word);
-
-/* What an OS thread that is about to wait for a thread does instead, if anything. */
-enum os_thread_work { NO_WORK, MORE_WORK, GO_WANTS_IT };
-
-/* Set, before other threads exist, where OS threads are counted. It does a part of what later
-   starts want, and says what comes next: GO_WANTS_IT where a thread has room and has not come yet.
- */
-extern enum os_thread_work (*thread_idles)(void);
-
 /* What a thread inherits from its creator. */
 struct inheritance {
     uint64_t float_mode;

@@ -27,6 +27,7 @@
 #include "../gate.h"
 #include "../internal/nofile/nofile.h"
 #include "../own.h"
+#include "../runner.h"
 #include "../thread.h"
 #include "_cgo_export.h"
 #include "go_start.h"
@@ -76,7 +77,7 @@ static int quota(void)
 static atomic_int capacity;
 
 static bool takes_room(void);
-static enum os_thread_work idles(void);
+static enum runner_work idles(void);
 
 #endif
 
@@ -91,7 +92,7 @@ __attribute__((constructor(101))) static void before_go_starts(int argc, char **
     if (__real_pthread_create != NULL) {
         atomic_store_explicit(&capacity, -quota(), memory_order_relaxed);
         thread_takes_room = takes_room;
-        thread_idles = idles;
+        runner_idles = idles;
         go_start_waits();
     }
 #endif
@@ -321,20 +322,20 @@ static bool takes_room(void)
 }
 
 /* Adds a spare, if the next start would. */
-static enum os_thread_work idles(void)
+static enum runner_work idles(void)
 {
     /* Sequentially consistent, as are the taking of room and the runner's step into waiting, which
        a start looks at after it took room. So either the start sees the runner, or the runner sees
        here that the start's thread needs an OS thread. */
     unsigned taken = atomic_load_explicit(&room.taken, memory_order_seq_cst);
     if ((int)(taken - count_of(&thread_counts.came)) > 0) {
-        return GO_WANTS_IT;
+        return RUNNER_GOES_BACK;
     }
     if (atomic_load_explicit(&capacity, memory_order_relaxed) >= 1 || !add_spare()) {
-        return NO_WORK;
+        return RUNNER_HAS_NONE;
     }
     add_capacity(1);
-    return MORE_WORK;
+    return RUNNER_HAS_MORE;
 }
 
 /* ------------------------------------------------------------------------ pthread_create */
