@@ -484,27 +484,3 @@ TEST(threads_that_leave_something_leave_no_os_thread_and_no_memory)
     begin();
     run_threads_in_turn(8000, 0, HABITS, 0, ENDS);
 }
-
-static void leave_key(void *key)
-{
-    EQ(pthread_setspecific(*(pthread_key_t *)key, key), 0);
-}
-
-/* Each of them ends an OS thread of Go's. */
-TEST(os_threads_that_end_with_their_threads_leave_no_memory)
-{
-    enum { THREADS = 2000, LEAK = 16 };
-    size_t before = 0;
-    pthread_key_t key;
-    EQ(pthread_key_create(&key, NULL), 0);
-    for (int i = 0; i < 2 * THREADS; i++) {
-        if (i == THREADS) {
-            before = allocated_bytes();
-        }
-        join(start(leave_key, &key));
-        for (int clean = 0; clean < 2; clean++) {
-            join(start(nothing, NULL));
-        }
-    }
-    LT(allocated_bytes(), before + THREADS * LEAK);
-}

@@ -3,6 +3,9 @@
  * lock that let two in shows as a wrong count, and a lost wake-up as a case that does not end.
  */
 #define _GNU_SOURCE
+#ifndef _WIN32
+#include "hand_over.h"
+#endif
 #include "locks.h"
 
 #include <sched.h>
@@ -285,44 +288,20 @@ TEST(restarting_handlers_end_no_wait_for_ever_among_many)
 
 #ifndef _WIN32
 
-/* Rounds in which main releases the lock while the other thread sleeps, and takes it again at once.
-   Without a hand-over main is first: a thread that is woken needs time to run, and one of
-   SCHED_BATCH does not run in place of its waker. */
-enum { HAND_OVERS = 30, MOST_ROUNDS = 1000 };
-static struct waiter patient;
-static atomic_int turns;
-
-static void *take_turns(void *arg)
+static void acquire_shared(void)
 {
-    const struct sched_param batch = {.sched_priority = 0};
-    EQ(sched_setscheduler(0, SCHED_BATCH, &batch), 0);
-    atomic_store(&patient.os_thread, syscall(SYS_gettid));
-    while (!atomic_load(&stop)) {
-        EQ(PyThread_acquire_lock(shared_lock, WAIT_LOCK), 1);
-        atomic_fetch_add(&turns, 1);
-        PyThread_release_lock(shared_lock);
-    }
-    return arg;
+    EQ(PyThread_acquire_lock(shared_lock, WAIT_LOCK), 1);
+}
+
+static void release_shared(void)
+{
+    PyThread_release_lock(shared_lock);
 }
 
 TEST(a_thread_that_takes_a_lock_again_at_once_starves_no_waiter)
 {
-    int before_main = 0;
-    shared_lock = new_held_lock();
-    patient.lock = shared_lock;
-    atomic_init(&patient.status, WAITING);
-    EQ(pthread_create(&patient.thread, NULL, take_turns, NULL), 0);
-    for (int round = 0; round < MOST_ROUNDS && before_main < HAND_OVERS; round++) {
-        wait_until_asleep(&patient);
-        int turns_yet = atomic_load(&turns);
-        PyThread_release_lock(shared_lock);
-        EQ(PyThread_acquire_lock(shared_lock, WAIT_LOCK), 1);
-        before_main += atomic_load(&turns) > turns_yet;
-    }
-    atomic_store(&stop, true);
-    PyThread_release_lock(shared_lock);
-    EQ(pthread_join(patient.thread, NULL), 0);
-    EQ(before_main, HAND_OVERS);
+    shared_lock = new_lock();
+    check_hand_over(acquire_shared, release_shared);
     PyThread_free_lock(shared_lock);
 }
 

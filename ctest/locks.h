@@ -95,21 +95,6 @@ static inline bool is_waiting(struct waiter *waiter)
     return atomic_load(&waiter->status) == WAITING;
 }
 
-/* True where the kernel says that an OS thread of this process sleeps. */
-static inline bool is_asleep(long os_thread)
-{
-    char path[64], state = '?';
-    snprintf(path, sizeof path, "/proc/self/task/%ld/stat", os_thread);
-    FILE *file = fopen(path, "r");
-    if (file != NULL) {
-        if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1) {
-            state = '?';
-        }
-        fclose(file);
-    }
-    return state == 'S';
-}
-
 /* Waits until the waiter sleeps, or its wait has ended. */
 static inline void wait_until_asleep(struct waiter *waiter)
 {

@@ -342,6 +342,30 @@ TEST(own_os_threads_leave_no_memory)
     LT(allocated_bytes(), before + THREADS * LEAK);
 }
 
+static void leave_key(void *key)
+{
+    EQ(pthread_setspecific(*(pthread_key_t *)key, key), 0);
+}
+
+/* Each thread that leaves something ends an OS thread of Go, since five clean ones come before. */
+TEST(os_threads_that_end_with_their_threads_leave_no_memory)
+{
+    enum { THREADS = 2000, LEAK = 16 };
+    size_t before = 0;
+    pthread_key_t key;
+    EQ(pthread_key_create(&key, NULL), 0);
+    for (int i = 0; i < 2 * THREADS; i++) {
+        if (i == THREADS) {
+            before = allocated_bytes();
+        }
+        join(start(leave_key, &key));
+        for (int clean = 0; clean < 5; clean++) {
+            join(start(nothing, NULL));
+        }
+    }
+    LT(allocated_bytes(), before + THREADS * LEAK);
+}
+
 TEST(threads_share_os_threads_again_when_it_is_off)
 {
     pythread_stats stats;

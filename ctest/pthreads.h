@@ -5,6 +5,7 @@
 #include "test.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 
 /* Runs one pthread to its end, and returns its result. */
 static inline void *run_thread(void *(*run)(void *), void *arg)
@@ -27,6 +28,21 @@ static inline void run_threads(int count, void *(*run)(void *))
     for (int i = 0; i < count; i++) {
         EQ(pthread_join(threads[i], NULL), 0);
     }
+}
+
+/* True where the kernel says that an OS thread of this process sleeps. */
+static inline bool is_asleep(long os_thread)
+{
+    char path[64], state = '?';
+    snprintf(path, sizeof path, "/proc/self/task/%ld/stat", os_thread);
+    FILE *file = fopen(path, "r");
+    if (file != NULL) {
+        if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1) {
+            state = '?';
+        }
+        fclose(file);
+    }
+    return state == 'S';
 }
 
 #endif

@@ -172,7 +172,7 @@ func (b *bench) run(name string) (failed bool, output string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	command := []string{filepath.Join(b.build, "ctest", concept+"_test"), test}
-	if concept == "preload" {
+	if strings.HasPrefix(concept, "preload") {
 		command = slices.Insert(command, 0, filepath.Join(b.dir, "pythread-run"))
 	}
 	run := exec.CommandContext(ctx, command[0], command[1:]...)
