@@ -70,7 +70,7 @@
 // before Go starts and in the child of a fork, which must not enter Go.
 package capi
 
-// #cgo CFLAGS: -std=gnu11 -fvisibility=hidden -I${SRCDIR}/../include
+// #cgo CFLAGS: -std=gnu11 -fvisibility=hidden -I${SRCDIR}/internal -I${SRCDIR}/../include
 // #cgo !windows,!darwin LDFLAGS: -rdynamic
 // #cgo windows CFLAGS: -DPYTHREAD_BUILD
 // #cgo windows LDFLAGS: -static-libgcc -lsynchronization -Wl,-Bstatic -lwinpthread -Wl,-Bdynamic
@@ -79,3 +79,11 @@ import "C"
 // The C files here include the header of this package. The import puts the header
 // into vendor directories, and makes a change of it a change of this package.
 import _ "github.com/seed-c0a0ef17/pythread/include"
+
+// Their C code is part of this package: the folders are for readers.
+import (
+	_ "github.com/seed-c0a0ef17/pythread/capi/internal/show"
+	_ "github.com/seed-c0a0ef17/pythread/capi/internal/sync"
+	_ "github.com/seed-c0a0ef17/pythread/capi/internal/system"
+	_ "github.com/seed-c0a0ef17/pythread/capi/internal/thread"
+)

@@ -1,7 +1,7 @@
 package capi
 
-// #include "do.h"
-// #include "status.h"
+// #include "thread/do.h"
+// #include "sync/identity.h"
 import "C"
 
 import (
@@ -97,7 +97,7 @@ func admit(h *pythread.Handle) *guest {
 				return g
 			}
 		}
-		if pythread.Ident(C.status_current()) == ident {
+		if pythread.Ident(C.identity_current()) == ident {
 			return nil
 		}
 		panic("capi: Do of a thread that runs elsewhere")

@@ -1,7 +1,7 @@
 package capi
 
-// #include "dump.h"
-// #include "thread.h"
+// #include "show/dump.h"
+// #include "thread/go.h"
 import "C"
 
 // In a Go program the Go runtime starts after the constructor of dump.c, and has

@@ -1,8 +1,10 @@
 /* info.c - the version of the library, and statistics. */
-#include "thread.h"
 
 #include "_cgo_export.h"
-#include "plain.h"
+#include "thread/forked.h"
+#include "thread/go.h"
+#include "thread/own_os_thread.h"
+#include "visit.h"
 
 #include <errno.h>
 #include <string.h>
@@ -12,12 +14,12 @@ static void count(void *stats)
     struct visit visit;
     pythread_stats *all = stats;
     if (go_is_out_of_reach()) {
-        thread_ask_elsewhere(count, all);
+        own_ask_elsewhere(count, all);
     } else if (enter_go(&visit)) {
         go_get_stats(all);
         leave_go(&visit);
     } else {
-        plain_count(&all->threads, &all->handles);
+        forked_count(&all->threads, &all->handles);
     }
 }
 

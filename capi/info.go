@@ -1,6 +1,6 @@
 package capi
 
-// #include "thread.h"
+// #include "pythread.h"
 import "C"
 
 import "runtime"

@@ -1,6 +1,6 @@
 package capi
 
-// #include "lock.h"
+// #include "sync/lock.h"
 import "C"
 
 import (

@@ -1,6 +1,6 @@
 package capi
 
-// #include "mutex.h"
+// #include "sync/mutex.h"
 // #include <stdlib.h>
 import "C"
 

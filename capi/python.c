@@ -12,7 +12,7 @@
 #define _GNU_SOURCE
 #include "pythread.h"
 
-#include "os.h"
+#include "system/os.h"
 
 #include <dlfcn.h>
 #include <limits.h>

@@ -1,6 +1,6 @@
 package capi
 
-// #include "runner.h"
+// #include "thread/runner.h"
 import "C"
 
 import (

@@ -2,62 +2,30 @@
  * thread.c - the PyThread_* functions about threads, as C callers see them.
  *
  * Most are one line: a call of the //export function of thread.go or, where the process must not
- * enter Go, of the same function for plain pthreads (plain.c). They are C, not //export functions
+ * enter Go, of the same function for plain pthreads (forked.c). They are C, not //export functions
  * by themselves, because the child of a fork must not enter Go, not even to find out that it is
  * one. Who the caller is, is C because C callers expect it to cost a nanosecond.
  */
 #define _GNU_SOURCE
-#include "thread.h"
-
 #include "_cgo_export.h"
-#include "do.h"
-#include "ends.h"
-#include "fork.h"
-#include "name.h"
-#include "os.h"
-#include "own.h"
-#include "plain.h"
-#include "quick.h"
-#include "reuse.h"
-#include "stack.h"
-#include "status.h"
-#include "tsan.h"
+#include "sync/identity.h"
+#include "sync/status.h"
+#include "system/name.h"
+#include "system/os.h"
+#include "system/stack.h"
+#include "system/tsan.h"
+#include "thread/do.h"
+#include "thread/ends.h"
+#include "thread/forked.h"
+#include "thread/go.h"
+#include "thread/own_os_thread.h"
+#include "thread/quick.h"
+#include "thread/reuse.h"
+#include "thread/room.h"
+#include "thread/trampoline.h"
+#include "visit.h"
 
 #include <errno.h>
-#include <limits.h>
-#ifndef _WIN32
-#include <pthread.h>
-#endif
-
-bool (*thread_takes_room)(void);
-struct thread_counts thread_counts;
-uint64_t thread_start_marks[THREAD_MARKS], thread_end_marks[THREAD_MARKS];
-
-void thread_came(void)
-{
-    /* Relaxed: the counts publish nothing, and who waits looks again from time to time. */
-    unsigned now = atomic_fetch_add_explicit(&thread_counts.came, 1, memory_order_relaxed) + 1;
-    if (now == atomic_load_explicit(&thread_counts.awaited, memory_order_relaxed)) {
-        os_wake(&thread_counts.came, INT_MAX);
-    }
-}
-
-#ifndef _WIN32 /* Where processes do not fork. */
-
-static void begin_in_child(void)
-{
-    if (go_is_lost() && self_ident != 0) {
-        plain_survive(self_ident);
-    }
-    status_survive();
-}
-
-__attribute__((constructor)) static void at_load(void)
-{
-    pthread_atfork(NULL, NULL, begin_in_child);
-}
-
-#endif
 
 void PyThread_init_thread(void)
 {
@@ -75,8 +43,9 @@ static PyThread_ident_t start_goroutine(thread_func func, void *arg, int mode, b
     unsigned ends = 0;
     bool is_quick = quick_start();
     if (enter_go(&visit)) {
-        ident =
-            go_start_thread(func, arg, thread_inheritance(mode, &visit), joinable, is_quick, &ends);
+        ident = go_start_thread(
+            func, arg, thread_inheritance(mode, visit.blocks_signals ? &visit.signal_mask : NULL),
+            joinable, is_quick, &ends);
         leave_go(&visit);
         quick_started(ident, ends, is_quick);
     }
@@ -154,30 +123,6 @@ static void make_call(void *arg)
     }
 }
 
-/* Waits where only the end of some thread helps, of which nobody tells. */
-static void wait_a_millisecond(void)
-{
-    atomic_uint nobody_wakes = 0;
-    os_wait(&nobody_wakes, 0, os_deadline_in(1000000));
-}
-
-void thread_ask_elsewhere(void (*function)(void *), void *arg)
-{
-    while (!own_run_elsewhere(function, arg, self_ident)) {
-        /* The system has no OS thread left; it will have one when another ends. */
-        wait_a_millisecond();
-    }
-}
-
-void thread_wait_for_room(void)
-{
-    thread_came();
-    while (thread_takes_room != NULL && !thread_takes_room()) {
-        /* There will be room when another thread ends. */
-        wait_a_millisecond();
-    }
-}
-
 /* Starts a thread. Its ident, which is also its handle; 0 where it did not start. */
 static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
 {
@@ -187,7 +132,7 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
         return 0;
     }
     int64_t since = status_now();
-    tsan_release(thread_start_mark(func, arg));
+    tsan_release(tsan_start_mark(func, arg));
     if (go_is_out_of_reach()) {
         struct call call = {.what = START,
                             .func = func,
@@ -197,7 +142,7 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
         own_run_elsewhere(make_call, &call, self_ident);
         ident = call.ident;
     } else if (go_is_lost()) {
-        ident = plain_start(func, arg, joinable);
+        ident = forked_start(func, arg, joinable);
     } else if (wake_go()) {
         int mode = reuse_mode();
         if (thread_takes_room != NULL && !thread_takes_room()) {
@@ -207,7 +152,7 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
         } else {
             ident = start_goroutine(func, arg, mode, joinable);
         }
-        plain_count_from(ident);
+        forked_count_from(ident);
     }
     if (ident != 0) {
         status_started(ident, since);
@@ -258,16 +203,16 @@ int PyThread_join_thread(PyThread_handle_t handle)
     struct status_wait before = status_wait(WAITS_FOR_THREAD, handle);
     if (go_is_out_of_reach()) {
         struct call call = {.what = JOIN, .handle = handle};
-        thread_ask_elsewhere(make_call, &call);
+        own_ask_elsewhere(make_call, &call);
         error = call.error;
     } else {
         quick_look(handle);
-        error = enter_go(&visit) ? join(handle, &visit) : plain_join(handle, self_ident);
+        error = enter_go(&visit) ? join(handle, &visit) : forked_join(handle, self_ident);
         quick_joined(handle);
     }
     status_wait_ends(before);
     if (error == 0) {
-        tsan_acquire(thread_end_mark(handle));
+        tsan_acquire(tsan_end_mark(handle));
     }
     errno = saved;
     return error;
@@ -279,13 +224,13 @@ int PyThread_detach_thread(PyThread_handle_t handle)
     struct visit visit;
     if (go_is_out_of_reach()) {
         struct call call = {.what = DETACH, .handle = handle};
-        thread_ask_elsewhere(make_call, &call);
+        own_ask_elsewhere(make_call, &call);
         error = call.error;
     } else if (enter_go(&visit)) {
         error = go_detach_thread(handle);
         leave_go(&visit);
     } else {
-        error = plain_detach(handle);
+        error = forked_detach(handle);
     }
     errno = saved;
     return error;
@@ -293,17 +238,17 @@ int PyThread_detach_thread(PyThread_handle_t handle)
 
 PyThread_ident_t PyThread_get_thread_ident_ex(void)
 {
-    return status_caller();
+    return identity_caller();
 }
 
 unsigned long PyThread_get_thread_ident(void)
 {
-    return (unsigned long)status_caller();
+    return (unsigned long)identity_caller();
 }
 
 unsigned long PyThread_get_thread_native_id(void)
 {
-    return status_native_id();
+    return identity_native_id();
 }
 
 int pythread_set_name(const char *name)
@@ -319,7 +264,7 @@ int pythread_set_name(const char *name)
     }
     if (self_ident != 0 && go_is_out_of_reach()) {
         struct call call = {.what = SET_NAME, .name = kept};
-        thread_ask_elsewhere(make_call, &call);
+        own_ask_elsewhere(make_call, &call);
     } else if (self_ident != 0) {
         tell_name(kept);
     }

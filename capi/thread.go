@@ -1,8 +1,9 @@
 package capi
 
-// #include "ends.h"
-// #include "own.h"
-// #include "thread.h"
+// #include "thread/ends.h"
+// #include "thread/own_os_thread.h"
+// #include "thread/trampoline.h"
+// #include "thread/room.h"
 // #include <errno.h>
 import "C"
 
@@ -327,7 +328,7 @@ func go_end_join(handle C.PyThread_handle_t, joiner C.PyThread_ident_t) C.int {
 	// A thread that is no longer in the table has ended, and its handle is spent,
 	// because another join came first.
 	t := threads.get(pythread.Ident(handle))
-	takeEnds() // always: see put in own.c
+	takeEnds() // always: see put in own_os_thread.c
 	if t != nil && !t.isOver() {
 		return C.EAGAIN
 	}

@@ -26,7 +26,7 @@ endif()
 # The go command does not see headers outside a package's folder: the public ones, and those of capi/
 # that capi/libpythread includes. A hash of these files in the flags makes the go command build again
 # when one changes.
-file(GLOB included CONFIGURE_DEPENDS ${PYTHREAD_HEADERS} capi/*.h)
+file(GLOB_RECURSE included CONFIGURE_DEPENDS ${PYTHREAD_HEADERS} capi/*.h capi/internal/*.h)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${included})
 set(hash "")
 foreach(file IN LISTS included)

@@ -19,8 +19,9 @@
 #define _GNU_SOURCE
 #include "go_start.h"
 
-#include "../gate.h"
-#include "../internal/nofile/nofile.h"
+#include "thread/go.h"
+#include "show/dump.h"
+#include "nofile/nofile.h"
 #include "go_threads.h"
 
 #include <link.h>
@@ -291,10 +292,11 @@ __attribute__((constructor)) static void after_go_loaded(int argc, char **argv)
         find_place(argv);
     }
     if (before_go.table == NULL) {
-        go_shortcoming = "the library handles signals like any Go library: its table is not found";
+        dump_shortcoming =
+            "the library handles signals like any Go library: its table is not found";
     } else if (phase == AWAKE) {
-        go_shortcoming = "the Go runtime started when the library was loaded";
+        dump_shortcoming = "the Go runtime started when the library was loaded";
     } else if (place == NULL) {
-        go_shortcoming = "the Go runtime reads the environment: its arguments are not found";
+        dump_shortcoming = "the Go runtime reads the environment: its arguments are not found";
     }
 }

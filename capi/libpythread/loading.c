@@ -10,8 +10,8 @@
 #define _GNU_SOURCE
 #include "loading.h"
 
-#include "../internal/nofile/nofile.h"
-#include "../thread.h"
+#include "nofile/nofile.h"
+#include "thread/trampoline.h"
 #include "go_start.h"
 
 #include <signal.h>

@@ -2,7 +2,7 @@
 // with -buildmode=c-shared or -buildmode=c-archive.
 package main
 
-// #cgo CFLAGS: -std=gnu11 -fvisibility=hidden -I${SRCDIR}/../../include
+// #cgo CFLAGS: -std=gnu11 -fvisibility=hidden -I${SRCDIR}/../internal -I${SRCDIR}/../../include
 // #cgo linux LDFLAGS: -Wl,--wrap=pthread_create
 import "C"
 

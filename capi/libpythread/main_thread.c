@@ -11,10 +11,9 @@
 #define _GNU_SOURCE
 #include "go_threads.h"
 
-#include "../gate.h"
-#include "../os.h"
-#include "../own.h"
-#include "../thread.h"
+#include "thread/go.h"
+#include "system/os.h"
+#include "thread/own_os_thread.h"
 
 #include <pthread.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 
 package main
 
-// #include "../gate.h"
+// #include "thread/go.h"
 import "C"
 
 import _ "github.com/seed-c0a0ef17/pythread/capi/internal/nofile"

@@ -1,0 +1,279 @@
+/*
+ * trace.c - pythread_trace: what the threads of this process did, in the trace event format, which
+ * Perfetto and chrome://tracing show.
+ *
+ * When an event is over, it is written to the buffer of its OS thread. A full buffer is written to
+ * the file. Invariants: only the OS thread that has taken a buffer writes it: its own OS thread, or
+ * the one that ends the trace. An OS thread that has taken its buffer while a trace is on may write
+ * to the file. So pythread_trace first switches the trace off, then takes each buffer, and only
+ * then closes the file.
+ *
+ * It calls status.h, which calls the tracer here.
+ */
+#define _GNU_SOURCE
+#include "system/fork.h"
+#include "system/os.h"
+#include "sync/status.h"
+#include "sync/identity.h"
+#include "text.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum { PAGE = 4096 };
+
+enum user { NONE, ITS_OS_THREAD, END_OF_TRACE };
+
+struct buffer {
+    struct buffer *next;
+    _Atomic(enum user) user;
+    size_t length;
+    char bytes[PAGE - sizeof(void *) - 2 * sizeof(size_t)];
+};
+_Static_assert(sizeof(struct buffer) == PAGE, "a buffer is a page");
+
+/* All buffers. None is ever freed. */
+static _Atomic(struct buffer *) buffers;
+
+/* The file, and the epoch and the number of the process that opened it. Written only while no trace
+   is on. */
+static int file = -1;
+static unsigned epoch;
+static unsigned long process;
+
+static bool is_on(void)
+{
+    /* Sequentially consistent, as the end of a trace is: see take and make_buffer. */
+    return atomic_load(&status_traced_by) != NULL;
+}
+
+/* ------------------------------------------------------------------------ buffers */
+
+/*
+ * Takes the buffer and returns NONE, or returns the user that has it. Sequentially consistent, as
+ * the switch of the trace is: either append finds the trace off, or the end of the trace finds the
+ * user.
+ */
+static enum user take(struct buffer *buffer, enum user user)
+{
+    enum user before = NONE;
+    atomic_compare_exchange_strong(&buffer->user, &before, user);
+    return before;
+}
+
+static void give_back(struct buffer *buffer)
+{
+    atomic_store_explicit(&buffer->user, NONE, memory_order_release);
+}
+
+static void flush(struct buffer *buffer)
+{
+    os_write(file, buffer->bytes, buffer->length);
+    buffer->length = 0;
+}
+
+static struct buffer *make_buffer(void)
+{
+    struct buffer *buffer = os_map(sizeof *buffer);
+    if (buffer != NULL) {
+        /* Sequentially consistent: either the end of a trace finds the buffer in the list, or
+           append finds that the trace is off. */
+        buffer->next = atomic_load(&buffers);
+        while (!atomic_compare_exchange_weak(&buffers, &buffer->next, buffer)) {
+        }
+    }
+    return buffer;
+}
+
+static void append(struct buffer *buffer, const struct text *text)
+{
+    enum user before = take(buffer, ITS_OS_THREAD);
+    if (before == END_OF_TRACE) {
+        return;
+    }
+    if (before == ITS_OS_THREAD) {
+        /* A signal handler has interrupted this function, whose buffer keeps the file open. */
+        if (is_on()) {
+            os_write(file, text->bytes, text->length);
+        }
+        return;
+    }
+    if (is_on()) {
+        if (buffer->length + text->length > sizeof buffer->bytes) {
+            flush(buffer);
+        }
+        memcpy(buffer->bytes + buffer->length, text->bytes, text->length);
+        buffer->length += text->length;
+    }
+    give_back(buffer);
+}
+
+/* ------------------------------------------------------------------------ events */
+
+/* Begins an event of the format, with its kind, OS thread and time. The format has microseconds. */
+static void add_event(struct text *text, const char *kind, unsigned long os_thread, int64_t at)
+{
+    text_add(text, ",\n{\"ph\":\"");
+    text_add(text, kind);
+    text_add(text, "\",\"pid\":");
+    text_add_number(text, process);
+    text_add(text, ",\"tid\":");
+    text_add_number(text, os_thread);
+    text_add(text, ",\"ts\":");
+    text_add_thousandths(text, at);
+}
+
+/* Adds a bar from `since` until now, up to its name. The caller adds a number to the name. */
+static void add_bar(struct text *text, unsigned long os_thread, int64_t since, const char *name)
+{
+    add_event(text, "X", os_thread, since);
+    text_add(text, ",\"dur\":");
+    text_add_thousandths(text, os_now_ns() - since);
+    text_add(text, ",\"name\":\"");
+    text_add(text, name);
+}
+
+/* Adds one end of the arrow from the start of a thread to the thread. */
+static void add_arrow(struct text *text, const char *kind, int64_t at, PyThread_ident_t ident)
+{
+    add_event(text, kind, identity_native_id(), at);
+    text_add(text, ",\"cat\":\"start\",\"name\":\"start\",\"id\":");
+    text_add_number(text, ident);
+    text_add_byte(text, '}');
+}
+
+static void add_run(struct text *text, unsigned long os_thread, PyThread_ident_t ident,
+                    int64_t since)
+{
+    add_bar(text, os_thread, since, "thread ");
+    text_add_number(text, ident);
+    text_add(text, "\"}");
+}
+
+static void trace(void **memory, struct status_event event)
+{
+    struct text text = {.length = 0};
+    if (fork_epoch() != epoch || (*memory == NULL && (*memory = make_buffer()) == NULL)) {
+        return;
+    }
+    switch (event.what) {
+    case HAS_STARTED:
+        add_bar(&text, identity_native_id(), event.since, "start thread ");
+        text_add_number(&text, event.ident);
+        text_add(&text, "\"}");
+        add_arrow(&text, "s", event.since, event.ident);
+        break;
+    case HAS_RUN:
+        add_run(&text, identity_native_id(), event.ident, event.since);
+        add_arrow(&text, "f\",\"bp\":\"e", event.since, event.ident);
+        break;
+    case HAS_WAITED:
+        if (event.wait.reason != WAITS_FOR_THREAD) {
+            add_bar(&text, identity_native_id(), event.since,
+                    event.wait.reason == WAITS_FOR_LOCK ? "wait for lock " : "wait for mutex ");
+            text_add_address(&text, event.wait.what);
+        } else {
+            add_bar(&text, identity_native_id(), event.since, "join thread ");
+            text_add_number(&text, event.wait.what);
+        }
+        text_add(&text, "\"}");
+        break;
+    }
+    append(*memory, &text);
+}
+
+/* ------------------------------------------------------------------------ a trace */
+
+static int begin(const char *path)
+{
+    struct text head = {.length = 0};
+    int fd = os_create(path);
+    if (fd < 0) {
+        return -fd;
+    }
+    process = os_process_id();
+    text_add(&head, "[{\"ph\":\"M\",\"pid\":");
+    text_add_number(&head, process);
+    text_add(&head, ",\"name\":\"process_labels\",\"args\":{\"labels\":\"pythread\"}}");
+    int error = os_write(fd, head.bytes, head.length);
+    if (error != 0) {
+        os_close(fd);
+        return error;
+    }
+    if (epoch != fork_epoch()) {
+        /* The parent's events in the buffers do not belong to this trace. */
+        epoch = fork_epoch();
+        for (struct buffer *buffer = atomic_load(&buffers); buffer != NULL; buffer = buffer->next) {
+            buffer->length = 0;
+            give_back(buffer);
+        }
+    }
+    file = fd;
+    atomic_store(&status_traced_by, trace);
+    return 0;
+}
+
+/* Writes a bar until now for each thread that has not ended. */
+static int write_running(void)
+{
+    struct status_view view;
+    int error = 0;
+    for (unsigned place = 0; error == 0 && place < status_places(); place++) {
+        if (status_look(place, &view) && view.is_ours) {
+            struct text text = {.length = 0};
+            add_run(&text, view.native_id, view.ident, view.since);
+            error = os_write(file, text.bytes, text.length);
+        }
+    }
+    return error;
+}
+
+static int end(void)
+{
+    static const char last[] = "\n]\n";
+    if (file < 0 || epoch != fork_epoch()) {
+        return 0;
+    }
+    atomic_store(&status_traced_by, NULL);
+    for (struct buffer *buffer = atomic_load(&buffers); buffer != NULL; buffer = buffer->next) {
+        while (take(buffer, END_OF_TRACE) != NONE) {
+            os_relax(); /* at most as long as a write to the file takes */
+        }
+        flush(buffer);
+        give_back(buffer);
+    }
+    int error = write_running();
+    if (error == 0) {
+        error = os_write(file, last, sizeof last - 1);
+    }
+    os_close(file);
+    file = -1;
+    return error;
+}
+
+int pythread_trace(const char *path)
+{
+    static atomic_uint calling;
+    if (!fork_enter(&calling)) {
+        return EBUSY;
+    }
+    int error = end();
+    if (path != NULL) {
+        error = begin(path);
+    }
+    fork_leave(&calling);
+    return error;
+}
+
+__attribute__((constructor)) static void at_load(void)
+{
+    const char *path = getenv("PYTHREAD_TRACE");
+    if (path != NULL && pythread_trace(path) != 0) {
+        os_write_error("PYTHREAD_TRACE: the file cannot be written\n");
+    }
+}
+
+__attribute__((destructor)) static void at_exit(void)
+{
+    pythread_trace(NULL);
+}

@@ -1,0 +1,40 @@
+/* identity.h - who the calling OS thread is. */
+#ifndef IDENTITY_H
+#define IDENTITY_H
+
+#include "pythread.h"
+#include "system/os.h"
+
+#include <stdbool.h>
+
+/* The ident of the thread that the calling OS thread runs; 0: not a thread of this library. Only
+   status.c changes it. */
+extern OS_THREAD_LOCAL PyThread_ident_t self_ident;
+
+/* The ident of the caller. 0: not known yet, identity_find finds it. This happens once on an
+   OS thread that does not run a thread of this library. */
+extern OS_THREAD_LOCAL PyThread_ident_t caller_ident;
+PyThread_ident_t identity_find(void);
+
+static inline PyThread_ident_t identity_caller(void)
+{
+    PyThread_ident_t ident = caller_ident;
+    return __builtin_expect(ident != 0, 1) ? ident : identity_find();
+}
+
+/* The kernel's number for the calling OS thread. The first call in each process is a system call.
+ */
+unsigned long identity_native_id(void);
+
+/* True if the calling OS thread is in capi.Do, and so has another thread's identity. The first one
+   changes that, and returns what was so before. */
+bool identity_exchange_in_do(bool in_do);
+bool identity_is_in_do(void);
+
+/* Returns self_ident, for Go code, which cannot read a thread-local variable. */
+PyThread_ident_t identity_current(void);
+
+/* Makes the calling OS thread act as a thread that dumps see elsewhere. 0 ends this. */
+void identity_act_for(PyThread_ident_t ident);
+
+#endif

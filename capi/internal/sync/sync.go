@@ -1,0 +1,10 @@
+// Package sync has the C code of locks, thread-specific storage and idents. It needs
+// no Go runtime, and builds without one.
+package sync
+
+// #cgo CFLAGS: -std=gnu11 -fvisibility=hidden -I${SRCDIR}/.. -I${SRCDIR}/../../../include
+// #cgo windows CFLAGS: -DPYTHREAD_BUILD
+import "C"
+
+// The C files include the public headers: see package include.
+import _ "github.com/seed-c0a0ef17/pythread/include"

@@ -1,0 +1,620 @@
+/*
+ * clean.c - whether a thread has left something on the OS thread that it ran on.
+ *
+ * A thread must find its OS thread as pthread_create would have given it. trampoline.c sets right
+ * what can be set right cheaply. The rest is looked at here, and an OS thread on which something is
+ * found ends with its thread. This is C because all of it is the C library's own memory:
+ * thread-local variables, the values of pthread keys, the list of C++ destructors. glibc has no
+ * calls that tell of these quickly, so their places are found at load. Where one is not found,
+ * clean_can_tell is false. trampoline.c and own_os_thread.c call here.
+ *
+ * Invariants: in doubt an OS thread is not clean. After load nothing here takes a lock of the
+ * loader's: a constructor that dlopen runs may wait for a thread that begins or ends, and so may a
+ * function that dl_iterate_phdr calls.
+ */
+#define _GNU_SOURCE
+#include "clean.h"
+
+#include "system/os.h"
+
+#if defined(__GLIBC__) && (defined(__x86_64__) || defined(__aarch64__))
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <gnu/libc-version.h>
+#include <link.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static bool can_tell;
+
+bool clean_can_tell(void)
+{
+    return can_tell;
+}
+
+/* Finds a function or a variable that the C library keeps for debuggers and sanitizers. */
+static bool find_symbol(const char *name, void *pointer)
+{
+    void *found = dlsym(RTLD_DEFAULT, name);
+    memcpy(pointer, &found, sizeof found);
+    return found != NULL;
+}
+
+/* ------------------------------------------------------------------------ thread-local variables
+ *
+ * The variables of a module are in one of two places. Each thread has a static area beside its
+ * thread pointer: those of the modules that the program starts with are there, and of later ones
+ * what there is room for. A hash of it is compared, of all of it: the variables of a module that
+ * is loaded while the thread runs are seen without asking which modules there are. The C library
+ * makes a block for other variables when a thread first uses them, and finds it by a vector. Such
+ * blocks are dropped: the next thread that uses the variables gets new ones.
+ */
+
+/* An entry of the vector. */
+struct block {
+    const char *start; /* NULL or -1 where the thread has none */
+    void *to_free;     /* NULL where it is in the static area */
+};
+
+/* Where the vector is, in words from the thread pointer. */
+#if defined(__x86_64__)
+enum { VECTOR = 1 };
+#else
+enum { VECTOR = 0 };
+#endif
+
+static char *thread_pointer(void)
+{
+#if defined(__x86_64__)
+    return (char *)pthread_self();
+#else
+    char *pointer;
+    __asm__("mrs %0, tpidr_el0" : "=r"(pointer));
+    return pointer;
+#endif
+}
+
+/* The calling thread's static area: how far its begin is from the thread pointer, and its size. */
+static struct {
+    ptrdiff_t distance;
+    size_t size;
+} area;
+
+static const char *own_area(void)
+{
+    return thread_pointer() + area.distance;
+}
+
+/* Of old versions an entry of the vector has no pointer to free. */
+static bool find_area(void)
+{
+    enum { MINOR_VERSION = 25 };
+    void (*get_size)(size_t *, size_t *);
+    const char *minor = strchr(gnu_get_libc_version(), '.');
+    size_t size, alignment;
+    if (minor == NULL || atoi(minor + 1) < MINOR_VERSION ||
+        !find_symbol("_dl_get_tls_static_info", &get_size)) {
+        return false;
+    }
+    get_size(&size, &alignment);
+#if defined(__x86_64__)
+    /* It lies below the thread pointer, and the size is that of the area and the descriptor above.
+     */
+    const uint32_t *descriptor;
+    if (!find_symbol("_thread_db_sizeof_pthread", &descriptor) || *descriptor >= size) {
+        return false;
+    }
+    area.size = size - *descriptor;
+    area.distance = -(ptrdiff_t)area.size;
+#else
+    /* It lies above, and the size is that of the area and two words at the thread pointer. */
+    area.distance = 2 * sizeof(void *);
+    area.size = size - 2 * sizeof(void *);
+#endif
+    return true;
+}
+
+/* A part of the area, in bytes from its begin. */
+struct part {
+    size_t from, to;
+};
+
+/* The part at this address; empty where the area does not have it. */
+static struct part part_at(const char *address, size_t size)
+{
+    size_t from = (uintptr_t)address - (uintptr_t)own_area();
+    bool is_there = from <= area.size && size <= area.size - from;
+    return is_there ? (struct part){from, from + size} : (struct part){0, 0};
+}
+
+/*
+ * The parts that do not count, in order: the variables of the C library, of the library that has
+ * malloc, whose caches nobody else sees, and of this library; and what the kernel writes.
+ */
+enum { MOST_EXEMPT = 4 };
+static struct part exempt[MOST_EXEMPT];
+static size_t exempt_count;
+
+static void exempt_part(struct part part)
+{
+    size_t i = exempt_count;
+    if (part.from == part.to || exempt_count == MOST_EXEMPT) {
+        return;
+    }
+    for (; i > 0 && exempt[i - 1].from > part.from; i--) {
+        exempt[i] = exempt[i - 1];
+    }
+    exempt[i] = part;
+    exempt_count++;
+}
+
+/*
+ * The variables of the module that this library is linked into: the shared library, or a program.
+ * Among them is one of Go's runtime, a pointer, and in a program those of the rest of it.
+ */
+static struct part own_module;
+static const char *own_image;
+static size_t own_image_size;
+
+/* Where the image of this library's variables is. The linker knows. */
+extern const char __start_pythread_variables[] __attribute__((visibility("hidden")));
+extern const char __stop_pythread_variables[] __attribute__((visibility("hidden")));
+
+/* The end of Go's variable; 0 while nobody knows where it is. */
+static atomic_size_t gos_variable_end;
+
+/* An odd number that looks random. */
+static uint64_t factor_at(uint64_t place)
+{
+    place *= 0x9e3779b97f4a7c15;
+    place ^= place >> 32;
+    return place * 0xd6e8feb86659fd93 | 1;
+}
+
+/*
+ * What a part of the calling thread's area adds to the hash: each word times a factor of its place.
+ * So a change of one word changes the hash, and of changes of several words one in 2^63 does not.
+ */
+static uint64_t hash_of_part(size_t from, size_t to)
+{
+    const char *bytes = own_area();
+    uint64_t hash = 0, word = 0;
+    for (; from + sizeof word <= to; from += sizeof word) {
+        memcpy(&word, bytes + from, sizeof word);
+        if (word != 0) {
+            hash += word * factor_at(from);
+        }
+    }
+    word = 0;
+    memcpy(&word, bytes + from, to - from);
+    return hash + word * factor_at(from);
+}
+
+/* The same, but for Go's variable. */
+static uint64_t hash_for_c(size_t from, size_t to)
+{
+    size_t end = atomic_load_explicit(&gos_variable_end, memory_order_relaxed);
+    return end <= from || end > to
+               ? hash_of_part(from, to)
+               : hash_of_part(from, end - sizeof(void *)) + hash_of_part(end, to);
+}
+
+static uint64_t hash_of_area(void)
+{
+    uint64_t hash = 0;
+    size_t from = 0;
+    for (size_t i = 0; i < exempt_count; i++) {
+        hash += hash_for_c(from, exempt[i].from);
+        from = exempt[i].to;
+    }
+    hash += hash_for_c(from, area.size);
+    return hash != 0 ? hash : 1;
+}
+
+static bool is_exempt(size_t from, size_t to)
+{
+    for (size_t i = 0; i < exempt_count; i++) {
+        if (from < exempt[i].to && to > exempt[i].from) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* True where a word of this library's module is as it began. */
+static bool is_initial(size_t at)
+{
+    uint64_t word, image = 0;
+    size_t offset = at - own_module.from;
+    if (offset < own_image_size) {
+        size_t left = own_image_size - offset;
+        memcpy(&image, own_image + offset, left < sizeof image ? left : sizeof image);
+    }
+    memcpy(&word, own_area() + at, sizeof word);
+    return word == image;
+}
+
+/* Go's variable is never NULL on an OS thread of Go's that runs C. So where there is but one word
+   that has changed, it is this. All threads that find it write the same, and relaxed suffices: it
+   is a number alone. */
+void clean_find_gos_variable(void)
+{
+    size_t found = 0, count = 0;
+    if (!can_tell || atomic_load_explicit(&gos_variable_end, memory_order_relaxed) != 0) {
+        return;
+    }
+    for (size_t i = own_module.from; i + sizeof(uint64_t) <= own_module.to; i += sizeof(uint64_t)) {
+        if (!is_exempt(i, i + sizeof(uint64_t)) && !is_initial(i)) {
+            found = i + sizeof(uint64_t);
+            count++;
+        }
+    }
+    if (count == 1) {
+        atomic_store_explicit(&gos_variable_end, found, memory_order_relaxed);
+    }
+}
+
+void clean_drop_blocks(void)
+{
+    struct block *vector = ((struct block **)thread_pointer())[VECTOR];
+    /* The entry before the first tells how many there are. */
+    size_t count = (size_t)vector[-1].start;
+    for (size_t i = 1; i <= count; i++) {
+        void *to_free = vector[i].to_free;
+        if (to_free != NULL) {
+            vector[i] = (struct block){(const char *)-1, NULL};
+            /* A handler that comes now and uses the variables gets a new block. */
+            atomic_signal_fence(memory_order_seq_cst);
+            free(to_free);
+        }
+    }
+}
+
+/* ---- at load ---- */
+
+static bool is_within(const void *address, const char *start, size_t size)
+{
+    return (const char *)address >= start && (const char *)address < start + size;
+}
+
+/* Where the library is loaded that has malloc. */
+static const void *allocator;
+
+static void find_allocator(void)
+{
+    Dl_info info;
+    void *(*function)(size_t) = malloc;
+    void *address;
+    memcpy(&address, &function, sizeof address);
+    if (dladdr(address, &info) != 0) {
+        allocator = info.dli_fbase;
+    }
+}
+
+/* The C library's variables. */
+static struct part c_library;
+
+/* Gives the block of a module's variables where the calling thread's vector does not have it yet. A
+   static C library, where it always has, has no such function. */
+extern __attribute__((weak)) void *__tls_get_addr(size_t module_and_offset[2]);
+
+/* Takes note of a module's variables, if they are in the static area. */
+static void see_variables(const struct dl_phdr_info *info, int number)
+{
+    const ElfW(Phdr) *header = &info->dlpi_phdr[number];
+    const char *image = (const char *)(info->dlpi_addr + header->p_vaddr);
+    const char *block = info->dlpi_tls_data;
+    bool is_own = is_within(__start_pythread_variables, image, header->p_filesz);
+    if (is_own && block == NULL && __tls_get_addr != NULL) {
+        block = __tls_get_addr((size_t[]){info->dlpi_tls_modid, 0});
+    }
+    struct part part = part_at(block, header->p_memsz);
+    if (part.from == part.to) {
+        return;
+    }
+    if (is_own) {
+        own_module = part;
+        own_image = image;
+        own_image_size = header->p_filesz;
+        exempt_part((struct part){part.from + (size_t)(__start_pythread_variables - image),
+                                  part.from + (size_t)(__stop_pythread_variables - image)});
+    } else if (is_within(&errno, block, header->p_memsz)) {
+        c_library = part;
+        exempt_part(part);
+    } else if (info->dlpi_name[0] != '\0' && (const void *)info->dlpi_addr == allocator) {
+        /* But the program itself, which has other variables too, has no name. */
+        exempt_part(part);
+    }
+}
+
+/* dl_iterate_phdr calls this for each module. */
+static int see_module(struct dl_phdr_info *info, size_t size, void *unused)
+{
+    (void)size;
+    (void)unused;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        if (info->dlpi_phdr[i].p_type == PT_TLS && info->dlpi_phdr[i].p_memsz > 0) {
+            see_variables(info, i);
+        }
+    }
+    return 0;
+}
+
+/* Where the kernel notes the processor on which a thread runs; in the area since glibc 2.41. */
+extern __attribute__((weak)) const ptrdiff_t __rseq_offset;
+extern __attribute__((weak)) const unsigned __rseq_size;
+
+/* False also where the C library and this one are linked into a program, and share a block. */
+static bool find_variables(void)
+{
+    enum { LEAST_RSEQ_SIZE = 32 };
+    if (!find_area()) {
+        return false;
+    }
+    if (&__rseq_offset != NULL) {
+        size_t size = __rseq_size > LEAST_RSEQ_SIZE ? __rseq_size : LEAST_RSEQ_SIZE;
+        exempt_part(part_at(thread_pointer() + __rseq_offset, size));
+    }
+    find_allocator();
+    dl_iterate_phdr(see_module, NULL);
+    return own_module.to != 0 && c_library.to != 0;
+}
+
+/* ------------------------------------------------------------------------ keys */
+
+enum { BLOCK_KEYS = 32, KEY_BLOCKS = 32 };
+
+/* What glibc keeps of a key in a thread. */
+struct key_value {
+    uintptr_t sequence;
+    void *value;
+};
+
+/* How far the first block of keys is from pthread_self(). The addresses of all blocks follow it. */
+static size_t keys_offset;
+
+static struct key_value *first_keys(void)
+{
+    return (struct key_value *)((char *)pthread_self() + keys_offset);
+}
+
+static uint32_t keys_with_values(const struct key_value *keys, const void *ignored)
+{
+    uint32_t found = 0;
+    for (int i = 0; keys != NULL && i < BLOCK_KEYS; i++) {
+        bool has_value = keys[i].value != NULL && keys[i].value != ignored;
+        found |= (uint32_t)has_value << i;
+    }
+    return found;
+}
+
+/* The keys that had a value when the thread began are those of Go and of an allocator. What they do
+   with it later is theirs alone. */
+static bool has_same_keys(uint32_t given_keys, const void *ignored)
+{
+    const struct key_value *keys = first_keys();
+    struct key_value *const *blocks_of_keys = (struct key_value *const *)(keys + BLOCK_KEYS);
+    if ((keys_with_values(keys, ignored) & ~given_keys) != 0) {
+        return false;
+    }
+    for (int i = 1; i < KEY_BLOCKS; i++) {
+        if (keys_with_values(blocks_of_keys[i], ignored) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool find_keys(void)
+{
+    enum { DESCRIPTOR = 2304 }; /* no smaller in any glibc */
+    pthread_key_t key;
+    char *self = (char *)pthread_self();
+    bool found = false;
+    if (pthread_key_create(&key, NULL) != 0) {
+        return false;
+    }
+    pthread_setspecific(key, &key);
+    for (size_t i = 0; !found && key < BLOCK_KEYS && i + sizeof(void *) <= DESCRIPTOR;
+         i += sizeof(void *)) {
+        size_t before = offsetof(struct key_value, value) + key * sizeof(struct key_value);
+        if (*(void **)(self + i) == &key && i >= before) {
+            char *keys = self + i - before;
+            /* The address of the first block stands where those of the others do. */
+            found = i - before + BLOCK_KEYS * sizeof(struct key_value) < DESCRIPTOR &&
+                    *(char **)(keys + BLOCK_KEYS * sizeof(struct key_value)) == keys;
+            keys_offset = i - before;
+        }
+    }
+    pthread_setspecific(key, NULL);
+    pthread_key_delete(key);
+    return found;
+}
+
+/* ------------------------------------------------------------------------ destructors */
+
+/* How far the head of the C library's list of destructors is from pthread_self(). */
+static intptr_t destructors_offset;
+
+extern __attribute__((weak)) int __cxa_thread_atexit_impl(void (*)(void *), void *, void *);
+extern __attribute__((visibility("hidden"))) void *__dso_handle;
+
+/* What the C library calls when a pthread ends. */
+static void (*call_destructors)(void);
+
+static void *destructors(void)
+{
+    return *(void **)((char *)pthread_self() + destructors_offset);
+}
+
+void clean_run_destructors(void)
+{
+    if (can_tell && destructors() != NULL) {
+        call_destructors();
+    }
+}
+
+static void destroy_nothing(void *unused)
+{
+    (void)unused;
+}
+
+/* Registers a destructor, and looks which word of the C library's changes: the head of its list.
+   The first time others change as well, in which it remembers who registered. */
+static bool find_destructors(void)
+{
+    enum { MOST = 1024 };
+    char before[MOST];
+    const char *block = own_area() + c_library.from;
+    size_t size = c_library.to - c_library.from, found = 0;
+    if (__cxa_thread_atexit_impl == NULL || size > MOST ||
+        !find_symbol("__call_tls_dtors", &call_destructors)) {
+        return false;
+    }
+    __cxa_thread_atexit_impl(destroy_nothing, NULL, &__dso_handle);
+    memcpy(before, block, size);
+    __cxa_thread_atexit_impl(destroy_nothing, NULL, &__dso_handle);
+    for (size_t i = -(uintptr_t)block % sizeof(void *); i + sizeof(void *) <= size;
+         i += sizeof(void *)) {
+        if (memcmp(before + i, block + i, sizeof(void *)) != 0) {
+            found++;
+            destructors_offset = block + i - (const char *)pthread_self();
+        }
+    }
+    return found == 1;
+}
+
+/* ------------------------------------------------------------------------ scheduling */
+
+/* What sched_getattr tells: policy, nice value and more. */
+struct attributes {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t deadline[3];
+    uint32_t utilization[2];
+};
+
+struct scheduling {
+    struct attributes attributes;
+    cpu_set_t processors;
+};
+
+static struct scheduling initial_scheduling;
+
+static bool get_scheduling(struct scheduling *scheduling)
+{
+    int saved = errno;
+    memset(scheduling, 0, sizeof *scheduling);
+    bool got = syscall(SYS_sched_getattr, 0, &scheduling->attributes, sizeof scheduling->attributes,
+                       0) == 0 &&
+               syscall(SYS_sched_getaffinity, 0, sizeof scheduling->processors,
+                       &scheduling->processors) > 0;
+    errno = saved;
+    return got;
+}
+
+bool clean_has_initial_scheduling(void)
+{
+    struct scheduling now;
+    return get_scheduling(&now) && memcmp(&now, &initial_scheduling, sizeof now) == 0;
+}
+
+/* Some OS thread of Go's has another scheduling for good. */
+static atomic_bool scheduling_is_mixed;
+
+void clean_restore_scheduling(void)
+{
+    if (can_tell && !clean_has_initial_scheduling()) {
+        syscall(SYS_sched_setattr, 0, &initial_scheduling.attributes, 0);
+        syscall(SYS_sched_setaffinity, 0, sizeof initial_scheduling.processors,
+                &initial_scheduling.processors);
+        if (!clean_has_initial_scheduling()) {
+            /* Relaxed: it says how to start threads, and publishes nothing. */
+            atomic_store_explicit(&scheduling_is_mixed, true, memory_order_relaxed);
+        }
+    }
+}
+
+bool clean_scheduling_is_mixed(void)
+{
+    return atomic_load_explicit(&scheduling_is_mixed, memory_order_relaxed);
+}
+
+/* ------------------------------------------------------------------------ all of it */
+
+void clean_begin(struct clean_mark *mark)
+{
+    if (can_tell) {
+        mark->keys = keys_with_values(first_keys(), NULL);
+        mark->variables = hash_of_area();
+    }
+}
+
+bool clean_is_clean(const struct clean_mark *mark, const void *ignored)
+{
+    return can_tell && destructors() == NULL && has_same_keys(mark->keys, ignored) &&
+           hash_of_area() == mark->variables;
+}
+
+/* Before reuse.c's constructor. */
+__attribute__((constructor(103))) static void at_load(void)
+{
+    can_tell = find_variables() && find_keys() && find_destructors() &&
+               get_scheduling(&initial_scheduling);
+}
+
+#else
+
+bool clean_can_tell(void)
+{
+    return false;
+}
+
+void clean_find_gos_variable(void)
+{
+}
+
+void clean_begin(struct clean_mark *mark)
+{
+    (void)mark;
+}
+
+void clean_run_destructors(void)
+{
+}
+
+bool clean_is_clean(const struct clean_mark *mark, const void *ignored)
+{
+    (void)mark;
+    (void)ignored;
+    return false;
+}
+
+void clean_drop_blocks(void)
+{
+}
+
+bool clean_has_initial_scheduling(void)
+{
+    return false;
+}
+
+void clean_restore_scheduling(void)
+{
+}
+
+bool clean_scheduling_is_mixed(void)
+{
+    return false;
+}
+
+#endif

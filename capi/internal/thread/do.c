@@ -1,0 +1,23 @@
+/*
+ * do.c - gives an OS thread the identity of another thread, for Do in do.go.
+ *
+ * An identity is in thread-local variables: the ident, and the values in thread-specific storage.
+ * Invariant: each identity is in one place, on an OS thread or in a struct, with its values.
+ */
+#include "do.h"
+
+#include "system/os.h"
+#include "sync/status.h"
+#include "sync/identity.h"
+
+void do_exchange(struct do_identity *identity)
+{
+    identity->in_do = identity_exchange_in_do(identity->in_do);
+    identity->ident = status_become(identity->ident);
+    tss_swap(&identity->values);
+}
+
+bool do_runs(void)
+{
+    return identity_is_in_do();
+}

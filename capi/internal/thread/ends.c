@@ -1,0 +1,41 @@
+/*
+ * ends.c - counts of ended threads, on which joins wait.
+ *
+ * Invariant: a join that waits has been counted in `joins` before it looked at `ends` for the last
+ * time, and an end changes `ends` before it looks at `joins`. Both are sequentially consistent: so
+ * the end sees the join, or the join the new count.
+ *
+ * thread.c, thread.go and own_os_thread.c call this.
+ */
+#include "ends.h"
+
+#include <limits.h>
+
+struct end_count end_counts[END_COUNTS];
+
+void ends_wait(PyThread_ident_t ident, unsigned seen)
+{
+    struct end_count *count = end_count_of(ident);
+    atomic_fetch_add_explicit(&count->joins, 1, memory_order_seq_cst);
+    while (atomic_load_explicit(&count->ends, memory_order_seq_cst) == seen) {
+        os_wait(&count->ends, seen, OS_NO_DEADLINE);
+    }
+    /* Sequentially consistent: see put in own_os_thread.c. */
+    atomic_fetch_sub_explicit(&count->joins, 1, memory_order_seq_cst);
+}
+
+void ends_wake(PyThread_ident_t ident)
+{
+    os_wake(&end_count_of(ident)->ends, INT_MAX);
+}
+
+bool ends_count(PyThread_ident_t ident)
+{
+    struct end_count *count = end_count_of(ident);
+    atomic_fetch_add_explicit(&count->ends, 1, memory_order_seq_cst);
+    if (atomic_load_explicit(&count->joins, memory_order_seq_cst) == 0) {
+        return false;
+    }
+    ends_wake(ident);
+    return true;
+}

@@ -1,0 +1,289 @@
+/*
+ * own_os_thread.c - OS threads that end with the thread on them: pthreads that were made for one
+ * thread, and those of Go's that one thread has left unfit for the next.
+ *
+ * A join has to return after the destructors of the OS thread's storage, which run when it ends.
+ * This is C because an OS thread that ends must not enter Go any more: its end goes into a queue,
+ * from which Go takes it on another OS thread. Invariant: every OS thread that is started or
+ * watched here puts its end into the queue once, after the last destructor of the program.
+ */
+#define _GNU_SOURCE
+#include "own_os_thread.h"
+
+#include "clean.h"
+#include "ends.h"
+#include "system/os.h"
+#include "forked.h"
+#include "go.h"
+#include "system/os_thread.h"
+#include "reuse.h"
+#include "system/stack.h"
+#include "sync/status.h"
+#include "system/tsan.h"
+#include "sync/tss.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static bool create_detached(pthread_t *os_thread, void *(*func)(void *), void *arg,
+                            size_t stack_size)
+{
+    pthread_attr_t detached;
+    pthread_attr_init(&detached);
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    stack_set_size(&detached, stack_size);
+    int error = os_thread_create(os_thread, &detached, func, arg);
+    pthread_attr_destroy(&detached);
+    return error == 0;
+}
+
+struct end {
+    struct end *next;
+    PyThread_ident_t ident;
+    unsigned round;
+    /* The signal mask for destructors, where Go ends the OS thread: it blocks all signals first. */
+    bool has_mask;
+    os_signals mask;
+    /* For a pthread that is to start. */
+    thread_func func;
+    void *arg;
+};
+
+/* The ends that Go has not taken: the newest first. */
+static _Atomic(struct end *) ends;
+/* Changes with each end that own_wait_for_ends has to see. */
+static atomic_uint untold;
+
+void (*own_main_ends)(void);
+
+static pthread_key_t key;
+static bool has_key;
+
+/* Has Go learn of the end: a join that waits takes it, else the goroutine in own_wait_for_ends. */
+static void put(struct end *end)
+{
+    PyThread_ident_t ident = end->ident;
+    tsan_release(tsan_end_mark(ident));
+    tsan_release(&ends);
+    /* Sequentially consistent, as the looks of ends_count and ends_wait, and own_take_ends. A join
+       that ends_count sees takes the ends after it has waited, so it finds this one. */
+    struct end *newest = atomic_load_explicit(&ends, memory_order_relaxed);
+    do {
+        end->next = newest;
+    } while (!atomic_compare_exchange_weak_explicit(&ends, &newest, end, memory_order_seq_cst,
+                                                    memory_order_relaxed));
+    if (!ends_count(ident)) {
+        atomic_fetch_add_explicit(&untold, 1, memory_order_release);
+        os_wake(&untold, INT_MAX);
+    }
+}
+
+struct errand {
+    void (*function)(void *);
+    void *arg;
+    PyThread_ident_t ident;
+    /* Set when it is done. */
+    atomic_uint done;
+};
+
+static void *run_errand(void *arg)
+{
+    struct errand *errand = arg;
+    identity_act_for(errand->ident);
+    errand->function(errand->arg);
+    identity_act_for(0);
+    tsan_release(errand);
+    atomic_store_explicit(&errand->done, 1, memory_order_release);
+    os_wake(&errand->done, 1);
+    return NULL;
+}
+
+bool own_run_elsewhere(void (*function)(void *), void *arg, PyThread_ident_t ident)
+{
+    pthread_t os_thread;
+    struct errand errand = {.function = function, .arg = arg, .ident = ident};
+    /* The pthread takes no signal of the program's. */
+    os_signals mask = os_block_signals();
+    bool is_created = create_detached(&os_thread, run_errand, &errand, 0);
+    os_unblock_signals(mask);
+    if (!is_created) {
+        return false;
+    }
+    /* Acquire: what the function did happens before the return. */
+    while (atomic_load_explicit(&errand.done, memory_order_acquire) == 0) {
+        os_wait(&errand.done, 0, OS_NO_DEADLINE);
+    }
+    tsan_acquire(&errand);
+    return true;
+}
+
+void own_ask_elsewhere(void (*function)(void *), void *arg)
+{
+    while (!own_run_elsewhere(function, arg, self_ident)) {
+        /* The system has no OS thread left; it will have one when another ends. */
+        os_sleep_a_millisecond();
+    }
+}
+
+void own_wait_for_ends(void)
+{
+    /* The number before the list: an end that comes after this look changes the number. */
+    unsigned seen = atomic_load_explicit(&untold, memory_order_acquire);
+    while (atomic_load_explicit(&ends, memory_order_acquire) == NULL) {
+        os_wait(&untold, seen, OS_NO_DEADLINE);
+        seen = atomic_load_explicit(&untold, memory_order_acquire);
+    }
+}
+
+struct end *own_take_ends(void)
+{
+    /* What the threads did happens before the end of a join. */
+    return atomic_exchange_explicit(&ends, NULL, memory_order_seq_cst);
+}
+
+PyThread_ident_t own_pop_end(struct end **taken)
+{
+    struct end *end = *taken;
+    PyThread_ident_t ident = end->ident;
+    tsan_acquire(&ends);
+    *taken = end->next;
+    free(end);
+    return ident;
+}
+
+static void finish(struct end *end)
+{
+    status_end();
+    if (end->ident == 0) {
+        free(end);
+    } else if (go_is_here()) {
+        /* Nobody expects a handler to run here after the join. */
+        os_block_signals();
+        put(end);
+    } else {
+        forked_end(end->ident);
+        free(end);
+    }
+}
+
+static void restore_mask(struct end *end)
+{
+    if (end->has_mask) {
+        end->has_mask = false;
+        os_unblock_signals(end->mask);
+    }
+}
+
+void own_begin_destructors(void)
+{
+    struct end *end = has_key ? pthread_getspecific(key) : NULL;
+    if (end != NULL) {
+        restore_mask(end);
+    }
+}
+
+/* The destructor of the key. The system calls it in rounds while its value is not NULL, among the
+   program's destructors in any order: so the end is in the last round. */
+static void os_thread_ends(void *value)
+{
+    struct end *end = value;
+    restore_mask(end);
+    if (++end->round >= PTHREAD_DESTRUCTOR_ITERATIONS || pthread_setspecific(key, end) != 0) {
+        finish(end);
+        if (own_main_ends != NULL && os_thread_id() == (unsigned long)getpid()) {
+            own_main_ends();
+        }
+    }
+}
+
+/* Before constructors that watch the main thread. */
+__attribute__((constructor(102))) static void at_load(void)
+{
+    has_key = pthread_key_create(&key, os_thread_ends) == 0;
+}
+
+static bool watch(struct end *end)
+{
+    return has_key && pthread_setspecific(key, end) == 0;
+}
+
+/* A record of the end of an OS thread, watched. NULL where there is no memory, or no key. */
+static struct end *watched_end(PyThread_ident_t ident)
+{
+    struct end *end = calloc(1, sizeof *end);
+    if (end != NULL) {
+        end->ident = ident;
+        if (watch(end)) {
+            return end;
+        }
+        free(end);
+    }
+    return NULL;
+}
+
+bool own_watch_end(PyThread_ident_t ident, os_signals mask)
+{
+    struct end *end = watched_end(ident);
+    if (end == NULL) {
+        return false;
+    }
+    end->mask = mask;
+    end->has_mask = true;
+    /* When Go has ended the OS thread, destructors run there that may call the library. */
+    go_leaves_os_thread();
+    return true;
+}
+
+static void func_ends(void *end)
+{
+    finish(end);
+}
+
+void own_watch_main(void)
+{
+    if (has_key && pthread_getspecific(key) == NULL) {
+        watched_end(0);
+    }
+}
+
+static void *run(void *arg)
+{
+    struct end *end = arg;
+    struct clean_mark mark = {0};
+    status_become(end->ident);
+    bool is_watched = watch(end);
+    /* Some allocators set a key when an OS thread first comes to them. Volatile, or the compiler
+       would leave both calls out. */
+    void *volatile block = malloc(1);
+    free(block);
+    clean_begin(&mark);
+    if (is_watched) {
+        end->func(end->arg);
+    } else {
+        pthread_cleanup_push(func_ends, end);
+        end->func(end->arg);
+        pthread_cleanup_pop(1);
+    }
+    reuse_note_end(clean_is_clean(&mark, tss_key_value()));
+    return NULL;
+}
+
+bool own_start(thread_func func, void *arg, PyThread_ident_t ident)
+{
+    pthread_t os_thread;
+    struct end *end = calloc(1, sizeof *end);
+    if (end == NULL) {
+        return false;
+    }
+    end->ident = ident;
+    end->func = func;
+    end->arg = arg;
+    bool started = create_detached(&os_thread, run, end, stack_size());
+    if (!started) {
+        free(end);
+    }
+    return started;
+}

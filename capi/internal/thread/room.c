@@ -1,0 +1,34 @@
+/*
+ * room.c - how many threads there are OS threads for.
+ *
+ * libpythread/ counts OS threads, and sets thread_takes_room. In a Go program that is NULL, and
+ * there is always room. Invariant: a thread that was started comes once, and leaves once.
+ *
+ * The files of this folder, thread.c, thread.go and libpythread/ call this. It calls os.h.
+ */
+#include "room.h"
+
+#include "system/os.h"
+
+#include <limits.h>
+
+bool (*thread_takes_room)(void);
+struct thread_counts thread_counts;
+
+void thread_came(void)
+{
+    /* Relaxed: the counts publish nothing, and who waits looks again from time to time. */
+    unsigned now = atomic_fetch_add_explicit(&thread_counts.came, 1, memory_order_relaxed) + 1;
+    if (now == atomic_load_explicit(&thread_counts.awaited, memory_order_relaxed)) {
+        os_wake(&thread_counts.came, INT_MAX);
+    }
+}
+
+void thread_wait_for_room(void)
+{
+    thread_came();
+    while (thread_takes_room != NULL && !thread_takes_room()) {
+        /* There will be room when another thread ends. */
+        os_sleep_a_millisecond();
+    }
+}
