@@ -6,7 +6,7 @@
 build() {
     tree="$scratch/a copy"
     mkdir "$tree"
-    for part in CHANGELOG.md CMakeLists.txt LICENSE cmake go.mod include capi pythread examples; do
+    for part in CHANGELOG.md CMakeLists.txt LICENSE cmake go.mod include internal capi pythread examples; do
         cp -R "$source_dir/$part" "$tree"
     done
     library="$tree/build/libpythread.so"

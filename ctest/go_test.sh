@@ -12,6 +12,11 @@ test_capi() {
     "$go" test ./capi
 }
 
+test_mistakes_of_the_list_of_mutations_stand_in_the_sources() {
+    cd "$source_dir"
+    "$go" test ./ctest/mutations
+}
+
 test_vet() {
     cd "$source_dir"
     "$go" vet ./...

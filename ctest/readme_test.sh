@@ -31,7 +31,7 @@ test_c_programs_run() {
 test_commands_make_a_program() {
     programs c "int main("
     programs sh "go build" commands
-    for part in go.mod include capi pythread; do
+    for part in go.mod include internal capi pythread; do
         cp -R "$source_dir/$part" .
     done
     cp program1.c prog.c
