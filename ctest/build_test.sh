@@ -50,8 +50,8 @@ changed() {
 test_change_of_any_source_rebuilds() {
     build "Unix Makefiles"
     changed include/pythread.h 's/^#define PYTHREAD_VERSION_PATCH .*/&00071/' '\.[0-9]*00071'
-    changed capi/os_linux.c '$a const char pythread_mark[] = "a changed C file";' 'a changed C file'
-    changed capi/os.h '$i __attribute__((used)) static char os_mark[] = "a changed header";' \
+    changed capi/internal/system/os_linux.c '$a const char pythread_mark[] = "a changed C file";' 'a changed C file'
+    changed capi/internal/system/os.h '$i __attribute__((used)) static char os_mark[] = "a changed header";' \
         'a changed header'
     changed capi/libpythread/main.go '$a var mark any; func init() { mark = "a changed Go file of capi" }' \
         'a changed Go file of capi'

@@ -6,8 +6,11 @@
 #define _GNU_SOURCE
 #include "dump_text.h"
 #include "forks.h"
+#include "pthreads.h"
 
+#include <dirent.h>
 #include <pthread.h>
+#include <stdlib.h>
 
 /* ------------------------------------------------------------------------ who forks */
 
@@ -278,16 +281,44 @@ static pid_t quiet_fork(void)
 #endif
 }
 
+/* A thread of the parent, and the lock that it waits for. */
+static PyThread_handle_t waiter;
+static PyThread_type_lock waiters_lock;
+
+static void wait_beside(void *unused)
+{
+    (void)unused;
+    PyThread_acquire_lock(waiters_lock, WAIT_LOCK);
+}
+
+/* Waits until all other OS threads of this process sleep. An OS thread that begins or ends may hold
+   a lock of the C library's malloc, which a child would keep if no handler frees it. */
+static void wait_until_others_sleep(void)
+{
+    bool all_sleep;
+    do {
+        DIR *tasks = opendir("/proc/self/task");
+        CHECK(tasks != NULL);
+        all_sleep = true;
+        for (struct dirent *entry; (entry = readdir(tasks)) != NULL;) {
+            long task = strtol(entry->d_name, NULL, 10);
+            all_sleep &=
+                task == 0 || task == (long)PyThread_get_thread_native_id() || is_asleep(task);
+        }
+        closedir(tasks);
+    } while (!all_sleep);
+}
+
 /* Checks what a child can do when no fork handler ran. It returns true in a child that ends by
    returning. */
 static bool use_after(pid_t (*fork_quietly)(void), enum end how)
 {
     PyThread_ident_t ident = PyThread_get_thread_ident_ex();
     PyThread_type_lock lock = PyThread_allocate_lock();
-    PyThread_handle_t handle = start(nothing, NULL);
     EQ(PyThread_tss_set(&key, lock), 0);
     EQ(PyThread_acquire_lock(lock, WAIT_LOCK), 1);
     fflush(NULL);
+    wait_until_others_sleep();
     pid_t child = fork_quietly();
     if (child == 0) {
         pythread_stats stats;
@@ -300,14 +331,13 @@ static bool use_after(pid_t (*fork_quietly)(void), enum end how)
         EQ(PyThread_acquire_lock_timed(lock, 1000, 0), PY_LOCK_FAILURE);
         PyThread_release_lock(lock);
         use_lock(lock);
-        EQ(PyThread_join_thread(handle), ESRCH);
+        EQ(PyThread_join_thread(waiter), ESRCH);
         use_threads();
         end(how);
         return true;
     }
     reap(child, 0);
     PyThread_free_lock(lock);
-    join(handle);
     return false;
 }
 
@@ -330,10 +360,16 @@ static void use_after_each_in_thread(void *arg)
 TEST(children_of_which_no_handler_is_told_have_a_library)
 {
     EQ(PyThread_tss_create(&key), 0);
+    waiters_lock = PyThread_allocate_lock();
+    EQ(PyThread_acquire_lock(waiters_lock, WAIT_LOCK), 1);
+    waiter = start(wait_beside, NULL);
     if (!use_after_each()) {
         join(start(use_after_each_in_thread, NULL));
         use_own_os_threads(1);
         join(start(use_after_each_in_thread, NULL));
+        PyThread_release_lock(waiters_lock);
+        join(waiter);
+        PyThread_free_lock(waiters_lock);
     }
 }
 

@@ -22,7 +22,6 @@
 #include "thread/go.h"
 #include "show/dump.h"
 #include "nofile/nofile.h"
-#include "go_threads.h"
 
 #include <link.h>
 #include <stdint.h>
@@ -160,6 +159,7 @@ static int argument_count;
 /* What Go's constructor wants to run on an OS thread. */
 static void *(*go_func)(void *);
 static void *go_arg;
+static bool (*create_os_thread)(void *(*func)(void *), void *arg);
 static enum { AWAKE, LOADING, ASLEEP } phase = AWAKE;
 
 /* The program's arguments, with an environment and a vector behind them that are Go's own. NULL
@@ -205,7 +205,7 @@ static bool start(void)
         programs = *place;
         *place = arguments;
     }
-    if (!go_threads_create(go_func, go_arg)) {
+    if (!create_os_thread(go_func, go_arg)) {
         if (place != NULL) {
             *place = programs;
             free(arguments);
@@ -225,8 +225,9 @@ bool go_start_takes(void *(*func)(void *), void *arg)
     return true;
 }
 
-void go_start_waits(void)
+void go_start_waits(bool (*create)(void *(*func)(void *), void *arg))
 {
+    create_os_thread = create;
     phase = LOADING;
     go_sleeps(start);
 }

@@ -7,8 +7,12 @@
 /* Clears Go's table of signals. Called before Go's constructor, with the program's arguments. */
 void go_start_leaves_signals(char **arguments);
 
-/* Lets Go wait for the first thread. Called before Go's constructor. */
-void go_start_waits(void);
+/* GOMAXPROCS at first. It suffices until twice as many threads run at once. */
+enum { GO_FIRST_PROCESSORS = 4 };
+
+/* Lets Go wait for the first thread. Called before Go's constructor, with the function that makes
+   an OS thread for Go. */
+void go_start_waits(bool (*create)(void *(*func)(void *), void *arg));
 
 /* Takes over the start of Go's first OS thread, which Go's constructor asks for. False later, when
    Go asks for other OS threads. */

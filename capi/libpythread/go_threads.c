@@ -94,7 +94,7 @@ __attribute__((constructor(101))) static void before_go_starts(int argc, char **
         atomic_store_explicit(&capacity, -quota(), memory_order_relaxed);
         thread_takes_room = takes_room;
         runner_idles = idles;
-        go_start_waits();
+        go_start_waits(go_threads_create);
     }
 #endif
     loading_begins();

@@ -8,9 +8,6 @@
 /* How many there are, those in reserve too; 0 where the library cannot count them. */
 extern atomic_long go_threads_count;
 
-/* GOMAXPROCS at first. It suffices until twice as many threads run at once. */
-enum { GO_FIRST_PROCESSORS = 4 };
-
 /* Tells how many processors (GOMAXPROCS) Go may have, and returns how many it has at first. */
 int go_threads_first_processors(int most);
 

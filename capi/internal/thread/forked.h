@@ -2,7 +2,11 @@
 #ifndef FORKED_H
 #define FORKED_H
 
-#include "trampoline.h"
+#include "func.h"
+#include "pythread.h"
+
+#include <stdbool.h>
+#include <stddef.h>
 
 /* Like the PyThread_ functions with these names. An ident is also a handle. 0: the start failed. */
 PyThread_ident_t forked_start(thread_func func, void *arg, bool joinable);

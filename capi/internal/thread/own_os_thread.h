@@ -2,7 +2,9 @@
 #ifndef OWN_OS_THREAD_H
 #define OWN_OS_THREAD_H
 
-#include "trampoline.h"
+#include "func.h"
+#include "pythread.h"
+#include "system/os.h"
 
 #include <pthread.h>
 

@@ -2,13 +2,12 @@
 #ifndef TRAMPOLINE_H
 #define TRAMPOLINE_H
 
+#include "func.h"
 #include "pythread.h"
 #include "system/os.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-
-typedef void (*thread_func)(void *);
 
 /*
  * Set, before other threads exist, where Go's OS threads serve this library alone: all signals stay

@@ -67,6 +67,7 @@ includes() {
     files | while read -r file; do
         sed -n 's|^\(// \)\{0,1\}#include "\([^"]*\)".*|\2|p' "$file" | while read -r header; do
             path=$(realpath -m --relative-to=. "$(dirname "$file")/$header")
+            [ -f "$path" ] || path=internal/$header
             [ ! -f "$path" ] || echo "$file $path"
         done
     done
