@@ -30,6 +30,7 @@
 #include "thread/own_os_thread.h"
 #include "thread/runner.h"
 #include "thread/room.h"
+#include "system/tsan.h"
 #include "_cgo_export.h"
 #include "go_start.h"
 #include "loading.h"
@@ -139,6 +140,7 @@ static void *run(void *arg)
     while (atomic_load_explicit(&self->is_called, memory_order_acquire) == 0) {
         os_wait(&self->is_called, 0, OS_NO_DEADLINE);
     }
+    tsan_acquire(self);
     void *result = self->func(self->arg);
     own_begin_destructors();
     /* Not earlier: the C library would make a heap for this OS thread before Go runs. */
@@ -193,6 +195,7 @@ static bool call_spare(void *(*func)(void *), void *arg)
     }
     spare->func = func;
     spare->arg = arg;
+    tsan_release(spare);
     atomic_store_explicit(&spare->is_called, 1, memory_order_release);
     os_wake(&spare->is_called, 1);
     return true;
