@@ -83,6 +83,9 @@ static enum runner_work idles(void);
 
 #endif
 
+/* Go sleeps from the first instruction of the process on. */
+atomic_uint go_home;
+
 /* Before Go's own constructor, which may call pthread_create. */
 __attribute__((constructor(101))) static void before_go_starts(int argc, char **argv)
 {

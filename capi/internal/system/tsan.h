@@ -12,8 +12,8 @@
 
 #ifdef __ELF__
 
-/* NULL in other programs, where each call costs a load and a branch. A program of Go's with its race
-   detector has the first two, for Go code alone, but not the third. */
+/* NULL in other programs, where each call costs a load and a branch. A program of Go's with its
+   race detector has the first two, for Go code alone, but not the third. */
 extern __attribute__((weak)) void __tsan_acquire(void *address);
 extern __attribute__((weak)) void __tsan_release(void *address);
 extern __attribute__((weak)) void __tsan_read8(void *address);
