@@ -139,6 +139,8 @@ static void *run(void *arg)
 {
     struct os_thread *self = arg;
     clean_restore_scheduling();
+    /* The creator may have had others, and Go may run with its own alone. */
+    os_set_float_mode(OS_FIRST_FLOAT_MODE);
     /* Acquire: func and arg are those that were set before. */
     while (atomic_load_explicit(&self->is_called, memory_order_acquire) == 0) {
         os_wait(&self->is_called, 0, OS_NO_DEADLINE);

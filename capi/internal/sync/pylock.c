@@ -41,7 +41,7 @@
 #include "system/fork.h"
 #include "system/os.h"
 #include "status.h"
-#include "tsan.h"
+#include "system/tsan.h"
 
 #include <errno.h>
 #include <stdlib.h>
