@@ -43,9 +43,9 @@ static PyThread_ident_t start_goroutine(thread_func func, void *arg, int mode, b
     unsigned ends = 0;
     bool is_quick = quick_start();
     if (enter_go(&visit)) {
-        ident = go_start_thread(
-            func, arg, thread_inheritance(mode, visit.blocks_signals ? &visit.signal_mask : NULL),
-            joinable, is_quick, &ends);
+        const os_signals *signal_mask = visit.blocks_signals ? &visit.signal_mask : NULL;
+        ident = go_start_thread(func, arg, thread_inheritance(mode, visit.float_mode, signal_mask),
+                                joinable, is_quick, &ends);
         leave_go(&visit);
         quick_started(ident, ends, is_quick);
     }

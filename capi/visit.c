@@ -2,7 +2,7 @@
  * visit.c - how C calls the //export functions.
  *
  * Invariant: Go is called only between enter_go and leave_go. After leave_go the caller has the
- * signal mask and the signal stack that it had before.
+ * signal mask, the signal stack and the floating-point modes that it had before.
  *
  * The files with the public functions call this. It calls go.h and os.h, and the exports.
  */
@@ -43,6 +43,10 @@ bool enter_go(struct visit *visit)
     if (visit->blocks_signals) {
         visit->signal_mask = os_block_all_signals();
     }
+    visit->float_mode = os_float_mode();
+    if ((visit->float_mode & ~OS_FLOAT_FLAGS) != OS_FIRST_FLOAT_MODE) {
+        os_set_float_mode(OS_FIRST_FLOAT_MODE);
+    }
     if (!go_knows_os_thread()) {
         meet_go();
     }
@@ -51,6 +55,9 @@ bool enter_go(struct visit *visit)
 
 void leave_go(const struct visit *visit)
 {
+    if (os_float_mode() != visit->float_mode) {
+        os_set_float_mode(visit->float_mode);
+    }
     if (visit->blocks_signals) {
         os_unblock_signals(visit->signal_mask);
     }

@@ -7,6 +7,7 @@
 #include "process.h"
 
 #include <dlfcn.h>
+#include <fenv.h>
 #include <link.h>
 
 /* ------------------------------------------------------------------------ signals to the process
@@ -68,4 +69,42 @@ TEST(the_library_takes_64_bytes_of_static_storage_beside_gos_8)
     dl_iterate_phdr(measure_variables, &image);
     GT(image.variables, 0);
     LE(image.variables, 64 + 8);
+}
+
+/* ------------------------------------------------------------------------ floating-point modes */
+
+/* Enough that Go collects its garbage several times, which takes floating-point arithmetic. */
+enum { MANY_STARTS = 20000 };
+
+static void look_at_exceptions(void *exceptions)
+{
+    *(int *)exceptions = fegetexcept();
+}
+
+TEST(go_runs_without_the_callers_floating_point_exceptions)
+{
+    enum { TRAPS = FE_INEXACT | FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW | FE_UNDERFLOW };
+    int exceptions = 0;
+    NE(feenableexcept(TRAPS), -1);
+    for (int i = 0; i < MANY_STARTS; i++) {
+        join(start(nothing, NULL));
+    }
+    EQ(fegetexcept(), TRAPS);
+    /* A thread has them, as it inherits its creator's modes. */
+    join(start(look_at_exceptions, &exceptions));
+    EQ(exceptions, TRAPS);
+    join(start(nothing, NULL));
+}
+
+TEST(starts_and_joins_leave_rounding_and_flags_of_exceptions)
+{
+    EQ(fesetround(FE_UPWARD), 0);
+    EQ(feclearexcept(FE_ALL_EXCEPT), 0);
+    EQ(feraiseexcept(FE_OVERFLOW), 0);
+    int flags = fetestexcept(FE_ALL_EXCEPT);
+    for (int i = 0; i < MANY_STARTS; i++) {
+        join(start(nothing, NULL));
+    }
+    EQ(fegetround(), FE_UPWARD);
+    EQ(fetestexcept(FE_ALL_EXCEPT), flags);
 }

@@ -30,6 +30,7 @@
 #include "thread/own_os_thread.h"
 #include "thread/runner.h"
 #include "thread/room.h"
+#include "system/tsan.h"
 #include "_cgo_export.h"
 #include "go_start.h"
 #include "loading.h"
@@ -81,6 +82,9 @@ static bool takes_room(void);
 static enum runner_work idles(void);
 
 #endif
+
+/* Go sleeps from the first instruction of the process on. */
+atomic_uint go_home;
 
 /* Before Go's own constructor, which may call pthread_create. */
 __attribute__((constructor(101))) static void before_go_starts(int argc, char **argv)
@@ -135,10 +139,13 @@ static void *run(void *arg)
 {
     struct os_thread *self = arg;
     clean_restore_scheduling();
+    /* The creator may have had others, and Go may run with its own alone. */
+    os_set_float_mode(OS_FIRST_FLOAT_MODE);
     /* Acquire: func and arg are those that were set before. */
     while (atomic_load_explicit(&self->is_called, memory_order_acquire) == 0) {
         os_wait(&self->is_called, 0, OS_NO_DEADLINE);
     }
+    tsan_acquire(self);
     void *result = self->func(self->arg);
     own_begin_destructors();
     /* Not earlier: the C library would make a heap for this OS thread before Go runs. */
@@ -193,6 +200,7 @@ static bool call_spare(void *(*func)(void *), void *arg)
     }
     spare->func = func;
     spare->arg = arg;
+    tsan_release(spare);
     atomic_store_explicit(&spare->is_called, 1, memory_order_release);
     os_wake(&spare->is_called, 1);
     return true;

@@ -41,6 +41,7 @@
 #include "system/fork.h"
 #include "system/os.h"
 #include "status.h"
+#include "system/tsan.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -72,39 +73,6 @@ static bool take(PyMutex *m, uint8_t from)
 static uint8_t look(PyMutex *m)
 {
     return __atomic_load_n(&m->_bits, __ATOMIC_RELAXED);
-}
-
-/* ------------------------------------------------------------------------ ThreadSanitizer */
-
-/* A program that is built with it has these functions. It does not see into this library, so that
-   it would take the two sides of a lock for a race: it is told. Go's race detector has two of the
-   names for functions of its own, but not the third. */
-#ifdef __ELF__
-__attribute__((weak)) void __tsan_acquire(void *address);
-__attribute__((weak)) void __tsan_release(void *address);
-__attribute__((weak)) void __tsan_func_entry(void *caller);
-#endif
-
-static void tell_of_lock(PyMutex *m)
-{
-#ifdef __ELF__
-    if (__tsan_func_entry != NULL && __tsan_acquire != NULL) {
-        __tsan_acquire(m);
-    }
-#else
-    (void)m;
-#endif
-}
-
-static void tell_of_unlock(PyMutex *m)
-{
-#ifdef __ELF__
-    if (__tsan_func_entry != NULL && __tsan_release != NULL) {
-        __tsan_release(m);
-    }
-#else
-    (void)m;
-#endif
 }
 
 /* ------------------------------------------------------------------------ the parking lot */
@@ -269,7 +237,7 @@ static bool unlock(PyMutex *m, struct waiter **goroutine)
     uint8_t now = LOCKED;
     atomic_uint *word = NULL;
     *goroutine = NULL;
-    tell_of_unlock(m);
+    tsan_release(m);
     if (change(m, &now, FREE)) {
         return true;
     }
@@ -434,7 +402,7 @@ static inline PyLockStatus lock(PyMutex *m, long long microseconds, int intr_fla
 {
     PyLockStatus status = take(m, FREE) ? PY_LOCK_ACQUIRED : lock_taken(m, microseconds, intr_flag);
     if (status == PY_LOCK_ACQUIRED) {
-        tell_of_lock(m);
+        tsan_acquire(m);
     }
     return status;
 }

@@ -94,8 +94,7 @@ static bool take(struct status *status)
 static struct status *take_any(void)
 {
     enum { TRIES = 16, STEP = 1021 };
-    /* Stacks are apart by a multiple of a page; the upper bits of the product depend on all. */
-    unsigned first = (unsigned)((uint64_t)(os_self() >> 12) * 0x9e3779b97f4a7c15 >> 32);
+    unsigned first = (unsigned)((uint64_t)os_self() * 0x9e3779b97f4a7c15 >> 32);
     do {
         for (unsigned i = 0; i < TRIES; i++) {
             unsigned place = (first + i * STEP) % status_places();

@@ -17,7 +17,9 @@
  */
 enum { UNKNOWN, RESETTING };
 
-static atomic_uint *current;
+/* What is read until the constructor has run: before that, there is one process. */
+static atomic_uint before_load = FORK_FIRST_EPOCH;
+static atomic_uint *_Atomic current = &before_load;
 /* The epoch of this process, or of the last ancestor that called fork_epoch. */
 static unsigned last = FORK_FIRST_EPOCH;
 
@@ -31,8 +33,15 @@ void fork_on_child(void (*reset)(void))
 
 __attribute__((constructor(101))) static void at_load(void)
 {
-    current = os_fork_word();
-    atomic_store_explicit(current, last, memory_order_relaxed);
+    atomic_uint *word = os_fork_word();
+    atomic_store_explicit(word, last, memory_order_relaxed);
+    atomic_store_explicit(&current, word, memory_order_release);
+}
+
+/* Acquire: see at_load. */
+static atomic_uint *own_word(void)
+{
+    return atomic_load_explicit(&current, memory_order_acquire);
 }
 
 /* Makes the first call in a new process. Other threads may call it at the same time. */
@@ -41,7 +50,7 @@ static unsigned enter_process(void)
     unsigned epoch = UNKNOWN;
     /* A signal handler that calls this would wait for the code that it interrupted. */
     os_signals mask = os_block_signals();
-    if (atomic_compare_exchange_strong_explicit(current, &epoch, RESETTING, memory_order_acquire,
+    if (atomic_compare_exchange_strong_explicit(own_word(), &epoch, RESETTING, memory_order_acquire,
                                                 memory_order_acquire)) {
         if (reset_state != NULL) {
             reset_state();
@@ -50,11 +59,11 @@ static unsigned enter_process(void)
            forked before this store resets the state again. It may use the same number, because this
            process has not used the number yet. */
         epoch = ++last;
-        atomic_store_explicit(current, epoch, memory_order_release);
+        atomic_store_explicit(own_word(), epoch, memory_order_release);
     }
     while (epoch == RESETTING) {
         os_relax();
-        epoch = atomic_load_explicit(current, memory_order_acquire);
+        epoch = atomic_load_explicit(own_word(), memory_order_acquire);
     }
     os_set_signal_mask(mask);
     return epoch;
@@ -62,7 +71,7 @@ static unsigned enter_process(void)
 
 unsigned fork_epoch(void)
 {
-    unsigned epoch = atomic_load_explicit(current, memory_order_acquire);
+    unsigned epoch = atomic_load_explicit(own_word(), memory_order_acquire);
     return __builtin_expect(epoch >= FORK_FIRST_EPOCH, 1) ? epoch : enter_process();
 }
 

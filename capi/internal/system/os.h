@@ -238,14 +238,27 @@ static inline bool os_spin(struct os_spin *spin)
     return now < spin->end;
 }
 
+/* The modes with which a process begins. */
+#if defined(__x86_64__)
+#define OS_FIRST_FLOAT_MODE (UINT64_C(0x37f) << 32 | 0x1f80)
+#else
+#define OS_FIRST_FLOAT_MODE UINT64_C(0)
+#endif
+
+/* The bits of a mode which are status flags. */
+#if defined(__x86_64__)
+#define OS_FLOAT_FLAGS UINT64_C(0x3f)
+#else
+#define OS_FLOAT_FLAGS UINT64_C(0)
+#endif
+
 /* The calling thread's modes of floating-point arithmetic: rounding, traps, denormals. */
 static inline uint64_t os_float_mode(void)
 {
 #if defined(__x86_64__)
     uint16_t x87;
     __asm__ volatile("fnstcw %0" : "=m"(x87));
-    /* Without the low bits, which are status flags. */
-    return (uint64_t)x87 << 32 | (__builtin_ia32_stmxcsr() & ~0x3fU);
+    return (uint64_t)x87 << 32 | __builtin_ia32_stmxcsr();
 #elif defined(__aarch64__)
     uint64_t mode;
     __asm__ volatile("mrs %0, fpcr" : "=r"(mode));

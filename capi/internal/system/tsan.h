@@ -12,20 +12,22 @@
 
 #ifdef __ELF__
 
-/* NULL in other programs, where each call costs a load and a branch. */
+/* NULL in other programs, where each call costs a load and a branch. A program of Go's with its
+   race detector has the first two, for Go code alone, but not the third. */
 extern __attribute__((weak)) void __tsan_acquire(void *address);
 extern __attribute__((weak)) void __tsan_release(void *address);
+extern __attribute__((weak)) void __tsan_read8(void *address);
 
 static inline void tsan_acquire(const void *address)
 {
-    if (__tsan_acquire != NULL) {
+    if (__tsan_read8 != NULL) {
         __tsan_acquire((void *)(uintptr_t)address);
     }
 }
 
 static inline void tsan_release(const void *address)
 {
-    if (__tsan_release != NULL) {
+    if (__tsan_read8 != NULL) {
         __tsan_release((void *)(uintptr_t)address);
     }
 }

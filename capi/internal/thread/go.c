@@ -16,7 +16,7 @@
 #include <limits.h>
 
 /* The epoch of the process that started Go, or is about to; 0 while Go sleeps. */
-static atomic_uint home = FORK_FIRST_EPOCH;
+__attribute__((weak)) atomic_uint go_home = FORK_FIRST_EPOCH;
 
 /* IS_UP, or an even number that grows by REFUSAL with each OS thread that Go did not get. */
 enum { IS_UP = 1, REFUSAL = 2 };
@@ -47,14 +47,14 @@ _Static_assert(sizeof self == sizeof(uint64_t), "it is one word");
 bool go_is_here(void)
 {
     /* Acquire: what Go's start did happens before a call that finds Go up. */
-    return atomic_load_explicit(&home, memory_order_relaxed) == fork_epoch() &&
+    return atomic_load_explicit(&go_home, memory_order_relaxed) == fork_epoch() &&
            atomic_load_explicit(&state, memory_order_acquire) == IS_UP;
 }
 
 bool go_is_lost(void)
 {
     /* Relaxed: home changes from 0 to this epoch at most, and neither means that Go is lost. */
-    unsigned epoch = atomic_load_explicit(&home, memory_order_relaxed);
+    unsigned epoch = atomic_load_explicit(&go_home, memory_order_relaxed);
     return epoch != 0 && epoch != fork_epoch();
 }
 
@@ -117,7 +117,7 @@ void go_sleeps(bool (*start)(void))
     is_programs_own = false;
     start_go = start;
     atomic_store_explicit(&state, 0, memory_order_relaxed);
-    atomic_store_explicit(&home, start != NULL ? 0 : FORK_FIRST_EPOCH, memory_order_relaxed);
+    atomic_store_explicit(&go_home, start != NULL ? 0 : FORK_FIRST_EPOCH, memory_order_relaxed);
 }
 
 void go_is_up(void)
@@ -147,10 +147,10 @@ static void begin(void)
     os_signals mask = os_block_signals();
     /* Relaxed: one thread alone gets the turn; the state publishes that Go is up. A child that is
        forked from here on finds the epoch of another process, and goes without Go. */
-    if (atomic_compare_exchange_strong_explicit(&home, &asleep, fork_epoch(), memory_order_relaxed,
-                                                memory_order_relaxed) &&
+    if (atomic_compare_exchange_strong_explicit(&go_home, &asleep, fork_epoch(),
+                                                memory_order_relaxed, memory_order_relaxed) &&
         !start_go()) {
-        atomic_store_explicit(&home, 0, memory_order_relaxed);
+        atomic_store_explicit(&go_home, 0, memory_order_relaxed);
         go_was_refused();
     }
     os_set_signal_mask(mask);
@@ -164,7 +164,8 @@ bool wake_go(void)
     }
     /* Two refusals: the first may have been decided before this call. */
     while ((now = atomic_load_explicit(&state, memory_order_acquire)) != IS_UP &&
-           now - before < 2 * REFUSAL && atomic_load_explicit(&home, memory_order_relaxed) != 0) {
+           now - before < 2 * REFUSAL &&
+           atomic_load_explicit(&go_home, memory_order_relaxed) != 0) {
         os_wait(&state, now, OS_NO_DEADLINE);
     }
     return now == IS_UP;

@@ -46,6 +46,11 @@ bool go_knows_os_thread(void);
  */
 void go_sleeps(bool (*start)(void));
 
+/* The epoch of the process that started Go, or is about to. The library for C has one of its own,
+   which is 0 from the first instruction of the process on: calls from before Go's constructor find
+   no Go. */
+extern atomic_uint go_home;
+
 /* Tells that Go runs. */
 void go_is_up(void);
 

@@ -66,8 +66,6 @@ static bool has_key;
 static void put(struct end *end)
 {
     PyThread_ident_t ident = end->ident;
-    tsan_release(tsan_end_mark(ident));
-    tsan_release(&ends);
     /* Sequentially consistent, as the looks of ends_count and ends_wait, and own_take_ends. A join
        that ends_count sees takes the ends after it has waited, so it finds this one. */
     struct end *newest = atomic_load_explicit(&ends, memory_order_relaxed);
@@ -154,6 +152,14 @@ PyThread_ident_t own_pop_end(struct end **taken)
     return ident;
 }
 
+/* Tells ThreadSanitizer what the thread has done so far. In the last round of destructors it knows
+   the thread no more. */
+static void tell_of_end(const struct end *end)
+{
+    tsan_release(tsan_end_mark(end->ident));
+    tsan_release(&ends);
+}
+
 static void finish(struct end *end)
 {
     status_end();
@@ -191,6 +197,9 @@ static void os_thread_ends(void *value)
 {
     struct end *end = value;
     restore_mask(end);
+    if (end->round + 1 < PTHREAD_DESTRUCTOR_ITERATIONS) {
+        tell_of_end(end);
+    }
     if (++end->round >= PTHREAD_DESTRUCTOR_ITERATIONS || pthread_setspecific(key, end) != 0) {
         finish(end);
         if (own_main_ends != NULL && os_thread_id() == (unsigned long)getpid()) {
@@ -239,6 +248,7 @@ bool own_watch_end(PyThread_ident_t ident, os_signals mask)
 
 static void func_ends(void *end)
 {
+    tell_of_end(end);
     finish(end);
 }
 

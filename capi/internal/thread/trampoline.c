@@ -61,10 +61,10 @@ void thread_note_gos_first(void)
     gos_first = os_self();
 }
 
-struct inheritance thread_inheritance(int reuse, const os_signals *signal_mask)
+struct inheritance thread_inheritance(int reuse, uint64_t float_mode, const os_signals *signal_mask)
 {
     struct inheritance self = {
-        .float_mode = os_float_mode(),
+        .float_mode = float_mode & ~OS_FLOAT_FLAGS,
         .signal_mask = signal_mask != NULL ? *signal_mask : os_signal_mask(),
         .reuse = reuse,
     };

@@ -25,9 +25,11 @@ struct inheritance {
 #endif
 };
 
-/* What a thread inherits that the calling thread creates in this mode of reuse. signal_mask is the
-   caller's, where signals are blocked at the moment; else NULL. */
-struct inheritance thread_inheritance(int reuse, const os_signals *signal_mask);
+/* What a thread inherits that the calling thread creates in this mode of reuse. float_mode is the
+   caller's, where Go's is in use at the moment. signal_mask is the caller's, where signals are
+   blocked at the moment; else NULL. */
+struct inheritance thread_inheritance(int reuse, uint64_t float_mode,
+                                      const os_signals *signal_mask);
 
 /* What is to become of an OS thread of Go's after a thread on it. */
 enum os_thread_fate {

@@ -20,11 +20,11 @@ THREAD_LOCAL uint64_t float_mode_before;
 THREAD_LOCAL bool runs;
 THREAD_LOCAL jmp_buf exit_to;
 
-struct inheritance thread_inheritance(int reuse, const os_signals *signal_mask)
+struct inheritance thread_inheritance(int reuse, uint64_t float_mode, const os_signals *signal_mask)
 {
     (void)reuse;
     (void)signal_mask;
-    return (struct inheritance){.float_mode = os_float_mode()};
+    return (struct inheritance){.float_mode = float_mode & ~OS_FLOAT_FLAGS};
 }
 
 void thread_note_gos_first(void)
