@@ -1,7 +1,7 @@
 /*
  * pylock.c - PyMutex: a lock of one byte, and the parking lot, in which its waiters sleep.
  *
- * It is C for the reasons of lock.c. It calls os.h, fork.h and status.h alone.
+ * It is C for the reasons of lock.c. It calls os.h, fork.h, gil.h, status.h and critical.h.
  *
  * The byte of a mutex has one of four values:
  *
@@ -33,14 +33,17 @@
  * mutex may go as soon as the last of its users has unlocked it.
  *
  * No waiter is given the lock: until it runs, all would wait for it. The byte is RESERVED at times
- * instead, and a waiter that does not come in time loses the reservation. lock_model.pml in ctest
- * has the same algorithm in Promela.
+ * instead, and a waiter that does not come in time loses the reservation. pylock_model.pml in ctest
+ * is the same algorithm in Promela, checked in every interleaving.
  */
 #include "mutex.h"
 
+#include "critical.h"
 #include "fork.h"
+#include "gil.h"
 #include "os.h"
 #include "status.h"
+#include "tsan.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -72,39 +75,6 @@ static bool take(PyMutex *m, uint8_t from)
 static uint8_t look(PyMutex *m)
 {
     return __atomic_load_n(&m->_bits, __ATOMIC_RELAXED);
-}
-
-/* ------------------------------------------------------------------------ ThreadSanitizer */
-
-/* A program that is built with it has these functions. It does not see into this library, so that
-   it would take the two sides of a lock for a race: it is told. Go's race detector has two of the
-   names for functions of its own, but not the third. */
-#ifdef __ELF__
-__attribute__((weak)) void __tsan_acquire(void *address);
-__attribute__((weak)) void __tsan_release(void *address);
-__attribute__((weak)) void __tsan_func_entry(void *caller);
-#endif
-
-static void tell_of_lock(PyMutex *m)
-{
-#ifdef __ELF__
-    if (__tsan_func_entry != NULL && __tsan_acquire != NULL) {
-        __tsan_acquire(m);
-    }
-#else
-    (void)m;
-#endif
-}
-
-static void tell_of_unlock(PyMutex *m)
-{
-#ifdef __ELF__
-    if (__tsan_func_entry != NULL && __tsan_release != NULL) {
-        __tsan_release(m);
-    }
-#else
-    (void)m;
-#endif
 }
 
 /* ------------------------------------------------------------------------ the parking lot */
@@ -269,7 +239,7 @@ static bool unlock(PyMutex *m, struct waiter **goroutine)
     uint8_t now = LOCKED;
     atomic_uint *word = NULL;
     *goroutine = NULL;
-    tell_of_unlock(m);
+    tsan_release(m);
     if (change(m, &now, FREE)) {
         return true;
     }
@@ -379,9 +349,14 @@ static PyLockStatus lock_taken(PyMutex *m, long long microseconds, int intr_flag
     if (mutex_spin(m)) {
         return PY_LOCK_ACQUIRED;
     }
+    /* With the GIL, the caller would keep the holder of the mutex from running Python code. */
+    struct _ts *state = gil_give_up();
+    bool was_suspended = critical_suspend();
     struct status_wait before = status_wait(WAITS_FOR_MUTEX, (uintptr_t)m);
     PyLockStatus status = wait_parked(m, deadline, intr_flag);
     status_wait_ends(before);
+    critical_resume(was_suspended);
+    gil_take_back(state);
     return status;
 }
 
@@ -434,7 +409,7 @@ static inline PyLockStatus lock(PyMutex *m, long long microseconds, int intr_fla
 {
     PyLockStatus status = take(m, FREE) ? PY_LOCK_ACQUIRED : lock_taken(m, microseconds, intr_flag);
     if (status == PY_LOCK_ACQUIRED) {
-        tell_of_lock(m);
+        tsan_acquire(m);
     }
     return status;
 }

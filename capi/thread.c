@@ -10,6 +10,7 @@
 #include "thread.h"
 
 #include "_cgo_export.h"
+#include "critical.h"
 #include "do.h"
 #include "ends.h"
 #include "fork.h"
@@ -255,6 +256,7 @@ int PyThread_join_thread(PyThread_handle_t handle)
     int saved = errno, error;
     struct visit visit;
     /* The handle is the thread's ident. */
+    bool was_suspended = critical_suspend();
     struct status_wait before = status_wait(WAITS_FOR_THREAD, handle);
     if (go_is_out_of_reach()) {
         struct call call = {.what = JOIN, .handle = handle};
@@ -266,6 +268,7 @@ int PyThread_join_thread(PyThread_handle_t handle)
         quick_joined(handle);
     }
     status_wait_ends(before);
+    critical_resume(was_suspended);
     if (error == 0) {
         tsan_acquire(thread_end_mark(handle));
     }
@@ -338,6 +341,7 @@ void PyThread_exit_thread(void)
 void PyThread_hang_thread(void)
 {
     static atomic_uint nothing;
+    critical_suspend();
     for (;;) {
         os_wait(&nothing, 0, OS_NO_DEADLINE);
     }

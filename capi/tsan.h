@@ -12,20 +12,22 @@
 
 #ifdef __ELF__
 
-/* NULL in other programs, where each call costs a load and a branch. */
+/* NULL in other programs, where each call costs a load and a branch. Go's race detector has two of
+   these names for functions of its own, with other parameters, but not the third. */
 extern __attribute__((weak)) void __tsan_acquire(void *address);
 extern __attribute__((weak)) void __tsan_release(void *address);
+extern __attribute__((weak)) void __tsan_func_entry(void *caller);
 
 static inline void tsan_acquire(const void *address)
 {
-    if (__tsan_acquire != NULL) {
+    if (__tsan_func_entry != NULL && __tsan_acquire != NULL) {
         __tsan_acquire((void *)(uintptr_t)address);
     }
 }
 
 static inline void tsan_release(const void *address)
 {
-    if (__tsan_release != NULL) {
+    if (__tsan_func_entry != NULL && __tsan_release != NULL) {
         __tsan_release((void *)(uintptr_t)address);
     }
 }

@@ -40,7 +40,7 @@ const (
 )
 
 // sources are the files and directories that the library is built from.
-var sources = []string{"go.mod", "capi", "pythread", "include"}
+var sources = []string{"go.mod", "capi", "pythread", "include", "internal"}
 
 type mistake struct {
 	line     int
