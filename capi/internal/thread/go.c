@@ -39,7 +39,7 @@ THREAD_LOCAL struct {
     uint64_t first_page : 44;
     uint64_t pages : 18;
     uint64_t has_range : 1;
-    uint64_t is_known : 1; /* meet_go was called on it */
+    uint64_t is_known : 1; /* it has called Go before */
 } self;
 
 enum { PAGE_BITS = 12 };
