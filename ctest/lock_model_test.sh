@@ -1,12 +1,12 @@
 # lock_model_test.sh - spin tries every interleaving of lock_model.pml.
 . "$(dirname "$0")/test.sh"
 
-# search BROKEN: says what spin found in the model with that mistake, and leaves its report here.
+# search BROKEN: prints what spin finds in the model with that mistake, and leaves the report here.
 search() {
     spin -DBROKEN="$1" -a "$here/lock_model.pml" >report || fail "$(cat report)"
     $CC -w -DSAFETY -o pan pan.c
     ./pan -m1000000 >report
-    # A search that was cut short has found nothing out.
+    # A search that was cut short proves nothing.
     grep -q -e 'search depth too small' -e 'out of memory' report && fail "$(cat report)"
     sed -n 's/^pan:1: \(.*\) (at depth.*/\1/p' report
 }
