@@ -33,8 +33,8 @@ mtype:kernel = { AWAKE, ASLEEP, ASIDE };
 mtype:word word;
 mtype:kernel kernel[3] = AWAKE;
 
-/* Only for the proof: how many threads hold the lock, how many are between the end of CONTENDED and the
-   wake-up that follows, and whether a thread was woken, or stays awake, to check the word. */
+/* Only for the proof. holders: how many threads hold the lock. wakers: how many are between the end of
+   CONTENDED and the wake-up that follows. looks: a thread was woken, or stays awake, to check the word. */
 byte holders;
 byte wakers;
 bool looks[3];

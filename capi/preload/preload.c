@@ -10,9 +10,9 @@
  * thread has ended, they return ESRCH. Any other pthread_t goes to the C library unchanged. An
  * ident is a small number and a pthread_t is an address, so they cannot be confused.
  *
- * Invariant: a thread that is RUNNING in the table does not end while another thread holds the
- * mutex, because it takes the mutex to leave the table. So its pthread_t is valid for that time.
- * All signals are blocked meanwhile, so that a handler may call these functions too.
+ * Invariant: a thread leaves the table with the mutex, before it ends. So a thread that is RUNNING
+ * does not end while another thread holds the mutex, and its pthread_t stays valid. All signals are
+ * blocked meanwhile, so that a handler may call these functions too.
  *
  * This calls only the public functions of libpythread.so. It replaces functions by their names, and
  * defines pythread_preload_stacksize (../stack.h).
