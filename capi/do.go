@@ -17,11 +17,11 @@ import (
 // EDEADLK if h would wait for itself, directly or through other threads.
 //
 // Any goroutine may call Do for any thread; usually the thread itself does. A
-// value that C code in fn stores is there in every later Do of the same thread, on
-// any OS thread, until the thread ends. Nothing remains on the OS thread: when Do
-// returns, C code on it has its identity from before Do, even if fn has panicked
-// or has called [runtime.Goexit]. While fn runs, the goroutine is locked to its OS
-// thread.
+// value that C code in fn stores lasts until the thread ends: every later Do of
+// the thread finds it, on any OS thread. Nothing remains on the OS thread: when
+// Do returns, C code on it has its identity from before Do, even if fn has
+// panicked or has called [runtime.Goexit]. While fn runs, the goroutine is locked
+// to its OS thread.
 //
 // Do may be nested for different threads. If the caller is the thread h already,
 // as in a callback of a thread that C started, Do just calls fn.

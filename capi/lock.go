@@ -85,7 +85,7 @@ func (l Lock) acquire(us int64) pythread.LockStatus {
 func (l Lock) TryAcquire() bool { return l.AcquireTimed(0) == pythread.Acquired }
 
 // AcquireTimed waits for the lock for at least us microseconds of the monotonic
-// clock and returns [pythread.Acquired], or [pythread.Failure] if it was not
+// clock. It returns [pythread.Acquired], or [pythread.Failure] if the lock was not
 // free in that time. Zero tries once, any negative us waits without limit, and more
 // than [pythread.TimeoutMax] counts as TimeoutMax.
 //

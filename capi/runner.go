@@ -8,17 +8,17 @@ import (
 	"unsafe"
 )
 
-// A runner is a goroutine that runs threads of C's, one after another. After a
-// thread it waits a while for another one, in C, on its OS thread. A start that
-// finds a runner there hands the thread over, and needs no scheduler: Go's takes
-// longer to start a goroutine than the system takes to wake an OS thread.
+// A runner is a goroutine that runs C threads, one after another. After a thread
+// it waits for a while for the next one, in C, on its OS thread. A start that finds
+// a runner gives the thread to it. That is faster than to start a goroutine, because
+// the system wakes an OS thread sooner than Go's scheduler does.
 //
-// The runner that waits is in waiting; one is enough. Whoever takes it out by a
-// compare-and-swap decides what comes next: a start, which then sets next and
-// calls it; or the runner itself, which then ends. So each thread that is handed
-// over is run, by one runner, and none is handed to a runner that has ended.
+// The runner that waits is in waiting; one is enough. A compare-and-swap takes it
+// out. If a start takes it out, the start sets next and calls the runner. If the
+// runner takes itself out, it ends. So one runner runs each thread that a start
+// gives away, and no thread is given to a runner that has ended.
 type runner struct {
-	// word is what the runner waits on: see runner.c.
+	// The runner waits on word (runner.c).
 	word atomic.Uint32
 	next *thread
 }
@@ -27,7 +27,7 @@ var waiting atomic.Pointer[runner]
 
 func (r *runner) cWord() *C.atomic_uint { return (*C.atomic_uint)(unsafe.Pointer(&r.word)) }
 
-// start has a runner run the thread.
+// start gives the thread to a runner, the one that waits or a new one.
 func (t *thread) start() {
 	r := waiting.Load()
 	if r == nil || !waiting.CompareAndSwap(r, nil) {
@@ -52,7 +52,7 @@ func run(t *thread) {
 	}
 }
 
-// wait returns the next thread, nil where there is none for a while.
+// wait returns the next thread, or nil if none comes for a while.
 func (r *runner) wait(isQuick bool) *thread {
 	r.word.Store(C.RUNNER_LOOKS)
 	if !waiting.CompareAndSwap(nil, r) {
@@ -61,7 +61,7 @@ func (r *runner) wait(isQuick bool) *thread {
 	if !bool(C.runner_wait(r.cWord(), C.bool(isQuick))) && waiting.CompareAndSwap(r, nil) {
 		return nil
 	}
-	// A start has taken the runner out. It calls now, if it has not yet.
+	// A start has taken the runner out, and calls it now.
 	C.runner_wait_for_call(r.cWord())
 	return r.next
 }

@@ -1,10 +1,10 @@
-# abi_test.sh - programs that were built with the last release run with this library: its names, types
-# and layouts are those of abi.xml, and new ones. After a release the target abi writes that file anew:
+# abi_test.sh - programs that were built with the last release run with this library. It has the names,
+# types and layouts of abi.xml, and may have new ones. After a release the target abi writes that file:
 #
 #   cmake --build --preset test --target abi
 . "$(dirname "$0")/test.sh"
 
-# Of a library that was compiled with -g, its public part.
+# Prints the public part of a library that was compiled with -g.
 write_abi() {
     abidw --headers-dir "$source_dir/include" --drop-private-types --exported-interfaces-only \
         --drop-undefined-syms --no-architecture --no-comp-dir-path --no-corpus-path --no-show-locs \
@@ -26,7 +26,7 @@ can_compare() {
     readelf -S "$PYTHREAD_LIBRARY" | grep -q '\.debug_info' || skip "this build is without -g"
 }
 
-# compare FILE: prints what this library has not, or has otherwise, of that; false if there is something.
+# compare FILE: prints what this library lacks of FILE, or has differently. False if there is any.
 compare() {
     write_abi library.xml
     abidiff --no-added-syms "$1" library.xml
@@ -37,8 +37,7 @@ test_library_has_what_the_last_release_had() {
     compare "$here/abi.xml"
 }
 
-# finds SCRIPT WORDS: had the last release been as sed SCRIPT makes it, the library's difference would
-# be told in these words.
+# finds SCRIPT WORDS: changes abi.xml by sed SCRIPT, and checks that the comparison then prints WORDS.
 finds() {
     can_compare
     sed "$1" "$here/abi.xml" >other.xml

@@ -1,5 +1,5 @@
-# build_test.sh - a build does all that has changed, and nothing else. In a copy of the sources, in a
-# directory whose name has a space.
+# build_test.sh - a build rebuilds what has changed, and nothing else. It uses a copy of the sources, in
+# a directory whose name has a space.
 . "$(dirname "$0")/test.sh"
 
 # build GENERATOR: the first, whole build.
@@ -24,7 +24,7 @@ idle_build_does_nothing() {
     outputs >before
     "$CMAKE" --build "$tree/build" >log 2>&1
     outputs | diff before -
-    # The lines that make and ninja print whatever there is to do.
+    # make and ninja always print these lines.
     sed -i -E '/^\[.*\] (Built target .*|Re-checking globbed.*|go build libpythread\.so)$/d' log
     same "what the idle build says" "$(cat log)" ""
 }
@@ -39,7 +39,7 @@ test_idle_build_by_ninja_does_nothing() {
     idle_build_does_nothing Ninja
 }
 
-# changed FILE SCRIPT MARK: sed SCRIPT applied to FILE brings MARK into the library.
+# changed FILE SCRIPT MARK: after sed SCRIPT on FILE, a build brings MARK into the library.
 changed() {
     ! grep -q "$3" "$library" || fail "$3 is in the library already"
     sed -i "$2" "$tree/$1"

@@ -1,9 +1,9 @@
-# cksum_test.sh - that pythread-cksum does what cksum does, and keeps doing it where files, threads
-# or descriptors run out. The program under test comes before the case: cksum_test.sh PROG CASE.
+# cksum_test.sh - pythread-cksum does the same as cksum, also when files, threads or descriptors run
+# out. The program under test comes before the case: cksum_test.sh PROG CASE.
 . "$(dirname "$0")/test.sh"
 export LC_ALL=C # the order and the messages of the tools
 
-# ---- what the cases are made of ------------------------------------------------------------------
+# ---- helpers of the cases ------------------------------------------------------------------------
 
 # Runs the program: output in out, errors in err, exit status in $status.
 run() {

@@ -1,4 +1,4 @@
-// A C++ thread_local object for own_os_thread_test.c, which counts its lives.
+// A C++ thread_local object for own_os_thread_test.c, which counts its constructions.
 #include "counted_object.h"
 
 #include <atomic>

@@ -1,5 +1,5 @@
-# cross_test.sh - the C files of capi compile without a warning for each processor that Go makes
-# shared libraries for, and for Windows. What a cross compiler is wanted for is skipped without it.
+# cross_test.sh - the C files of capi compile without a warning for each processor for which Go makes
+# shared libraries, and for Windows. A case is skipped if its cross compiler is missing.
 . "$(dirname "$0")/test.sh"
 
 # compiles COMPILER GOOS GOARCH

@@ -2,7 +2,7 @@
 # neither there nor in the Markdown files.
 . "$(dirname "$0")/test.sh"
 
-# Makes man/ and html/ here; a warning of doxygen's is an error.
+# Makes man/ and html/ here. A warning of doxygen is an error.
 make_docs() {
     need doxygen --with-tools
     sh "$source_dir/cmake/docs/docs.sh" "$source_dir" test
@@ -33,7 +33,7 @@ test_each_name_has_a_page() {
 test_man_warns_about_no_page() {
     make_docs
     need man --with-tools
-    # Debian's images without documentation have another program under this name.
+    # Debian images without documentation have another program with this name.
     man --version >/dev/null 2>&1 || skip "man is not man-db"
     for page in man/man*/*; do
         (cd man && man --warnings -E UTF-8 -l -Tutf8 -P cat "${page#man/}") >text 2>warnings
@@ -50,7 +50,7 @@ test_html_has_the_names_as_anchors() {
     make_docs
     names
     for name in $(cat names); do
-        grep -q "id=\"$name\"" html/index.html || fail "$name is no anchor"
+        grep -q "id=\"$name\"" html/index.html || fail "there is no anchor $name"
     done
 }
 
@@ -58,7 +58,7 @@ test_html_has_no_dead_link() {
     make_docs
     sed 's/<a /\n&/g; s/<img /\n&/g; s/<link /\n&/g' html/index.html |
         sed -nE 's/.* (href|src)="([^"]*)".*/\2/p' | sort -u >links
-    grep -q '^index.html#PyThread_join_thread$' links || fail "these are no links: $(cat links)"
+    grep -q '^index.html#PyThread_join_thread$' links || fail "the links are wrong: $(cat links)"
     while read -r link; do
         file=${link%%#*} anchor=
         [ "$file" = "$link" ] || anchor=${link#*#}
@@ -98,7 +98,7 @@ test_each_go_name_in_names_md_exists() {
     done <"$scratch/names"
 }
 
-# The cases of all tests, as ctest names them.
+# Prints the cases of all tests, as ctest names them.
 cases() {
     for file in "$here"/*_test.c; do
         concept=$(basename "$file" _test.c)
@@ -119,7 +119,7 @@ test_each_promise_has_its_cases() {
     done <patterns
 }
 
-# anchors FILE: those that its headings get where Markdown is shown.
+# anchors FILE: prints the anchors of its headings.
 anchors() {
     awk '/^```/ { code = !code } !code && /^#+ /' "$1" | sed -E 's/^#+ //' |
         tr '[:upper:] ' '[:lower:]-' | sed 's/[^a-z0-9_-]//g'

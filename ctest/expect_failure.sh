@@ -1,5 +1,6 @@
 # expect_failure.sh REASON COMMAND... - runs a case of expected_failures.txt. It exits 0 if the command
-# fails, 1 if it succeeds, 77 if it is skipped, and with the shell's status if it could not run.
+# fails, 1 if it succeeds, and 77 if it is skipped. If the command could not run, it exits with the
+# shell's status.
 reason=$1
 shift
 status=0

@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-/* Volatile, since the compiler assumes that malloc changes no variable of the program. */
+/* Volatile, because the compiler assumes that malloc changes no variable of the program. */
 static _Thread_local volatile long calls_to_failure = -1;
 static _Thread_local volatile long blocks_held;
 

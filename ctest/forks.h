@@ -1,6 +1,6 @@
 /*
- * forks.h - a parent with threads that do all kinds of things while it forks (open_scene,
- * close_scene), and what a child checks: that it has the whole library.
+ * forks.h - a parent whose threads do all kinds of things while it forks (open_scene, close_scene),
+ * and the checks of a child: it must have the whole library.
  */
 #ifndef FORKS_H
 #define FORKS_H

@@ -1,5 +1,5 @@
-# go_test.sh - the Go part by Go's own tools: tests with the race detector, vet, and builds for other
-# systems, without cgo.
+# go_test.sh - the Go packages pass Go's own tools: tests with the race detector, vet, and builds for
+# other systems without cgo.
 . "$(dirname "$0")/test.sh"
 
 test_race() {

@@ -15,7 +15,7 @@
 /*
  * What a handler compares its place with: whether the OS thread is the program's, its signal stack,
  * and the stacks of pthreads. Volatile: the compiler knows that the C library's calls for signals
- * change none of these variables, and could move a write past such a call, but the handler that
+ * change none of these variables, and could move a write past such a call. But the handler that
  * runs when the call returns reads them.
  */
 static _Thread_local volatile bool is_programs;

@@ -1,7 +1,7 @@
-# host_test.sh - Go programs that host C code, made as a user would make them.
+# host_test.sh - Go programs with C code, made as a user would make them.
 . "$(dirname "$0")/test.sh"
 
-# block NUMBER FILE: prints that block of code.
+# block NUMBER FILE: prints a block of code.
 block() {
     awk -v number="$1" '/^```/ { if (inside) { inside = 0 } else { inside = 1; n++; next } }
                         inside && n == number' "$2"
@@ -72,7 +72,7 @@ PyThread_handle_t start(void)
 END
 }
 
-# run_own_module: by the commands that the package capi names.
+# run_own_module: runs it by the commands in the documentation of the package capi.
 run_own_module() {
     include=$("$go" list -f '{{.Dir}}' github.com/seed-c0a0ef17/pythread/include)
     "$CC" -shared -fPIC -I"$include" -o plugin.so plugin/plugin.c

@@ -1,5 +1,5 @@
-# install_test.sh - an installed copy, moved to another place, is found and used by a project of its
-# own (consumer/), in C and C++; or the project takes the sources in.
+# install_test.sh - a project of its own (consumer/), in C and C++, finds and uses an installed copy that
+# was moved to another place. Or the project includes the sources.
 . "$(dirname "$0")/test.sh"
 
 installed() {
@@ -49,7 +49,7 @@ END
     "$CMAKE" -S . -B versions -DCMAKE_PREFIX_PATH="$scratch/moved"
 }
 
-# as_part GENERATOR COMMAND: the consumer builds the library from its sources, and nothing else of them.
+# as_part GENERATOR COMMAND: the consumer builds the library, and nothing else, from its sources.
 as_part() {
     "$CMAKE" -S "$here/consumer" -B consumer -G "$1" -DPYTHREAD_BY="$2" \
         -DPYTHREAD_SOURCES="$source_dir" -DCMAKE_BUILD_TYPE=RelWithDebInfo
@@ -90,7 +90,7 @@ test_pkg_config_static() {
         -o whole
     ! readelf -d whole | grep NEEDED || fail "the program needs shared libraries"
     ./whole
-    # Where there is no shared library, the same line takes the static one.
+    # Without a shared library, the same line uses the static one.
     rm "$libdir"/libpythread.so*
     "$CC" "$here/consumer/consumer.c" $(pkg-config --static --cflags --libs pythread) -o library
     ./library

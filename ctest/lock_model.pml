@@ -1,51 +1,49 @@
 /*
- * lock_model.pml - the word of a lock (capi/lock.c) and the kernel's futex, in
- * Promela, for spin to try every interleaving of three threads. Each acquires
- * and releases as often as it likes, in any of the ways to wait. They begin
- * with a free lock, or with any word that a fork may leave behind. What is
- * advice in lock.c is left out, since any value of it has to do: whether a
- * release hands over is a free choice, and a spin is no more than an acquire
- * that comes later.
+ * lock_model.pml - the word of a lock (capi/lock.c) and the kernel's futex, in Promela. spin tries every
+ * interleaving of three threads. Each acquires and releases any number of times, with any way to wait.
+ * The lock is free at first, or has any word that a fork may leave. The hints of lock.c are left out,
+ * because the lock must be correct with any values of them: a release chooses freely whether it hands
+ * over, and a spin is only a later acquire.
  *
- * Invariants: no two threads hold the lock; while one sleeps, the word gets it
- * woken, or somebody is awake who will see to it; and none sleeps when all is
- * over, which is what spin calls an invalid end state.
+ * Invariants: at most one thread holds the lock. While a thread sleeps, the word will make a release wake
+ * it, or a thread that is awake will wake it. No thread sleeps at the end; spin calls this an invalid end
+ * state.
  *
- * BROKEN may be defined as one of these mistakes, for spin to find.
+ * BROKEN may be defined as one of these mistakes, which spin must find.
  */
-#define NO_WAKE 1        /* a release wakes nobody */
-#define FORGETS_OTHERS 2 /* who has slept takes the lock as if nobody else did */
-#define NO_MARK 3        /* who finds the lock held sleeps without saying so */
-#define BLIND_SLEEP 4    /* the kernel puts to sleep without comparing the word */
-#define BLIND_TAKE 5     /* a free lock is taken without comparing the word */
-#define BLIND_END 6      /* who is woken as its time ends does not look at the word again */
-#define NO_LAPSE 7       /* who stands aside for another does so for ever */
+#define NO_WAKE 1        /* a release wakes no thread */
+#define FORGETS_OTHERS 2 /* a thread that has slept takes the lock as if no other thread slept */
+#define NO_MARK 3        /* a thread that finds the lock held sleeps without CONTENDED */
+#define BLIND_SLEEP 4    /* the kernel does not compare the word before a sleep */
+#define BLIND_TAKE 5     /* a free lock is taken without a comparison of the word */
+#define BLIND_END 6      /* a thread that is woken at the end of its time does not check the word */
+#define NO_LAPSE 7       /* a thread that stands aside for another does so without limit */
 #ifndef BROKEN
 #define BROKEN 0
 #endif
 
 
 mtype:word = { FREE, HELD, CONTENDED, RESERVED };
-/* Ways to wait: not at all, for ever, for ever in spite of handlers that run, for ever but for a
-   handler, for a time. */
+/* Ways to wait: not at all, without limit, without limit although handlers run, until a handler runs, for
+   a time. */
 mtype:way = { NONE, TRY, WAIT, RESUME, INTERRUPTIBLE, TIMED };
-/* What the kernel knows of a thread: ASIDE sleeps on RESERVED, with a deadline of its own. */
+/* The state of a thread in the kernel. ASIDE sleeps on RESERVED, with a deadline of its own. */
 mtype:kernel = { AWAKE, ASLEEP, ASIDE };
 
 mtype:word word;
 mtype:kernel kernel[3] = AWAKE;
 
-/* Known to the proof alone: how many hold the lock, how many are between the end of CONTENDED and
-   the wake-up that follows, and whether a thread was woken, or kept awake, to look at the word. */
+/* Only for the proof. holders: how many threads hold the lock. wakers: how many are between the end of
+   CONTENDED and the wake-up that follows. looks: a thread was woken, or stays awake, to check the word. */
 byte holders;
 byte wakers;
 bool looks[3];
 bool a_sleeper_is_forgotten;
 
-/* Every atomic step below has one access of lock.c or the kernel to the word, or one of the kernel
-   to the threads; what else is in it concerns the thread alone. */
+/* Every atomic step below has one access of lock.c or the kernel to the word, or one access of the kernel
+   to the threads. The rest of a step concerns only its thread. */
 
-/* Compare and exchange of what was seen, which is what is there when it fails. */
+/* Compares the word with `seen` and exchanges it, or sets `seen` to the word. */
 inline exchange(to)
 {
     done = word == seen || (BROKEN == BLIND_TAKE && seen == FREE);

@@ -17,7 +17,7 @@
 
 #define MINUTE 60000000LL
 
-/* The kernel rounds the caller's sleeps up no more, which would hide a deadline that is a little
+/* Makes the kernel not round up the caller's sleeps, which would hide a deadline that is a little
    early. */
 static inline void sleep_exactly(void)
 {

@@ -1,6 +1,6 @@
 /*
- * mains_signals.h - a thread sends the process a signal while main waits for a lock, and then does
- * something that must leave the signal to main. A header for the tests alone.
+ * mains_signals.h - for tests: a thread sends the process a signal while main waits for a lock, and
+ * then does something that must leave the signal to main.
  */
 #ifndef MAINS_SIGNALS_H
 #define MAINS_SIGNALS_H

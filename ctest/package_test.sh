@@ -1,8 +1,8 @@
-# package_test.sh - what the preset package makes of the sources: packages that lintian finds no error
-# in, and that are installed, used and removed in a directory that is a system of their own.
+# package_test.sh - the preset package makes packages in which lintian finds no error. They are installed,
+# used and removed in a directory that is a system of its own.
 . "$(dirname "$0")/test.sh"
 
-# The first case makes the packages here, or what of them is not made yet.
+# The first case makes the packages that are not made yet.
 packages=$binary_dir/packages
 needs_packages() {
     need file --with-tools
@@ -29,10 +29,10 @@ test_lintian_finds_no_error() {
     lintian $allow --fail-on error "$packages"/*.deb
 }
 
-# Users may have a PATH without what dpkg runs.
+# The PATH of a user may lack the programs that dpkg runs.
 PATH=$PATH:/usr/sbin:/sbin
 
-# as_root COMMAND...: as a user who may install.
+# as_root COMMAND...: runs a command as a user that may install packages.
 as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@"
@@ -41,7 +41,7 @@ as_root() {
     fi
 }
 
-# system_has FILE...: copies programs, and what they are linked to, into the directory system.
+# system_has FILE...: copies programs and their libraries into the directory system.
 system_has() {
     for file in "$@" $(ldd "$@" 2>/dev/null | grep -o '/[^ ]*[^: ]'); do
         mkdir -p "system/$(dirname "$file")"
@@ -63,7 +63,7 @@ use() {
 test_packages_are_installed_used_and_removed() {
     needs_packages
     as_root true || skip "neither root nor a user who may play it"
-    # dpkg finds the packages there that ours depend on; their scripts find a shell and ldconfig.
+    # dpkg finds the packages that ours depend on, and their scripts find a shell and ldconfig.
     mkdir -p system/var/lib/dpkg/updates system/var/lib/dpkg/info system/etc
     dpkg-query -s libc6 libc6-dev >system/var/lib/dpkg/status
     system_has /bin/sh /sbin/ldconfig
@@ -75,7 +75,7 @@ test_packages_are_installed_used_and_removed() {
     use "$scratch/system/usr"
     gzip -cd system/usr/share/man/man3/PyThread_join_thread.3.gz | grep -q '^\.SH "\{0,1\}NAME'
 
-    # A program runs where the library alone is.
+    # A program needs only the library to run.
     as_root $dpkg --remove libpythread-dev
     system_has "$scratch/consumer_c"
     as_root chroot system "$scratch/consumer_c"

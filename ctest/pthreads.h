@@ -30,7 +30,7 @@ static inline void run_threads(int count, void *(*run)(void *))
     }
 }
 
-/* True where the kernel says that an OS thread of this process sleeps. */
+/* True if the kernel says that an OS thread of this process sleeps. */
 static inline bool is_asleep(long os_thread)
 {
     char path[64], state = '?';

@@ -85,7 +85,7 @@ static inline void helper_start(struct helper *helper)
     helper->handle = start(helper_run, helper);
 }
 
-/* The caller holds the GIL, or there is no Python. */
+/* The caller holds the GIL, or Python does not run. */
 static inline void helper_end(struct helper *helper)
 {
     atomic_store(&helper->done, true);
@@ -96,7 +96,7 @@ static inline void helper_end(struct helper *helper)
     }
 }
 
-/* Sent again and again, since a signal that comes just before the wait does not end it. */
+/* This sends signals repeatedly, because a signal just before the wait does not end it. */
 static inline void send_signal(struct helper *helper)
 {
     EQ(pthread_kill(helper->target, SIGUSR1), 0);

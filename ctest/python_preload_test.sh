@@ -1,12 +1,12 @@
 # python_preload_test.sh - a real CPython runs modules of its own test suite under pythread-run, with
-# libpythread.so in the place of its thread layer. A module passes when the tests that fail are those that
-# python_expected.txt lists; a test that fails without the library too says nothing about it. The
-# interpreter is PYTHREAD_PYTHON, or the newest on PATH or under pyenv that is suitable: 3.11 or
-# newer, with its test suite, and a shared libpython that calls PyThread_* through the PLT. (Those
-# of distributions bind these calls directly: nothing takes their place.)
+# libpythread.so instead of its thread layer. A module passes if only the tests fail that
+# python_expected.txt lists. Tests that also fail without the library do not count. The interpreter is
+# PYTHREAD_PYTHON, or the newest suitable one on PATH or under pyenv: 3.11 or newer, with its test suite,
+# and with a shared libpython that calls PyThread_* through the PLT. (Those of distributions bind these
+# calls directly, so no library can replace them.)
 . "$(dirname "$0")/test.sh"
 
-# suitable PYTHON: prints its version and path if it is.
+# suitable PYTHON: prints its version and path if it is suitable.
 suitable() {
     "$1" -c '
 import importlib.util, sys
@@ -43,7 +43,7 @@ preloaded() {
     "$binary_dir/pythread-run" "$python" "$@"
 }
 
-# Checks that the interpreter runs on the library: only there are idents small numbers.
+# Checks that the interpreter runs on the library: only the library's idents are small numbers.
 check_in_use() {
     preloaded -c '
 import sys, threading
@@ -61,7 +61,7 @@ module() {
     check_in_use
     name=$1 status=0
     preloaded -m test -v --timeout 250 --tempdir . "$@" >output 2>&1 || status=$?
-    # Sub-tests count for their test.
+    # A failed sub-test counts as its test.
     sed -n -E 's/^(FAIL|ERROR): [^ ]+ \(([^ )]+)\).*/\2/p' output | sort -u >failed
     sed 's/#.*//' "$here/python_expected.txt" | while read -r test when reason; do
         if grep -q -F "($test)" output; then echo "$test $when"; fi
@@ -77,7 +77,7 @@ module() {
         fi
     done >wrong
     comm -13 failed surely | sed 's/^/listed, but passed: /' >>wrong
-    # 0: all passed; 2: some failed. Anything else is a crash, a hang, or that no test ran.
+    # 0: all passed; 2: some failed. Any other status is a crash, a hang, or a run without tests.
     if [ "$status" != 0 ] && { [ "$status" != 2 ] || ! [ -s failed ]; }; then
         echo "regrtest ended with $status" >>wrong
     fi

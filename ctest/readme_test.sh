@@ -1,5 +1,5 @@
-# readme_test.sh - the programs and commands in README.md, and the programs in docs/*.md, as they stand
-# there.
+# readme_test.sh - the programs and commands in README.md, and the programs in docs/*.md, work as they are
+# printed.
 . "$(dirname "$0")/test.sh"
 
 # programs LANGUAGE MARK [NAME]: writes the programs in that language to files, named
@@ -27,7 +27,7 @@ test_c_programs_run() {
     done
 }
 
-# The two commands, in a copy of the sources; the program runs from anywhere.
+# Runs the two commands in a copy of the sources. The program runs from any directory.
 test_commands_make_a_program() {
     programs c "int main("
     programs sh "go build" commands
@@ -52,7 +52,7 @@ test_go_programs_run() {
         CGO_CPPFLAGS=-I"$source_dir/include" "$go" vet "$program"
         "$go" run "$program" >log 2>&1 || fail "$(cat log)"
         cat log
-        grep -q '^hello from' log || fail "it says nothing"
+        grep -q '^hello from' log || fail "it prints nothing"
     done
 }
 

@@ -1,10 +1,10 @@
-# run_test.sh - pythread-run: its options, and the programs that it runs. preload_test.c has what the
-# preloaded libraries do, python_preload_test.sh what a Python does on them.
+# run_test.sh - pythread-run: its options, and the programs that it runs. preload_test.c tests the
+# preloaded libraries, and python_preload_test.sh tests a Python on them.
 . "$(dirname "$0")/test.sh"
 
 run=$binary_dir/pythread-run
 
-# Checks that pythread-run refuses the arguments, with status 2 and one line that has these words.
+# Checks that pythread-run refuses the arguments, with status 2 and one line with these words.
 refuses() {
     words=$1
     shift

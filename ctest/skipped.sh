@@ -1,5 +1,5 @@
-# skipped.sh DIRECTORY - prints the cases that a run of ctest has skipped, for each reason, and at the end
-# what to install to skip fewer. It reads the log in the build directory. ctest runs this script after
+# skipped.sh DIRECTORY - prints the cases that a run of ctest has skipped, for each reason. At the end it
+# prints what to install to skip fewer. It reads the log in the build directory. ctest runs this script after
 # the tests, when the log still has another name. After a list of the tests (ctest -N) it prints nothing.
 log=$1/Testing/Temporary/LastTest.log
 if [ -f "$log.tmp" ]; then

@@ -1,7 +1,7 @@
-# static_test.sh - programs that have the static library in them, and what it leaves to them.
+# static_test.sh - programs with the static library, and what the library leaves to them.
 . "$(dirname "$0")/test.sh"
 
-# program NAME: compiles and runs the program of standard input.
+# program NAME: compiles and runs the program in standard input.
 program() {
     has_static
     cat >"$1.c"

@@ -1,7 +1,7 @@
 # style_test.sh - the sources look and compile as CONTRIBUTING.md asks.
 . "$(dirname "$0")/test.sh"
 
-# The C and C++ sources, those of a build in the tree left out.
+# Prints the C and C++ sources, without those of a build in the tree.
 sources() {
     find "$source_dir/include" "$source_dir/capi" "$source_dir/cmake" "$source_dir/ctest" \
         "$source_dir/examples" -name '*.[ch]' -o -name '*.cpp'
@@ -9,7 +9,7 @@ sources() {
 
 test_clang_format() {
     need clang-format --with-tools
-    # Each major version formats some things in its own way.
+    # Each major version formats some code differently.
     clang-format --version | grep -q 'version 14\.' || skip "clang-format is not version 14"
     sources | xargs clang-format --dry-run --Werror
 }
@@ -20,7 +20,7 @@ test_gofmt() {
 }
 
 # warnings COMPILER: compiles the C files of every package of capi as the go command does, and fails
-# at the first warning. What cgo generates is not ours: it comes in as a system header.
+# at the first warning. The headers that cgo generates count as system headers, so they cause none.
 warnings() {
     need "$1" --with-tools
     cd "$source_dir"

@@ -49,7 +49,7 @@ test_global_names_of_the_static_library_are_what_the_header_declares() {
     diff -u declared global
 }
 
-# A library of the same name stands in for one from before there were versions.
+# Another library with the same name is the library before it had symbol versions.
 test_programs_linked_before_there_were_versions_run() {
     declared | sed 's/.*/char &;/' | "$CC" -x c -shared -w -fno-builtin \
         -Wl,-soname,libpythread.so."$version" -o libpythread.so -

@@ -1,6 +1,6 @@
 /*
- * threads.h - what many tests do with threads of the library: start one, join it, count in it, let
- * it wait, and check that nothing of it is left. A header for the tests alone.
+ * threads.h - for tests: starts, joins and counts threads of the library, lets them wait, and
+ * checks that nothing of them is left.
  */
 #ifndef THREADS_H
 #define THREADS_H
@@ -26,13 +26,13 @@ static inline void join(PyThread_handle_t handle)
     EQ(PyThread_join_thread(handle), 0);
 }
 
-/* What a thread runs that joins another: the argument points to the handle. */
+/* The function of a thread that joins another one. The argument points to the handle. */
 static inline void join_it(void *handle)
 {
     join(*(PyThread_handle_t *)handle);
 }
 
-/* Threads get OS threads of their own from now on, or what the library gives them by default. */
+/* From now on threads have OS threads of their own, or the library's default. */
 static inline void use_own_os_threads(int on)
 {
     static int usual = -1;
@@ -42,7 +42,8 @@ static inline void use_own_os_threads(int on)
     pythread_set_reuse(on ? PYTHREAD_REUSE_NEVER : usual);
 }
 
-/* What threads run: nothing; a count in an atomic_int; a wait for a semaphore, the door. */
+/* Functions of threads: one does nothing, one counts in an atomic_int, one waits for a semaphore.
+ */
 static inline void nothing(void *arg)
 {
     (void)arg;

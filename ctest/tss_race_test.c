@@ -263,7 +263,7 @@ static void *churn_until_stop(void *arg)
 
 static void use_storage_in_child(Py_tss_t *keys, int count)
 {
-    /* A child that hangs ends some day. This is long after the time of the case is up: under qemu,
+    /* An alarm ends a child that hangs. This is long after the time of the case is up: under qemu,
        beside the threads that churn, a child that works has taken 30 s. */
     alarm(300);
     for (int i = 0; i < count; i++) {
@@ -309,7 +309,7 @@ TEST(a_child_forked_at_any_moment_has_working_storage)
         void *(*run)(void *) = i < CHURNERS_OF_ONE ? churn_shared : churn_until_stop;
         EQ(pthread_create(&threads[i], NULL, run, (void *)i), 0);
     }
-    /* Fork only after all threads have started: sanitizers do not bear a fork during a start. */
+    /* Fork only after all threads have started: sanitizers cannot handle a fork during a start. */
     meet(ALL_CHURNERS + 1, 0);
     for (int i = 0; i < FORKS; i++) {
         pid_t child = fork();

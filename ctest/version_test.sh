@@ -1,4 +1,4 @@
-# version_test.sh - the version stands in the header, and everything that has one has the same.
+# version_test.sh - everything that has a version has the one in the header.
 . "$(dirname "$0")/test.sh"
 
 version=$(printf '#include <pythread.h>\nPYTHREAD_VERSION_MAJOR PYTHREAD_VERSION_MINOR %s\n' \

@@ -1,6 +1,6 @@
-# wine.sh COMMAND... - runs a command with its output in a file, and then prints that. The first
-# command that Wine runs leaves services behind: they hold what it writes to for as long as they run,
-# and ctest waits for the end of a pipe.
+# wine.sh COMMAND... - runs a command with its output in a file, and then prints the file. The first
+# command that Wine runs leaves services running, which keep its output open. With a pipe, ctest would
+# wait for them.
 output=$(mktemp)
 "$@" </dev/null >"$output" 2>&1
 status=$?

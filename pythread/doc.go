@@ -29,21 +29,21 @@
 //     ending the process, or that has an identity and values of its own.
 //
 // Otherwise the go statement and package sync are the better choice. Every Go
-// programmer knows them, and they can do more: a [sync.RWMutex] admits several
-// readers at once, a [sync.WaitGroup] waits for many goroutines, a channel is one
-// of several cases of a select, and an unexpected panic ends the program instead
-// of waiting for a Join.
+// programmer knows them, and they can do more. A [sync.RWMutex] admits several
+// readers at once. A [sync.WaitGroup] waits for many goroutines. A channel is one of
+// several cases of a select. An unexpected panic ends the program instead of waiting
+// for a Join.
 //
-// Start and Join cost about as much as a go statement and a channel, and a Lock
-// as much as a sync.Mutex, or less where many goroutines want it at once.
+// Start and Join cost about as much as a go statement and a channel. A Lock costs
+// about as much as a sync.Mutex, or less if many goroutines contend for it.
 //
 // # What threads do
 //
 // In a program that has called [EnableDump], [Dump] writes what each thread waits
 // for, and CPU and goroutine profiles have the label "thread". In an execution
 // trace of [runtime/trace] every thread that starts during the trace is a task of
-// type "pythread.thread", whose log has its ident and its name. All this also works
-// for the threads of C code, by package capi.
+// type "pythread.thread". The log of the task has the thread's ident and name.
+// All this also works for the threads of C code, by package capi.
 //
 // # Tests with testing/synctest
 //

@@ -86,9 +86,9 @@ type Handle struct {
 	// free their memory. Before the step finish publishes the panic value, which
 	// is read only after the step.
 	//
-	// Memory order: the step is an atomic operation or the close of a channel,
-	// and the method ended sees it by an atomic load or by a receive. Either way
-	// what the thread did happens before what the caller does next.
+	// Memory order: the step is an atomic operation or the close of a channel.
+	// The method ended sees it by an atomic load or by a receive. Either way what
+	// the thread did happens before what the caller does next.
 	done atomic.Pointer[chan struct{}]
 
 	// Join sleeps on joiners, which has joinLock as its Locker. A channel would be

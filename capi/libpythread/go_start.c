@@ -1,18 +1,18 @@
 //go:build linux
 
 /*
- * go_start.c - when the Go runtime starts in a C program, and what it is told then.
+ * go_start.c - delays the start of the Go runtime in a C program, and gives Go its settings.
  *
  * Go's constructor reads the table of signals, keeps the program's arguments and asks for its first
- * OS thread. That thread starts Go, so it waits for the program's first thread. Two places in Go's
- * memory are changed, which have no names for C. Each is found in this library's own writable
- * segments by what stands there:
- *   - the table of signals: all flags are cleared, so that Go handles and unblocks no signal;
- *   - the pointer to the arguments, behind which Go looks for its environment: settings that are
- *     meant for other Go programs do not reach this one, and Go gets those below.
+ * OS thread, which starts Go. This file keeps that request until the program's first thread. It
+ * also changes two places in Go's memory, which have no names in C. It finds each in this library's
+ * own writable segments, by its contents:
+ *   - the table of signals: its flags are cleared, so that Go handles and unblocks no signal;
+ *   - the pointer to the arguments, behind which Go looks for its environment: Go gets the settings
+ *     below instead of those that the program's environment has for other Go programs.
  *
- * Invariant: a place that is not found stays as it is. Then Go handles signals as in any Go library
- * (loading.c), or reads the program's environment.
+ * Invariant: a place that is not found stays unchanged. Then Go handles signals as in any Go
+ * library (loading.c), or reads the program's environment.
  *
  * go_threads.c and loading.c call this.
  */
@@ -30,9 +30,9 @@
 #include <sys/auxv.h>
 
 /*
- * Go's settings here. It has these processors from the start; sends no signals to preempt
- * goroutines, as the program may use SIGURG; keeps no profile of its own locks; and keeps no file
- * open to follow the limits of a container.
+ * Go's settings. Go has these processors from the start. It sends no signals to preempt goroutines,
+ * because the program may use SIGURG. It keeps no profile of its locks, and no open file for the
+ * limits of a container.
  */
 static char *const settings[] = {
     "GODEBUG=asyncpreemptoff=1,profstackdepth=0,containermaxprocs=0,updatemaxprocs=0",
@@ -41,7 +41,7 @@ static char *const settings[] = {
 _Static_assert(GO_FIRST_PROCESSORS == 4, "this is GOMAXPROCS above");
 enum { SETTINGS = sizeof settings / sizeof *settings };
 
-/* What Go asks of the kernel's vector; the rest it does without. */
+/* The entries of the kernel's auxiliary vector that Go gets. It does not need the others. */
 static const unsigned long wanted[] = {AT_PAGESZ, AT_HWCAP,  AT_HWCAP2,       AT_PLATFORM,
                                        AT_SECURE, AT_RANDOM, AT_SYSINFO_EHDR, AT_NULL};
 enum { WANTED = sizeof wanted / sizeof *wanted };
@@ -69,8 +69,7 @@ static bool is_in(const struct dl_phdr_info *image, const void *address, size_t 
     return false;
 }
 
-/* The search reads all that stands in the segments, also between variables: AddressSanitizer would
-   take that for an error. */
+/* The search also reads memory between variables, which AddressSanitizer would report. */
 #define READS_ALL __attribute__((no_sanitize_address))
 
 READS_ALL static bool has_prefix(const char *bytes, const char *prefix)
@@ -90,7 +89,7 @@ READS_ALL static bool is_named(const struct dl_phdr_info *image, const struct si
            has_prefix(signal->name, name);
 }
 
-/* Almost no place passes this, so the search takes little time. */
+/* Almost no place passes this check, so the search takes little time. */
 READS_ALL static bool has_length(const struct signal *signal)
 {
     enum { LEAST = sizeof "SIGHUP" - 1, MOST = 63 };
@@ -107,11 +106,11 @@ READS_ALL static bool is_table(const struct dl_phdr_info *image, const struct si
 
 enum { MOST_WORDS = 8 };
 
-/* What is looked for, and found. The first search comes before Go's constructor. */
+/* A search, and what it has found. The first search runs before Go's constructor. */
 static struct search {
-    char **arguments; /* their value */
+    char **arguments; /* the value of the pointer to the arguments */
     struct signal *table;
-    /* The words that have that value. */
+    /* The words with that value. */
     char ***words[MOST_WORDS];
     size_t count;
 } before_go;
@@ -128,7 +127,7 @@ READS_ALL static void look_at(struct search *search, const struct dl_phdr_info *
     }
 }
 
-/* dl_iterate_phdr calls this for each image; the one that has the search in it is our own. */
+/* dl_iterate_phdr calls this for each image. The library's own image has the variable before_go. */
 static int look_into(struct dl_phdr_info *image, size_t size, void *arg)
 {
     struct search *search = arg;
@@ -142,7 +141,7 @@ static int look_into(struct dl_phdr_info *image, size_t size, void *arg)
         if (segment->p_type != PT_LOAD || (segment->p_flags & PF_W) == 0) {
             continue;
         }
-        /* The place of the arguments has an initial value, 0, as the table has one. */
+        /* Both places have initial values, so they are in the part of the segment from the file. */
         for (size_t at = 0; at + sizeof(void *) <= segment->p_filesz; at += sizeof(void *)) {
             look_at(search, image, start + at, segment->p_filesz - at);
         }
@@ -152,18 +151,18 @@ static int look_into(struct dl_phdr_info *image, size_t size, void *arg)
 
 /* ------------------------------------------------------------------------ the start */
 
-/* Where Go keeps the program's arguments; NULL where that was not found. */
+/* Go's pointer to the program's arguments. NULL: not found. */
 static char ***place;
 static int argument_count;
 
-/* What Go's constructor wants to run on an OS thread. */
+/* The function that Go's constructor wants to run on an OS thread. */
 static void *(*go_func)(void *);
 static void *go_arg;
 static bool (*create_os_thread)(void *(*func)(void *), void *arg);
 static enum { AWAKE, LOADING, ASLEEP } phase = AWAKE;
 
-/* The program's arguments, with an environment and a vector behind them that are Go's own. NULL
-   where there is no memory. */
+/* Returns a copy of the program's arguments, with an environment and an auxiliary vector for Go
+   behind them. NULL if there is no memory. */
 static char **make_arguments(void)
 {
     static char random[16];
@@ -180,7 +179,7 @@ static char **make_arguments(void)
     for (size_t i = 0; wanted[i] != AT_NULL; i++) {
         unsigned long value = getauxval(wanted[i]);
         if (wanted[i] == AT_RANDOM && value != 0) {
-            /* Go takes these bytes as a seed, and clears them. */
+            /* Go uses these bytes as a seed, and clears them. */
             memcpy(random, (void *)value, sizeof random);
             value = (unsigned long)random;
         }
@@ -242,14 +241,14 @@ void go_start_leaves_signals(char **arguments)
     before_go.arguments = arguments;
     dl_iterate_phdr(look_into, &before_go);
     for (int i = 0; before_go.table != NULL && i < SIGNALS; i++) {
-        /* The C library sends these two to all threads: Go's stay open to them. */
+        /* The C library sends these two to all threads, so Go must keep them unblocked. */
         if (i < C_LIBRARYS_FIRST || i > C_LIBRARYS_LAST) {
             before_go.table[i].flags = 0;
         }
     }
 }
 
-/* True where the word had the value before Go's constructor ran. */
+/* True if the word had the value before Go's constructor ran. */
 static bool is_old(char ***word)
 {
     if (word == &before_go.arguments) {
@@ -279,11 +278,11 @@ static void find_place(char **arguments)
     }
 }
 
-/* After Go's own constructor. */
+/* Runs after Go's constructor. */
 __attribute__((constructor)) static void after_go_loaded(int argc, char **argv)
 {
     if (phase == LOADING && go_func == NULL) {
-        /* It asked for no OS thread, so Go has begun in another way. */
+        /* Go has not asked for an OS thread, so it has begun to start in another way. */
         phase = AWAKE;
         go_sleeps(NULL);
     }

@@ -3,9 +3,9 @@
 /*
  * loading.c - restores the program's signal mask and handlers after Go's constructor.
  *
- * Invariant: when the library is loaded, the program has its own signal mask and handlers. Nothing
- * is to be done if Go waits for the first thread and its table of signals was found (go_start.c),
- * because then Go's constructor changes nothing.
+ * Invariant: when the library is loaded, the program has its own signal mask and handlers. If Go
+ * waits for the first thread and its table of signals was found (go_start.c), Go's constructor
+ * changes nothing, and there is nothing to restore.
  */
 #define _GNU_SOURCE
 #include "loading.h"

@@ -1,5 +1,5 @@
-// Command libpythread is the library for programs in C: the package capi, built
-// with -buildmode=c-shared or -buildmode=c-archive.
+// Command libpythread is the library for C programs: the package capi, built with
+// -buildmode=c-shared or -buildmode=c-archive.
 package main
 
 // #cgo CFLAGS: -std=gnu11 -fvisibility=hidden -I${SRCDIR}/../internal -I${SRCDIR}/../../include
@@ -15,14 +15,14 @@ import (
 )
 
 func init() {
-	// The limit on OS threads is the system's alone.
+	// Only the system limits the number of OS threads.
 	debug.SetMaxThreads(math.MaxInt32)
-	// A thread that blocks in C keeps its processor of Go's until the
-	// runtime's monitor takes it away, tens of microseconds later: with a few
-	// to spare, the next thread starts at once.
+	// A thread that blocks in C keeps its Go processor until the runtime's monitor
+	// takes it back, tens of microseconds later. With more Go processors, the next
+	// thread starts at once.
 	runtime.GOMAXPROCS(firstProcessors(max(32, runtime.NumCPU())))
-	// Go never ends its first OS thread, so no thread may run there: one that
-	// leaves its OS thread unusable takes it along.
+	// Go never ends its first OS thread. But a thread that leaves something on its
+	// OS thread must end it. So no thread may run on the first one.
 	runtime.LockOSThread()
 	up()
 }

@@ -7,5 +7,5 @@ import "C"
 
 import _ "github.com/seed-c0a0ef17/pythread/capi/internal/nofile"
 
-// up lets threads start: those that were about to have waited (gate.c).
+// up lets threads start. Earlier starts wait for this (gate.c).
 func up() { C.go_is_up() }

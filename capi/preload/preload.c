@@ -1,21 +1,21 @@
 /*
- * preload.c - libpythread-preload.so, the companion of libpythread.so under a real Python, which
- * pythread-run preloads before it.
+ * preload.c - libpythread-preload.so, the companion of libpythread.so under a real Python.
+ * pythread-run preloads both, this one first.
  *
- * Under a real Python a thread's ident goes into functions of the C library that take a pthread_t,
- * as in signal.pthread_kill(thread.ident, ...), and threading.stack_size(n) is honoured. Neither
- * makes sense for a library whose threads share OS threads, so libpythread.so itself has neither.
- * Here those functions understand an ident of the library: it stands for the OS thread that the
- * thread runs on. Of a thread that has ended the result is ESRCH, and any other pthread_t goes to
- * the C library as it is. The idents are small numbers and a pthread_t is an address, so the two
- * cannot be confused.
+ * A real Python gives a thread's ident to functions of the C library that take a pthread_t, as in
+ * signal.pthread_kill(thread.ident, ...). It also sets stack sizes, by threading.stack_size(n).
+ * Neither makes sense for threads that share OS threads, so libpythread.so supports neither.
  *
- * Invariant: a thread that is in the table as RUNNING does not end while another thread holds the
- * mutex, since it has to take the mutex to leave the table. So its pthread_t is good for as long.
- * All signals are blocked meanwhile, so that a handler may call these functions as well.
+ * Here these functions accept an ident of the library, and use the OS thread of that thread. If the
+ * thread has ended, they return ESRCH. Any other pthread_t goes to the C library unchanged. An
+ * ident is a small number and a pthread_t is an address, so they cannot be confused.
  *
- * It calls libpythread.so by the public functions alone, and nothing calls it by other names than
- * those that it takes the place of and pythread_preload_stacksize (../stack.h).
+ * Invariant: a thread leaves the table with the mutex, before it ends. So a thread that is RUNNING
+ * does not end while another thread holds the mutex, and its pthread_t stays valid. All signals are
+ * blocked meanwhile, so that a handler may call these functions too.
+ *
+ * This calls only the public functions of libpythread.so. It replaces functions by their names, and
+ * defines pythread_preload_stacksize (../stack.h).
  */
 #define _GNU_SOURCE
 #include "pythread.h"
@@ -33,9 +33,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ------------------------------------------------------------------------ what comes next */
+/* ------------------------------------------------------------------------ the replaced functions
+ */
 
-/* The functions that have these names without this library. */
+/* The functions that this library replaces. */
 static struct {
     unsigned long (*start_new)(void (*)(void *), void *);
     int (*start_joinable)(void (*)(void *), void *, PyThread_ident_t *, PyThread_handle_t *);
@@ -57,7 +58,8 @@ static void find_next(const char *name, void *function)
     memcpy(function, &address, sizeof address);
 }
 
-/* The first constructor of the process (-z initfirst): Go calls some of these while it starts. */
+/* This is the first constructor of the process (-z initfirst), because Go calls some of these while
+   it starts. */
 __attribute__((constructor)) static void find_all(void)
 {
     find_next("PyThread_start_new_thread", &next.start_new);
@@ -111,7 +113,8 @@ static void unlock(const sigset_t *signals)
     pthread_sigmask(SIG_SETMASK, signals, NULL);
 }
 
-/* Where the thread of an ident stands, or would stand, in its bucket. With the mutex. */
+/* Returns the place of the thread with an ident in its bucket, or its end. The caller has the
+ * mutex. */
 static struct thread **find(PyThread_ident_t ident)
 {
     struct thread **place = &threads[ident % BUCKETS];
@@ -121,8 +124,8 @@ static struct thread **find(PyThread_ident_t ident)
     return place;
 }
 
-/* Enters the thread if it is not there. The start and the thread both do, either may come first.
-   With the mutex. */
+/* Adds the thread, unless it is there. The start and the thread both call this, in any order. The
+   caller has the mutex. */
 static void enter(struct thread *thread, PyThread_ident_t ident)
 {
     if (thread->state == UNKNOWN) {
@@ -136,7 +139,7 @@ static void enter(struct thread *thread, PyThread_ident_t ident)
     }
 }
 
-/* With the mutex. */
+/* The caller has the mutex. */
 static void leave(struct thread *thread)
 {
     if (--thread->users == 0) {
@@ -145,9 +148,9 @@ static void leave(struct thread *thread)
 }
 
 /*
- * Ends the calling thread, unless it has ended or is none of the library's. From here on the thread
- * blocks signals. If it took them again, the kernel would give it one that was sent to the process
- * just before, though it has woken the main thread for it; and a Ctrl-C would end no wait there.
+ * Ends the calling thread, unless it has ended or the library has not started it. From now on the
+ * thread blocks signals. Otherwise the kernel could give it a signal to the process for which it
+ * has already woken the main thread. Then a Ctrl-C would not end a wait of the main thread.
  */
 static void end(void *unused)
 {
@@ -192,7 +195,7 @@ static struct thread *new_thread(void (*func)(void *), void *arg)
     return thread;
 }
 
-/* What is to be done when the start has returned: the thread has this ident. */
+/* Ends a start: the thread has this ident. */
 static void has_started(struct thread *thread, PyThread_ident_t ident)
 {
     sigset_t signals;
@@ -220,8 +223,8 @@ unsigned long PyThread_start_new_thread(void (*func)(void *), void *arg)
 int PyThread_start_joinable_thread(void (*func)(void *), void *arg, PyThread_ident_t *ident,
                                    PyThread_handle_t *handle)
 {
-    /* The caller's variables may be read by others, who may use the ident at once: so they are set
-       when it is known here. */
+    /* Other threads may read the caller's variables and use the ident at once. So these are set
+       after the ident is in the table. */
     PyThread_ident_t started_ident;
     PyThread_handle_t started_handle;
     struct thread *thread;
@@ -254,8 +257,8 @@ static void after_fork_in_parent(void)
     unlock(&signals);
 }
 
-/* Of all threads the child has the one that forked. The records of the others stay behind, as the
-   threads' own memory does. */
+/* The child has only the thread that forked. The records of the other threads are leaked, as the
+   memory of those threads is. */
 static void after_fork_in_child(void)
 {
     struct thread *self = *find(PyThread_get_thread_ident_ex());
@@ -274,7 +277,7 @@ __attribute__((constructor)) static void watch_forks(void)
 
 /* ------------------------------------------------------------------------ pthread_t and idents */
 
-/* What a pthread_t stands for: an OS thread, which cannot end while it is held; or an error. */
+/* The target of a call: an OS thread, which cannot end while it is held; or an error. */
 struct target {
     pthread_t os_thread;
     int error;
@@ -289,8 +292,8 @@ static struct target hold(pthread_t thread)
         return target;
     }
     if (thread == PyThread_get_thread_ident_ex()) {
-        /* It does not end meanwhile. And it may be in a signal handler that runs before the thread
-           is RUNNING, for which it would wait for ever. */
+        /* The caller does not end meanwhile. It may be in a signal handler before the thread is
+           RUNNING, and would wait for that for ever. */
         target.os_thread = pthread_self();
         return target;
     }
@@ -388,7 +391,7 @@ int pthread_getattr_np(pthread_t thread, pthread_attr_t *attr)
 
 /* ------------------------------------------------------------------------ stack sizes */
 
-/* Relaxed: it publishes nothing. */
+/* Relaxed: it publishes no other memory. */
 static atomic_size_t stack_size;
 
 size_t pythread_preload_stacksize(void);
@@ -421,20 +424,21 @@ int PyThread_set_stacksize(size_t size)
     return is_good ? 0 : -1;
 }
 
-/* ------------------------------------------------------------------------ who calls it */
+/* ------------------------------------------------------------------------ callers */
 
-/* An address in the dynamic section, which most systems relocate there. */
+/* Returns the address in an entry of the dynamic section. Most systems have relocated it already.
+ */
 static const void *address_of(const struct dl_phdr_info *info, const ElfW(Dyn) * entry)
 {
     ElfW(Addr) address = entry->d_un.d_ptr;
     return (const void *)(address < info->dlpi_addr ? address + info->dlpi_addr : address);
 }
 
-/* What an object asks the dynamic linker for. */
+/* The symbols that an object needs from the dynamic linker. */
 struct requests {
     const char *strings;
     const ElfW(Sym) * symbols;
-    /* Of functions that it calls; of all else. */
+    /* Relocations of functions that it calls, and all others. */
     const ElfW(Rela) * calls, *others;
     size_t calls_size, others_size;
 };
@@ -479,8 +483,8 @@ static bool has_name(const struct requests *requests, const ElfW(Rela) * table, 
     return false;
 }
 
-/* dl_iterate_phdr calls this for each object: 1, which ends that, where the object starts threads
-   through the dynamic linker. */
+/* dl_iterate_phdr calls this for each object. Returns 1, which ends the iteration, if the object
+   starts threads through the dynamic linker. */
 static int starts_threads(struct dl_phdr_info *info, size_t size, void *unused)
 {
     static const char name[] = "PyThread_start_new_thread";
@@ -491,8 +495,8 @@ static int starts_threads(struct dl_phdr_info *info, size_t size, void *unused)
            has_name(&requests, requests.others, requests.others_size, name);
 }
 
-/* Takes the variable that pythread-run sets out of the environment, and reports whether it was
-   there. The C library's getenv does not work yet: no constructor has run before ours. */
+/* Removes the variable that pythread-run sets from the environment, and reports whether it was
+   there. The C library's getenv does not work yet, because no other constructor has run. */
 static bool take_request(char **environment)
 {
     static const char variable[] = "PYTHREAD_RUN=";
@@ -506,8 +510,8 @@ static bool take_request(char **environment)
     return found;
 }
 
-/* Says so where the program that pythread-run has been asked to run is a Python, and does not call
-   this library. Programs that it runs by way of others, as a shell does, are looked at as well. */
+/* Prints a message if the program of pythread-run is a Python that does not call this library. This
+   also checks programs that other programs run, such as a shell. */
 __attribute__((constructor)) static void look_for_callers(int argc, char **argv, char **environment)
 {
     static const char message[] =

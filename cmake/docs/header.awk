@@ -1,5 +1,5 @@
-# header.awk - turns the comments of pythread.h and pylock.h into what doxygen reads, and adds a section of
-# a Markdown file to the comment at the top. The variables document and section name these.
+# header.awk - turns the comments of pythread.h and pylock.h into what doxygen reads. It adds a section
+# of a Markdown file to the comment at the top. The variables document and section name these.
 #
 #   name  text, behind " * "          a parameter
 #   value   text, further in          a line of the table of return values

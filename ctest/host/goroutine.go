@@ -12,9 +12,9 @@ import (
 	"github.com/seed-c0a0ef17/pythread/pythread"
 )
 
-// host_running_handle returns the ident of the *pythread.Handle of the running
-// thread with this ident, if the caller is on a goroutine that runs a thread of
-// the core. Otherwise it returns 0. A test calls it from inside a thread.
+// host_running_handle returns the ident of the running thread with this ident, from
+// its *pythread.Handle. It returns 0 if the caller is not on a goroutine that runs a
+// thread of the core. A test calls it from inside a thread.
 //
 //export host_running_handle
 func host_running_handle(ident uint64) uint64 {

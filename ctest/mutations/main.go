@@ -8,9 +8,9 @@
 //
 //	FILE: CASE [CASE...]
 //
-// then lines that begin with "- ", a text that FILE has exactly once, and lines that
-// begin with "+ ", the text that replaces it. FILE is a name without a directory, so
-// that files may move.
+// then lines that begin with "- ", a text that FILE has exactly once. The lines
+// that follow begin with "+ ", and are the text that replaces it. FILE is a name
+// without a directory, so that files may move.
 package main
 
 import (

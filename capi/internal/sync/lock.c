@@ -17,9 +17,10 @@
  *   - A waiter in wait_asleep takes the lock as CONTENDED, because other waiters may sleep.
  *   - The release of a CONTENDED lock wakes one waiter.
  *
- * Invariant: while a waiter sleeps, the word is CONTENDED or RESERVED, or a thread that is awake is
- * about to make it so, to take the lock, or to wake a waiter. So no wake-up is lost. lock_model.pml
- * in ctest is the same algorithm in Promela, checked in every interleaving.
+ * Invariant: while a waiter sleeps, the word is CONTENDED or RESERVED, or a thread is awake that
+ * looks after the waiters. That thread is about to set one of these words, to take the lock, or to
+ * wake a waiter. So no wake-up is lost. lock_model.pml in ctest is the same algorithm in Promela,
+ * checked in every interleaving.
  *
  * The other fields are hints: when to spin and when to hand over. The lock is correct with any
  * value of them. So the child of a fork may use a lock with the values that the parent's threads
@@ -132,9 +133,9 @@ static int stand_aside(struct lock *lock, int64_t deadline)
 static PyLockStatus wait_asleep(struct lock *lock, int64_t deadline, int intr_flag)
 {
     /* True if the waiter may take a RESERVED lock, because it has slept. An interruptible wait
-       without limit may take one at once. For the sleep in stand_aside has a deadline, and the
-       kernel does not restart such a sleep after a handler with SA_RESTART, as it does a sleep
-       without one. */
+       without limit may take one at once. For the sleep in stand_aside has a deadline. The kernel
+       does not restart such a sleep after a handler with SA_RESTART, but it restarts a sleep
+       without a deadline. */
     bool entitled = deadline == OS_NO_DEADLINE && intr_flag != 0;
     int ended = 0;
     /* Relaxed, as for all hints. */
@@ -143,9 +144,9 @@ static PyLockStatus wait_asleep(struct lock *lock, int64_t deadline, int intr_fl
     PyLockStatus status;
     for (;;) {
         if (word == FREE || (word == RESERVED && entitled)) {
-            /* As CONTENDED: others may still sleep. This is checked before the end of the sleep: an
-               acquired lock counts more than a signal or a deadline, and a waiter that a release
-               woke must not leave without the lock or a new wake-up. */
+            /* As CONTENDED: others may still sleep. This is checked before the end of the
+               sleep: an acquired lock counts more than a signal or a deadline. And a waiter that a
+               release woke must not leave without the lock or a new wake-up. */
             if (take(lock, &word, CONTENDED)) {
                 status = PY_LOCK_ACQUIRED;
                 break;

@@ -1,20 +1,18 @@
 /*
- * tss.c - thread-specific storage: the keys of the process, and the values that each thread keeps
- * under them.
+ * tss.c - thread-specific storage: the keys of the process, and the values of each thread.
  *
- * It is C because a C caller expects a value to cost a nanosecond, because a signal handler may
- * read one, and because storage works in the child of a fork. thread.c's floor, trampoline.c and
- * forked.c call it.
+ * Why C: a value costs a C caller about a nanosecond, a signal handler may read it, and storage
+ * works in the child of a fork.
  *
- * A key is an id and a generation. An id is given out again after its key is deleted, with a higher
- * generation, so that each use of the id is another key. The values of a thread stand in a table of
- * the thread's own, which no other thread touches, each with the key that it was set under. So the
- * deletion of a key has nothing to clear in any thread: what threads still hold under its id has an
- * older generation, and counts as nothing.
+ * A key is an id and a generation. When a key is deleted, a later key may get the same id, with a
+ * higher generation. A thread keeps its values in a table of its own, which no other thread uses.
+ * The table has the key of each value. So the deletion of a key need not clear anything in other
+ * threads: their values under the same id have an older generation, and do not count.
  *
  * Invariant: a pair of id and odd generation is one key, for ever. There is no lock, and memory is
- * valid after every single step: the child of a fork goes on from wherever the threads were that it
- * does not have, and loses at most the one id that each of them was just taking or giving back.
+ * valid after every step. So the child of a fork can go on, whatever the other threads of the
+ * parent were doing. For each of them it loses at most one id, which that thread was taking or
+ * giving back.
  */
 #include "tss.h"
 
@@ -29,8 +27,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Zeroed memory, or NULL with errno as it was. The call goes through a volatile pointer because
-   clang believes that calloc never changes errno, and would leave out the line that restores it. */
+/* Returns zeroed memory, or NULL with errno unchanged. The call goes through a volatile pointer
+   because clang believes that calloc never changes errno, and would remove the line that restores
+   it. */
 static void *allocate(size_t count, size_t size)
 {
     static void *(*const volatile opaque)(size_t, size_t) = calloc;
@@ -45,29 +44,28 @@ static void *allocate(size_t count, size_t size)
  * --------------------------------------------------------------------- */
 
 /*
- * What the process knows of an id. The generation is odd while a key has the id, and even while the
- * id is free. It grows by one with each create and each delete. An id whose generation has come
- * round to 0 is used up and is never given out again.
+ * The state of an id. The generation is odd while a key has the id, and even while the id is free.
+ * It grows by one with each create and each delete. When it wraps to 0, the id is not used again.
  */
 struct slot {
     atomic_uint generation;
     atomic_uint below; /* while free: the next id in the stack of free ids, 0 at its end */
 };
 
-/* Slots stand in blocks, each twice as large as the one before. A block never moves, so a slot is
-   reached without a lock. The first block is static: few programs need another. */
+/* Slots are in blocks, each twice as large as the one before. A block never moves, so no lock is
+   needed to reach a slot. The first block is static; few programs need another. */
 enum { FIRST_BITS = 10, BLOCKS = 32 - FIRST_BITS };
 static struct slot first_block[1u << FIRST_BITS];
 static _Atomic(struct slot *) blocks[BLOCKS] = {first_block};
 
-/* The ids from 1 to newest_id have been given out at least once. The largest is INT_MAX. */
+/* The ids from 1 to newest_id have been used at least once. The largest id is INT_MAX. */
 static atomic_uint newest_id;
 
 /*
- * The stack of free ids: the lower half is the id on its top, the upper half is the generation of
- * that id. An id is pushed once in each generation. So a top that a thread finds unchanged is the
- * same push, still in place, with the same ids below it: the exchange that pops an id cannot take a
- * later push of the same id for the one that it read.
+ * The stack of free ids. The lower half is the id on the top, the upper half is the generation of
+ * that id. An id is pushed once in each generation. So if the top is unchanged, it is the same
+ * push, with the same ids below it. The exchange that pops an id cannot mistake a later push of the
+ * same id for the push that it has read.
  */
 static _Atomic uint64_t free_top;
 
@@ -76,7 +74,8 @@ static uint64_t stack_top(unsigned id, unsigned generation)
     return (uint64_t)generation << 32 | id;
 }
 
-/* The place of the block that has the slot of an id (1 to INT_MAX); the slot's index in it. */
+/* Returns the place of the block with the slot of an id (1 to INT_MAX), and the slot's index in it.
+ */
 static inline _Atomic(struct slot *) *find_block(unsigned id, unsigned *index)
 {
     unsigned position = id - 1 + (1u << FIRST_BITS);
@@ -85,20 +84,20 @@ static inline _Atomic(struct slot *) *find_block(unsigned id, unsigned *index)
     return &blocks[bits - FIRST_BITS];
 }
 
-/* The slot of an id; NULL for an id that has no slot yet. */
+/* Returns the slot of an id, or NULL if the id has no slot yet. */
 static inline struct slot *find_slot(unsigned id)
 {
     unsigned index;
     if (id - 1 >= INT_MAX) {
         return NULL;
     }
-    /* Acquire: pairs with the exchange in make_slot, so that the slots are seen zeroed. */
+    /* Acquire: pairs with the exchange in make_slot, so that the caller sees zeroed slots. */
     struct slot *block = atomic_load_explicit(find_block(id, &index), memory_order_acquire);
     return block == NULL ? NULL : &block[index];
 }
 
-/* The slot of an id, whose block is allocated if need be. NULL: no memory, or the id is too large.
- */
+/* Returns the slot of an id, and allocates its block if necessary. NULL: no memory, or the id is
+   too large. */
 static struct slot *make_slot(unsigned id)
 {
     struct slot *slot = find_slot(id);
@@ -120,8 +119,8 @@ static struct slot *make_slot(unsigned id)
     return &block[index];
 }
 
-/* The generation of an id: odd while a key has the id, 0 for an id that no key ever had. Relaxed:
-   callers compare the number and read nothing else because of it. */
+/* Returns the generation of an id: odd while a key has the id, 0 for an id that no key ever had.
+   Relaxed: callers only compare the number. */
 static inline unsigned current_generation(unsigned id)
 {
     struct slot *slot = find_slot(id);
@@ -131,9 +130,9 @@ static inline unsigned current_generation(unsigned id)
 /* Takes a free id and begins its next generation, which makes a new key. 0: no memory or no id. */
 static unsigned take_id(void)
 {
-    /* Acquire, here and where the exchange fails: it pairs with the release of the push. The stack
-       changes by exchanges alone, so everything written before any earlier push is seen too: the
-       slots of all ids in the stack are as their pushes left them. */
+    /* Acquire, here and where the exchange fails: pairs with the release of the push. The stack
+       changes only by exchanges. So this also sees what was written before all earlier pushes: the
+       slots of all ids in the stack. */
     uint64_t top = atomic_load_explicit(&free_top, memory_order_acquire);
     while (top != 0) {
         unsigned id = (unsigned)top;
@@ -142,7 +141,7 @@ static unsigned take_id(void)
         if (atomic_compare_exchange_weak_explicit(&free_top, &top,
                                                   stack_top(below, current_generation(below)),
                                                   memory_order_acquire, memory_order_acquire)) {
-            /* Relaxed: nobody else has the id, and the caller publishes both together. */
+            /* Relaxed: no other thread has the id, and the caller publishes both together. */
             atomic_store_explicit(&slot->generation, (unsigned)(top >> 32) + 1,
                                   memory_order_relaxed);
             return id;
@@ -151,7 +150,7 @@ static unsigned take_id(void)
     unsigned last = atomic_load_explicit(&newest_id, memory_order_relaxed);
     struct slot *slot;
     do {
-        /* The slot comes first: an id that was taken without a slot could not be given back. */
+        /* The slot comes first, because an id without a slot could not be given back. */
         slot = make_slot(last + 1);
         if (slot == NULL) {
             return 0;
@@ -162,11 +161,12 @@ static unsigned take_id(void)
     return last + 1;
 }
 
-/* Ends a key and gives its id back. Does nothing if there is no such key any more. */
+/* Ends a key and gives its id back. Does nothing if the key has ended already. */
 static void give_id(unsigned id, unsigned generation)
 {
     struct slot *slot = find_slot(id);
-    /* Of several threads that delete one key at once, the exchange lets one push the id. */
+    /* If several threads delete a key at once, the exchange succeeds in one, which pushes the id.
+     */
     if (slot == NULL || generation % 2 == 0 ||
         !atomic_compare_exchange_strong_explicit(&slot->generation, &generation, generation + 1,
                                                  memory_order_relaxed, memory_order_relaxed)) {
@@ -174,7 +174,7 @@ static void give_id(unsigned id, unsigned generation)
     }
     generation++;
     if (generation == 0) {
-        return; /* The id is used up: its next keys would be the same as its first ones. */
+        return; /* The generations of the id are used up. */
     }
     uint64_t top = atomic_load_explicit(&free_top, memory_order_relaxed);
     do {
@@ -188,42 +188,43 @@ static void give_id(unsigned id, unsigned generation)
  * Values
  * --------------------------------------------------------------------- */
 
-/* A value and the key that it was set under; all zero in a free entry. */
+/* A value and its key. A free entry is all zero. */
 struct entry {
     unsigned id, generation;
     void *value;
 };
 
-/* A thread's values: a hash table by id. There is always a free entry, so that a search ends. */
+/* A thread's values: a hash table by id. At least one entry is free, so that a search ends. */
 struct table {
-    size_t mask; /* the number of entries, a power of two, less one */
-    size_t used; /* how many entries are not free, also those of deleted keys */
+    size_t mask; /* the number of entries, a power of two, minus one */
+    size_t used; /* how many entries are not free, with those of deleted keys */
     struct entry entries[];
 };
 
-/* The entries of a thread's first table. */
+/* The number of entries in a thread's first table. */
 enum { FEW = 4 };
 
-/* Tables for threads that have none: each search ends in their one entry, which is free. */
+/* A table for threads without values. Each search ends in its only entry, which is free. */
 union empty_table {
     struct table table;
     char memory[sizeof(struct table) + sizeof(struct entry)];
 };
 
 /*
- * A thread begins with the table `nothing`, which all threads share and which has no room for a
- * value. Its first value moves it to a first table, more values to a larger one on the heap. So of
- * the memory that the C library has for the variables of all modules it takes one pointer. After
- * the last of its destructors an OS thread has the table `closed`, which takes no value any more.
+ * A thread begins with the table `nothing`, which all threads share and which has no room for
+ * values. With its first value a thread gets a first table, and with more values a larger one on
+ * the heap. So a thread needs only one pointer in the C library's memory for thread-local
+ * variables. After the last of its destructors an OS thread has the table `closed`, which takes no
+ * values.
  *
- * A signal handler may read values, as crash reporters do. So one pointer leads to the whole table,
- * and the pointer changes after the new table is ready and before the old one is freed.
+ * A signal handler may read values, as crash reporters do. So one pointer leads to the whole table.
+ * It changes after the new table is ready, and before the old one is freed.
  */
 static union empty_table nothing, closed;
 THREAD_LOCAL struct table *_Atomic own = &nothing.table;
 
-/* Relaxed here, and release below: only the thread and its own signal handlers use the pointer, so
-   it is enough to keep the compiler from changing the order. */
+/* Relaxed here, and release below: only the thread and its signal handlers use the pointer. So only
+   the compiler must keep the order. */
 static inline struct table *own_table(void)
 {
     return atomic_load_explicit(&own, memory_order_relaxed);
@@ -236,10 +237,10 @@ static void set_own_table(struct table *table)
 }
 
 /*
- * The entry of an id, or the free entry where it belongs. Ids are dense, so the first place to look
- * is the id itself: a thread that uses all keys has its values side by side and never looks twice.
- * Ids that collide get their upper bits mixed in, five with each step; after the last of these bits
- * the probe visits every entry.
+ * Returns the entry of an id, or the free entry for it. Ids are dense, so the search begins at the
+ * id itself. A thread that uses all keys has its values side by side, and each search ends at once.
+ * After a collision the probe mixes in the upper bits of the id, five with each step. After the
+ * last of these bits it visits every entry.
  */
 static inline struct entry *find_entry(struct table *table, unsigned id)
 {
@@ -254,7 +255,7 @@ static inline struct entry *find_entry(struct table *table, unsigned id)
     }
 }
 
-/* With an even generation, which no key has, the result is NULL: at most a free entry matches. */
+/* Returns NULL for an even generation, which no key has: only a free entry can match it. */
 static inline void *get_value(unsigned id, unsigned generation)
 {
     const struct entry *entry = find_entry(own_table(), id);
@@ -267,9 +268,9 @@ static bool has_room(const struct table *table)
 }
 
 /*
- * First tables, for as many threads at once; those of others are on the heap. They need no call of
- * malloc. That would make a heap for a new OS thread, and could wait for ever in the child of a
- * fork that the C library was not told of.
+ * First tables for as many threads at once; further ones are on the heap. These need no call of
+ * malloc, which would make a heap for a new OS thread. In the child of a fork without fork
+ * handlers, malloc could also block for ever.
  */
 enum { FIRST_TABLES = 256 };
 static struct first_table {
@@ -277,12 +278,13 @@ static struct first_table {
     atomic_bool is_taken;
 } first_tables[FIRST_TABLES];
 
-/* Takes a first table, empty; NULL if none is found quickly. Each OS thread looks first where it
-   looked before. */
+/* Takes an empty first table, or returns NULL if a short search finds none. An OS thread always
+   begins its search at the same place. */
 static struct table *take_first_table(void)
 {
     enum { TRIES = 8 };
-    /* Stacks are apart by a multiple of a page; the upper bits of the product depend on all. */
+    /* The distance of two stacks is a multiple of a page. The upper bits of the product depend on
+       all bits. */
     unsigned first = (unsigned)((uint64_t)(os_self() >> 12) * 0x9e3779b97f4a7c15 >> 32);
     for (unsigned i = 0; i < TRIES; i++) {
         struct first_table *found = &first_tables[(first + i) % FIRST_TABLES];
@@ -301,7 +303,7 @@ static struct table *new_table(size_t size)
     return table != NULL ? table : allocate(1, sizeof *table + size * sizeof(struct entry));
 }
 
-/* Frees a table that has room, or NULL. */
+/* Frees a table with room for values. Does nothing with NULL. */
 static void drop_table(struct table *table)
 {
     struct first_table *first = (struct first_table *)table;
@@ -314,8 +316,8 @@ static void drop_table(struct table *table)
 }
 
 /*
- * The system's key whose destructor frees tables, plus 1; 0 while there is none. An OS thread that
- * has got a table has a value there, which tells how often the destructor has run.
+ * The system's key whose destructor frees tables, plus 1. 0 while there is none. An OS thread that
+ * has got a table has a value of this key, which counts the calls of the destructor.
  */
 static _Atomic(os_key) exit_key;
 static const char rounds[OS_KEY_ROUNDS];
@@ -325,7 +327,7 @@ const void *tss_key_value(void)
     return rounds;
 }
 
-/* Relaxed, here and below: only the number matters, and the system's calls order the rest. */
+/* Relaxed, here and below: the number publishes no other memory. */
 static os_key known_exit_key(void)
 {
     return atomic_load_explicit(&exit_key, memory_order_relaxed);
@@ -349,7 +351,7 @@ void tss_thread_end(void)
 {
     struct table *table = own_table();
     if (has_room(table) && table->mask == FEW - 1 && known_exit_key() != 0) {
-        /* The next thread on this OS thread finds its first table there. */
+        /* The next thread on this OS thread uses the table as its first one. */
         table->used = 0;
         memset(table->entries, 0, FEW * sizeof(struct entry));
     } else if (has_room(table)) {
@@ -374,9 +376,9 @@ void tss_drop(struct tss_values *values)
 }
 
 /*
- * Runs when an OS thread ends that has got a table, in each of the rounds in which the system runs
- * destructors. Those of the program may set values after it has run, which it frees in the next
- * round. After the last round nobody would free a table, so make_room makes none.
+ * The system calls this when an OS thread ends that has got a table, in each round of destructors.
+ * The program's destructors may set values after it. It frees these in the next round. After the
+ * last round a table would not be freed, so make_room makes none.
  */
 static void OS_KEY_DESTROY end_os_thread(void *value)
 {
@@ -387,7 +389,7 @@ static void OS_KEY_DESTROY end_os_thread(void *value)
     }
 }
 
-/* Makes the key, unless there is one. False where the system has none left. */
+/* Makes the key, unless there is one. False if the system has none left. */
 static bool has_exit_key(void)
 {
     os_key made, none = 0;
@@ -404,27 +406,27 @@ static bool has_exit_key(void)
 }
 
 /*
- * Has the calling OS thread run end_os_thread when it ends. False if there is no memory. Without a
- * key left in the system a thread gets its first table alone. Where it is no thread of the
- * library's, the memory of that is lost.
+ * Registers end_os_thread as a destructor of the calling OS thread. False if no memory is left. If
+ * the system has no key left, a thread gets only its first table, and a thread that the library has
+ * not started leaks it.
  */
 static bool watch_os_thread(void)
 {
     if (!has_exit_key()) {
         return own_table() == &nothing.table;
     }
-    /* What is there may be of a later round. */
+    /* The value may be from a later round. */
     return os_key_get(known_exit_key() - 1) != NULL || set_exit_value(rounds);
 }
 
-/* True for an entry whose value can still be read: its key has not been deleted. */
+/* True for an entry whose key has not been deleted, and whose value is not NULL. */
 static bool is_in_use(const struct entry *entry)
 {
     return entry->value != NULL && entry->generation == current_generation(entry->id);
 }
 
-/* Gives the thread a table with room for twice the values in use. False if there is no memory; then
-   nothing has changed. */
+/* Gives the thread a table with room for twice the values in use. False, and no change, if there is
+   no memory. */
 static bool make_room(void)
 {
     struct table *old = own_table();
@@ -445,7 +447,7 @@ static bool make_room(void)
     }
     table->mask = size - 1;
     for (size_t i = 0; i <= old->mask; i++) {
-        /* A second look finds no more than the first: a deleted key stays deleted. */
+        /* This finds at most as many as the first loop, because a deleted key stays deleted. */
         if (is_in_use(&old->entries[i])) {
             *find_entry(table, old->entries[i].id) = old->entries[i];
             table->used++;
@@ -458,16 +460,16 @@ static bool make_room(void)
     return true;
 }
 
-/* Sets a value of a key that there is. -1 if there is no memory. */
+/* Sets the value of a key that is created. -1 if there is no memory. */
 static int set_value(unsigned id, unsigned generation, void *value)
 {
     struct table *table = own_table();
     struct entry *entry = find_entry(table, id);
     if (entry->id == 0) {
         if (value == NULL) {
-            return 0; /* There is no value, which reads as NULL. */
+            return 0; /* no value reads as NULL */
         }
-        /* At most three quarters full, so that searches stay short. */
+        /* The table is at most three quarters full, so that searches are short. */
         if (table->used >= table->mask - table->mask / 4) {
             if (!make_room()) {
                 return -1;
@@ -478,7 +480,7 @@ static int set_value(unsigned id, unsigned generation, void *value)
         table->used++;
     }
     entry->value = value;
-    /* The key comes last: under it a signal handler finds either nothing or the value. */
+    /* The key is stored last, so that a signal handler finds no entry or the value. */
     atomic_signal_fence(memory_order_release);
     entry->generation = generation;
     entry->id = id;
@@ -488,10 +490,10 @@ static int set_value(unsigned id, unsigned generation, void *value)
 /* ------------------------------------------------------------------------
  * Py_tss_t: _is_initialized is the id, _key the generation
  *
- * The id alone says whether the key is created. Of several threads that create it at once, the
- * exchange that replaces 0 by an id decides. The generation follows from the id. A generation of 0
- * has not been copied from the slot yet: any thread may copy it, since the creator of the key may
- * be late or, in the child of a fork, gone. The header declares plain fields, so builtins make the
+ * The id says whether the key is created. If several threads create the key at once, one makes the
+ * exchange that replaces 0 by an id. The generation follows from the id. A generation of 0 has not
+ * been copied from the slot yet. Any thread may copy it, because the creator of the key may be late
+ * or, in the child of a fork, missing. The header declares plain fields, so builtins make the
  * accesses atomic.
  * --------------------------------------------------------------------- */
 
@@ -569,16 +571,16 @@ void PyThread_tss_delete(Py_tss_t *key)
         return;
     }
     unsigned generation = key_generation(key, id);
-    /* The id becomes free only after the key has stopped naming it. In a child forked in between,
-       the key is still created or is not, and in either case no other key has its id. */
+    /* The id becomes free only after the key no longer has it. In a child that is forked between
+       these steps, the key is created or not, and in both cases no other key has its id. */
     __atomic_store_n(&key->_key, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&key->_is_initialized, 0, __ATOMIC_RELEASE);
     give_id(id, generation);
 }
 
-/* Where find_entry looks first, nearly always with success: the entry is the id's, or is free, and
-   then the id has no value. All other cases are in functions of their own, so that the usual one
-   needs no stack frame. */
+/* Returns the entry that find_entry would check first. Nearly always it is the entry of the id; or
+   it is free, and the id has no value. Other cases are in functions of their own, so that the usual
+   case needs no stack frame. */
 static inline struct entry *first_entry(unsigned id)
 {
     struct table *table = own_table();
@@ -588,7 +590,7 @@ static inline struct entry *first_entry(unsigned id)
 static __attribute__((cold, noinline)) int set_unusual(Py_tss_t *key, void *value)
 {
     unsigned id = key_id(key), generation = key_generation(key, id);
-    /* A key that was deleted, or never was one, is refused: the id may have another key by now. */
+    /* Refuses a key that was deleted or never created: another key may have the id now. */
     if (generation % 2 == 0 || generation != current_generation(id)) {
         return -1;
     }
@@ -630,8 +632,8 @@ void *PyThread_tss_get(Py_tss_t *key)
 }
 
 /* ------------------------------------------------------------------------
- * Keys as numbers: the id less one, so that the first key is 0. A number that is not a key has an
- * even generation, under which nothing is found or set.
+ * Keys as numbers: the id minus one, so that the first key is 0. A number that is not a key has an
+ * even generation, for which no value can be found or set.
  * --------------------------------------------------------------------- */
 
 int PyThread_create_key(void)

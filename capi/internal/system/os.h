@@ -139,10 +139,10 @@ os_signals os_block_signals(void); /* except those that the C library sends to i
 os_signals os_block_all_signals(void);
 
 /*
- * Sets the mask of a thread that blocked signals, and that now ends or has come back from Go. When
- * a signal is sent to the process, the kernel wakes the main thread, but gives the signal to the
- * first thread that can take it. On Linux the caller waits for a moment until the main thread has
- * taken its signals.
+ * Sets the mask of a thread that blocked signals, and that now ends or has come back from Go. For a
+ * signal to the process the kernel wakes the main thread, but the first thread that can take the
+ * signal gets it. On Linux the caller waits for a moment until the main thread has taken its
+ * signals.
  */
 void os_unblock_signals(os_signals mask);
 

@@ -1,15 +1,15 @@
 /*
- * clean.c - whether a thread has left something on the OS thread that it ran on.
+ * clean.c - finds out whether a thread has left something on its OS thread.
  *
- * A thread must find its OS thread as pthread_create would have given it. trampoline.c sets right
- * what can be set right cheaply. The rest is looked at here, and an OS thread on which something is
- * found ends with its thread. This is C because all of it is the C library's own memory:
- * thread-local variables, the values of pthread keys, the list of C++ destructors. glibc has no
- * calls that tell of these quickly, so their places are found at load. Where one is not found,
- * clean_can_tell is false. trampoline.c and own_os_thread.c call here.
+ * A thread must find its OS thread as pthread_create would give it. trampoline.c restores what is
+ * cheap to restore. This file checks the rest: thread-local variables, the values of pthread keys,
+ * and the list of C++ destructors. An OS thread on which a thread left something ends with the
+ * thread. All this is memory of the C library, and glibc has no fast functions for it. So this file
+ * finds the places of that memory at load. If it does not find one, clean_can_tell is false.
+ * trampoline.c and own_os_thread.c call this.
  *
  * Invariants: in doubt an OS thread is not clean. After load nothing here takes a lock of the
- * loader's: a constructor that dlopen runs may wait for a thread that begins or ends, and so may a
+ * loader. For a constructor that dlopen runs may wait for a thread that begins or ends. So may a
  * function that dl_iterate_phdr calls.
  */
 #define _GNU_SOURCE
@@ -39,7 +39,7 @@ bool clean_can_tell(void)
     return can_tell;
 }
 
-/* Finds a function or a variable that the C library keeps for debuggers and sanitizers. */
+/* Finds a function or variable of the C library that is meant for debuggers and sanitizers. */
 static bool find_symbol(const char *name, void *pointer)
 {
     void *found = dlsym(RTLD_DEFAULT, name);
@@ -49,21 +49,25 @@ static bool find_symbol(const char *name, void *pointer)
 
 /* ------------------------------------------------------------------------ thread-local variables
  *
- * The variables of a module are in one of two places. Each thread has a static area beside its
- * thread pointer: those of the modules that the program starts with are there, and of later ones
- * what there is room for. A hash of it is compared, of all of it: the variables of a module that
- * is loaded while the thread runs are seen without asking which modules there are. The C library
- * makes a block for other variables when a thread first uses them, and finds it by a vector. Such
- * blocks are dropped: the next thread that uses the variables gets new ones.
+ * The variables of a module are in one of two places.
+ *
+ * Each thread has a static area beside its thread pointer. The area has the variables of the
+ * modules that the program starts with, and of later modules if there is room. clean_begin and
+ * clean_is_clean compare a hash of the whole area. So they also see the variables of a module that
+ * is loaded while the thread runs.
+ *
+ * For other variables the C library makes a block when a thread first uses them, and finds the
+ * block by a vector. clean_drop_blocks frees these blocks, and the next thread that uses the
+ * variables gets new ones.
  */
 
 /* An entry of the vector. */
 struct block {
-    const char *start; /* NULL or -1 where the thread has none */
-    void *to_free;     /* NULL where it is in the static area */
+    const char *start; /* NULL or -1: the thread has no such block */
+    void *to_free;     /* NULL: the block is in the static area */
 };
 
-/* Where the vector is, in words from the thread pointer. */
+/* The place of the pointer to the vector, in words from the thread pointer. */
 #if defined(__x86_64__)
 enum { VECTOR = 1 };
 #else
@@ -81,7 +85,7 @@ static char *thread_pointer(void)
 #endif
 }
 
-/* The calling thread's static area: how far its begin is from the thread pointer, and its size. */
+/* A thread's static area: the distance of its beginning from the thread pointer, and its size. */
 static struct {
     ptrdiff_t distance;
     size_t size;
@@ -92,7 +96,7 @@ static const char *own_area(void)
     return thread_pointer() + area.distance;
 }
 
-/* Of old versions an entry of the vector has no pointer to free. */
+/* Versions before MINOR_VERSION have no to_free in the vector. */
 static bool find_area(void)
 {
     enum { MINOR_VERSION = 25 };
@@ -105,8 +109,7 @@ static bool find_area(void)
     }
     get_size(&size, &alignment);
 #if defined(__x86_64__)
-    /* It lies below the thread pointer, and the size is that of the area and the descriptor above.
-     */
+    /* The area is below the thread pointer. The size includes the descriptor above it. */
     const uint32_t *descriptor;
     if (!find_symbol("_thread_db_sizeof_pthread", &descriptor) || *descriptor >= size) {
         return false;
@@ -114,19 +117,19 @@ static bool find_area(void)
     area.size = size - *descriptor;
     area.distance = -(ptrdiff_t)area.size;
 #else
-    /* It lies above, and the size is that of the area and two words at the thread pointer. */
+    /* The area is above two words at the thread pointer, which the size includes. */
     area.distance = 2 * sizeof(void *);
     area.size = size - 2 * sizeof(void *);
 #endif
     return true;
 }
 
-/* A part of the area, in bytes from its begin. */
+/* A part of the area, in bytes from its beginning. */
 struct part {
     size_t from, to;
 };
 
-/* The part at this address; empty where the area does not have it. */
+/* The part at this address. Empty if the address is not in the area. */
 static struct part part_at(const char *address, size_t size)
 {
     size_t from = (uintptr_t)address - (uintptr_t)own_area();
@@ -135,8 +138,8 @@ static struct part part_at(const char *address, size_t size)
 }
 
 /*
- * The parts that do not count, in order: the variables of the C library, of the library that has
- * malloc, whose caches nobody else sees, and of this library; and what the kernel writes.
+ * The parts that do not count, in order of address: the variables of the C library, of the library
+ * with malloc, whose caches no program sees, and of this library; and what the kernel writes.
  */
 enum { MOST_EXEMPT = 4 };
 static struct part exempt[MOST_EXEMPT];
@@ -157,17 +160,18 @@ static void exempt_part(struct part part)
 
 /*
  * The variables of the module that this library is linked into: the shared library, or a program.
- * Among them is one of Go's runtime, a pointer, and in a program those of the rest of it.
+ * One of them is a pointer of the Go runtime. In a program, the program's own variables are there
+ * too.
  */
 static struct part own_module;
 static const char *own_image;
 static size_t own_image_size;
 
-/* Where the image of this library's variables is. The linker knows. */
+/* The image of this library's variables. The linker defines both. */
 extern const char __start_pythread_variables[] __attribute__((visibility("hidden")));
 extern const char __stop_pythread_variables[] __attribute__((visibility("hidden")));
 
-/* The end of Go's variable; 0 while nobody knows where it is. */
+/* The end of Go's variable; 0 while its place is not known. */
 static atomic_size_t gos_variable_end;
 
 /* An odd number that looks random. */
@@ -179,8 +183,9 @@ static uint64_t factor_at(uint64_t place)
 }
 
 /*
- * What a part of the calling thread's area adds to the hash: each word times a factor of its place.
- * So a change of one word changes the hash, and of changes of several words one in 2^63 does not.
+ * The hash of a part of the calling thread's area: the sum of its words, each times a factor for
+ * its place. So a change of one word changes the hash. A change of several words fails to change it
+ * once in 2^63.
  */
 static uint64_t hash_of_part(size_t from, size_t to)
 {
@@ -197,7 +202,7 @@ static uint64_t hash_of_part(size_t from, size_t to)
     return hash + word * factor_at(from);
 }
 
-/* The same, but for Go's variable. */
+/* The same without Go's variable. */
 static uint64_t hash_for_c(size_t from, size_t to)
 {
     size_t end = atomic_load_explicit(&gos_variable_end, memory_order_relaxed);
@@ -228,7 +233,7 @@ static bool is_exempt(size_t from, size_t to)
     return false;
 }
 
-/* True where a word of this library's module is as it began. */
+/* True if a word of this library's module has its initial value. */
 static bool is_initial(size_t at)
 {
     uint64_t word, image = 0;
@@ -241,9 +246,9 @@ static bool is_initial(size_t at)
     return word == image;
 }
 
-/* Go's variable is never NULL on an OS thread of Go's that runs C. So where there is but one word
-   that has changed, it is this. All threads that find it write the same, and relaxed suffices: it
-   is a number alone. */
+/* On an OS thread of Go that runs C, Go's variable is not NULL. So if only one word has changed,
+   this is Go's variable. All threads that find it store the same number. Relaxed: the number
+   publishes no other memory. */
 void clean_find_gos_variable(void)
 {
     size_t found = 0, count = 0;
@@ -264,13 +269,13 @@ void clean_find_gos_variable(void)
 void clean_drop_blocks(void)
 {
     struct block *vector = ((struct block **)thread_pointer())[VECTOR];
-    /* The entry before the first tells how many there are. */
+    /* The entry before the first has the number of entries. */
     size_t count = (size_t)vector[-1].start;
     for (size_t i = 1; i <= count; i++) {
         void *to_free = vector[i].to_free;
         if (to_free != NULL) {
             vector[i] = (struct block){(const char *)-1, NULL};
-            /* A handler that comes now and uses the variables gets a new block. */
+            /* A signal handler that uses the variables from now on gets a new block. */
             atomic_signal_fence(memory_order_seq_cst);
             free(to_free);
         }
@@ -284,7 +289,7 @@ static bool is_within(const void *address, const char *start, size_t size)
     return (const char *)address >= start && (const char *)address < start + size;
 }
 
-/* Where the library is loaded that has malloc. */
+/* The address at which the library with malloc is loaded. */
 static const void *allocator;
 
 static void find_allocator(void)
@@ -301,11 +306,11 @@ static void find_allocator(void)
 /* The C library's variables. */
 static struct part c_library;
 
-/* Gives the block of a module's variables where the calling thread's vector does not have it yet. A
-   static C library, where it always has, has no such function. */
+/* Returns the block of a module's variables, and makes it if the calling thread has none. A static
+   C library has no such function, because there every thread has all blocks. */
 extern __attribute__((weak)) void *__tls_get_addr(size_t module_and_offset[2]);
 
-/* Takes note of a module's variables, if they are in the static area. */
+/* Notes the place of a module's variables, if they are in the static area. */
 static void see_variables(const struct dl_phdr_info *info, int number)
 {
     const ElfW(Phdr) *header = &info->dlpi_phdr[number];
@@ -329,7 +334,7 @@ static void see_variables(const struct dl_phdr_info *info, int number)
         c_library = part;
         exempt_part(part);
     } else if (info->dlpi_name[0] != '\0' && (const void *)info->dlpi_addr == allocator) {
-        /* But the program itself, which has other variables too, has no name. */
+        /* The program has no name. It has other variables too, which count. */
         exempt_part(part);
     }
 }
@@ -347,11 +352,11 @@ static int see_module(struct dl_phdr_info *info, size_t size, void *unused)
     return 0;
 }
 
-/* Where the kernel notes the processor on which a thread runs; in the area since glibc 2.41. */
+/* The kernel writes the number of the thread's processor here, since glibc 2.41 in the area. */
 extern __attribute__((weak)) const ptrdiff_t __rseq_offset;
 extern __attribute__((weak)) const unsigned __rseq_size;
 
-/* False also where the C library and this one are linked into a program, and share a block. */
+/* False also if the C library and this library are linked into a program, and share a block. */
 static bool find_variables(void)
 {
     enum { LEAST_RSEQ_SIZE = 32 };
@@ -371,13 +376,14 @@ static bool find_variables(void)
 
 enum { BLOCK_KEYS = 32, KEY_BLOCKS = 32 };
 
-/* What glibc keeps of a key in a thread. */
+/* A thread's value of a key, as glibc keeps it. */
 struct key_value {
     uintptr_t sequence;
     void *value;
 };
 
-/* How far the first block of keys is from pthread_self(). The addresses of all blocks follow it. */
+/* The distance of the first block of keys from pthread_self(). An array of pointers to all blocks
+   follows it. */
 static size_t keys_offset;
 
 static struct key_value *first_keys(void)
@@ -395,8 +401,8 @@ static uint32_t keys_with_values(const struct key_value *keys, const void *ignor
     return found;
 }
 
-/* The keys that had a value when the thread began are those of Go and of an allocator. What they do
-   with it later is theirs alone. */
+/* Keys that had a value when the thread began belong to Go or to an allocator. Their later values
+   do not count. */
 static bool has_same_keys(uint32_t given_keys, const void *ignored)
 {
     const struct key_value *keys = first_keys();
@@ -414,7 +420,7 @@ static bool has_same_keys(uint32_t given_keys, const void *ignored)
 
 static bool find_keys(void)
 {
-    enum { DESCRIPTOR = 2304 }; /* no smaller in any glibc */
+    enum { DESCRIPTOR = 2304 }; /* the least size of a descriptor in any glibc */
     pthread_key_t key;
     char *self = (char *)pthread_self();
     bool found = false;
@@ -427,7 +433,7 @@ static bool find_keys(void)
         size_t before = offsetof(struct key_value, value) + key * sizeof(struct key_value);
         if (*(void **)(self + i) == &key && i >= before) {
             char *keys = self + i - before;
-            /* The address of the first block stands where those of the others do. */
+            /* The array of pointers after the block begins with the block's own address. */
             found = i - before + BLOCK_KEYS * sizeof(struct key_value) < DESCRIPTOR &&
                     *(char **)(keys + BLOCK_KEYS * sizeof(struct key_value)) == keys;
             keys_offset = i - before;
@@ -440,13 +446,13 @@ static bool find_keys(void)
 
 /* ------------------------------------------------------------------------ destructors */
 
-/* How far the head of the C library's list of destructors is from pthread_self(). */
+/* The distance of the head of the C library's list of destructors from pthread_self(). */
 static intptr_t destructors_offset;
 
 extern __attribute__((weak)) int __cxa_thread_atexit_impl(void (*)(void *), void *, void *);
 extern __attribute__((visibility("hidden"))) void *__dso_handle;
 
-/* What the C library calls when a pthread ends. */
+/* The C library calls this function when a pthread ends. */
 static void (*call_destructors)(void);
 
 static void *destructors(void)
@@ -466,8 +472,9 @@ static void destroy_nothing(void *unused)
     (void)unused;
 }
 
-/* Registers a destructor, and looks which word of the C library's changes: the head of its list.
-   The first time others change as well, in which it remembers who registered. */
+/* Finds the head of the list: the word of the C library's variables that changes when a destructor
+   is registered. The first time other words change too, so this compares before and after the
+   second. */
 static bool find_destructors(void)
 {
     enum { MOST = 1024 };
@@ -493,7 +500,7 @@ static bool find_destructors(void)
 
 /* ------------------------------------------------------------------------ scheduling */
 
-/* What sched_getattr tells: policy, nice value and more. */
+/* The result of sched_getattr: policy, nice value and more. */
 struct attributes {
     uint32_t size, policy;
     uint64_t flags;
@@ -528,7 +535,7 @@ bool clean_has_initial_scheduling(void)
     return get_scheduling(&now) && memcmp(&now, &initial_scheduling, sizeof now) == 0;
 }
 
-/* Some OS thread of Go's has another scheduling for good. */
+/* An OS thread of Go has another scheduling, which could not be changed. */
 static atomic_bool scheduling_is_mixed;
 
 void clean_restore_scheduling(void)
@@ -538,7 +545,7 @@ void clean_restore_scheduling(void)
         syscall(SYS_sched_setaffinity, 0, sizeof initial_scheduling.processors,
                 &initial_scheduling.processors);
         if (!clean_has_initial_scheduling()) {
-            /* Relaxed: it says how to start threads, and publishes nothing. */
+            /* Relaxed: this only selects how threads start, and publishes no other memory. */
             atomic_store_explicit(&scheduling_is_mixed, true, memory_order_relaxed);
         }
     }
@@ -565,7 +572,7 @@ bool clean_is_clean(const struct clean_mark *mark, const void *ignored)
            hash_of_area() == mark->variables;
 }
 
-/* Before reuse.c's constructor. */
+/* Runs before the constructor of reuse.c. */
 __attribute__((constructor(103))) static void at_load(void)
 {
     can_tell = find_variables() && find_keys() && find_destructors() &&

@@ -1,9 +1,9 @@
 /*
  * ends.c - counts of ended threads, on which joins wait.
  *
- * Invariant: a join that waits has been counted in `joins` before it looked at `ends` for the last
- * time, and an end changes `ends` before it looks at `joins`. Both are sequentially consistent: so
- * the end sees the join, or the join the new count.
+ * Invariant: a join that waits adds itself to `joins` before it loads `ends`, and an end changes
+ * `ends` before it loads `joins`. All are sequentially consistent. So the end sees the join, or the
+ * join sees the new count.
  *
  * thread.c, thread.go and own_os_thread.c call this.
  */

@@ -1,10 +1,11 @@
 /*
- * go.c - whether this process has a Go runtime, and where it may be called.
+ * go.c - knows whether this process has a Go runtime, and where it may be called.
  *
- * In a Go program Go is there from the start. In a C program it sleeps until the first thread
- * starts, and belongs to the process that woke it: the child of a fork has no runtime of its
- * parent's, but wakes one of its own if the parent's slept. Invariant: Go is called in the process
- * that started it, on the OS threads and stacks that it knows or can find out about.
+ * In a Go program, Go runs from the start. In a C program Go sleeps until the first thread starts.
+ * Then it belongs to the process that has started it: the child of a fork cannot use its parent's
+ * runtime. If the parent's Go sleeps at the fork, the child can start one of its own. Invariant: Go
+ * is called only in the process that started it, on OS threads and stacks whose bounds it knows or
+ * can read.
  *
  * visit.c and the files of this folder call this. It calls fork.h and os.h.
  */
@@ -15,10 +16,10 @@
 
 #include <limits.h>
 
-/* The epoch of the process that started Go, or is about to; 0 while Go sleeps. */
+/* The epoch of the process that has started Go, or begins to start it. 0 while Go sleeps. */
 __attribute__((weak)) atomic_uint go_home = FORK_FIRST_EPOCH;
 
-/* IS_UP, or an even number that grows by REFUSAL with each OS thread that Go did not get. */
+/* IS_UP, or an even number. It grows by REFUSAL each time the system refuses Go an OS thread. */
 enum { IS_UP = 1, REFUSAL = 2 };
 static atomic_uint state = IS_UP;
 
@@ -26,34 +27,34 @@ static bool is_programs_own = true;
 static bool (*start_go)(void);
 
 /*
- * What Go takes the calling OS thread for, in one word, as there is little room for variables of
- * threads.
+ * What Go knows of the calling OS thread. It is one word, because there is little room for
+ * thread-local variables.
  *
- * Go has read the bounds of the stack of an OS thread of its own when it made it, and ends the
- * process where it is called on another stack, say a coroutine's. On other OS threads it looks anew
- * where the bounds are, and no range is needed here. An OS thread that Go has left, or is about to,
- * has a range without an address.
+ * When Go makes an OS thread of its own, it reads the bounds of its stack. A call of Go on another
+ * stack, such as a coroutine's, then ends the process. So the bounds are noted here as a range of
+ * pages. On other OS threads Go reads the bounds at each call, and there is no range. An OS thread
+ * that Go has left, or is about to leave, has an empty range.
  */
 THREAD_LOCAL struct {
     uint64_t first_page : 44;
     uint64_t pages : 18;
     uint64_t has_range : 1;
-    uint64_t is_known : 1; /* Go has met it */
+    uint64_t is_known : 1; /* it has called Go before */
 } self;
 
 enum { PAGE_BITS = 12 };
-_Static_assert(sizeof self == sizeof(uint64_t), "it is one word");
+_Static_assert(sizeof self == sizeof(uint64_t), "this is one word");
 
 bool go_is_here(void)
 {
-    /* Acquire: what Go's start did happens before a call that finds Go up. */
+    /* Acquire: what the start of Go did happens before the caller's next calls. */
     return atomic_load_explicit(&go_home, memory_order_relaxed) == fork_epoch() &&
            atomic_load_explicit(&state, memory_order_acquire) == IS_UP;
 }
 
 bool go_is_lost(void)
 {
-    /* Relaxed: home changes from 0 to this epoch at most, and neither means that Go is lost. */
+    /* Relaxed: in this process home changes only between 0 and this epoch. Neither means lost. */
     unsigned epoch = atomic_load_explicit(&go_home, memory_order_relaxed);
     return epoch != 0 && epoch != fork_epoch();
 }
@@ -81,11 +82,11 @@ void go_made_os_thread(void)
     }
 }
 
-/* False where Go must not be called: on another stack than its own, or where Go has left. */
+/* False if Go must not be called: on another stack, or on an OS thread that Go has left. */
 static bool is_in_range(void)
 {
     if (is_programs_own) {
-        /* Most likely the OS thread is Go's. */
+        /* In a Go program the OS thread most likely is Go's. */
         go_made_os_thread();
     }
     uint64_t page = (uintptr_t)__builtin_frame_address(0) >> PAGE_BITS;
@@ -113,7 +114,7 @@ bool go_knows_os_thread(void)
 
 void go_sleeps(bool (*start)(void))
 {
-    /* Relaxed, all: there are no other threads yet. */
+    /* Relaxed, all: no other thread exists yet. */
     is_programs_own = false;
     start_go = start;
     atomic_store_explicit(&state, 0, memory_order_relaxed);
@@ -122,7 +123,7 @@ void go_sleeps(bool (*start)(void))
 
 void go_is_up(void)
 {
-    /* Release: what the start did happens before a call that finds Go up. */
+    /* Release: pairs with the acquire in go_is_here and wake_go. */
     atomic_store_explicit(&state, IS_UP, memory_order_release);
     os_wake(&state, INT_MAX);
 }
@@ -130,8 +131,8 @@ void go_is_up(void)
 void go_was_refused(void)
 {
     unsigned before = atomic_load_explicit(&state, memory_order_relaxed);
-    /* Not where Go is up. Release: a waiter that sees the new number, which it loads by an acquire,
-       sees what was written to home before. With the old home it would wait for ever. */
+    /* Nothing to do if Go runs. Release: a waiter that loads the new number, by an acquire, sees
+       the earlier store to home. With the old home it would wait for ever. */
     if (before != IS_UP &&
         atomic_compare_exchange_strong_explicit(&state, &before, before + REFUSAL,
                                                 memory_order_release, memory_order_relaxed)) {
@@ -143,10 +144,10 @@ void go_was_refused(void)
 static void begin(void)
 {
     unsigned asleep = 0;
-    /* A signal handler that wakes Go too would wait for the code that it interrupted. */
+    /* A signal handler that also wakes Go would wait for the code that it interrupted. */
     os_signals mask = os_block_signals();
-    /* Relaxed: one thread alone gets the turn; the state publishes that Go is up. A child that is
-       forked from here on finds the epoch of another process, and goes without Go. */
+    /* Relaxed: only one thread makes this exchange, and the state publishes that Go runs. A child
+       that is forked after it finds the epoch of its parent in home, and never has Go. */
     if (atomic_compare_exchange_strong_explicit(&go_home, &asleep, fork_epoch(),
                                                 memory_order_relaxed, memory_order_relaxed) &&
         !start_go()) {
@@ -162,7 +163,7 @@ bool wake_go(void)
     if (now != IS_UP) {
         begin();
     }
-    /* Two refusals: the first may have been decided before this call. */
+    /* Two refusals, because the first may belong to a request from before this call. */
     while ((now = atomic_load_explicit(&state, memory_order_acquire)) != IS_UP &&
            now - before < 2 * REFUSAL &&
            atomic_load_explicit(&go_home, memory_order_relaxed) != 0) {

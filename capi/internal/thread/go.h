@@ -1,4 +1,4 @@
-/* go.h - whether this process has a Go runtime, and where it may be called. */
+/* go.h - knows whether this process has a Go runtime, and where it may be called. */
 #ifndef GO_H
 #define GO_H
 
@@ -7,42 +7,42 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-/* True where the Go runtime runs in this process. */
+/* True if the Go runtime runs in this process. */
 bool go_is_here(void);
 
-/* True in the child of a fork whose parent had begun to start Go: this process never has one. */
+/* True in the child of a fork if the parent had begun to start Go. This process never has Go. */
 bool go_is_lost(void);
 
-/* True in a Go program. False in a C program, where Go runs for this library alone. */
+/* True in a Go program. False in a C program, where Go runs only for this library. */
 bool go_is_programs_own(void);
 
 /*
- * Starts Go if it sleeps, and waits until it runs. False where the system refuses Go an OS thread
- * or memory; the next call tries again. Not called where go_is_lost.
+ * Starts Go if it sleeps, and waits until it runs. False if the system refuses Go an OS thread or
+ * memory; the next call tries again. It must not be called if go_is_lost.
  */
 bool wake_go(void);
 
-/* Tells that Go is about to end the calling OS thread, which makes no more visits. */
+/* Notes that Go is about to end the calling OS thread. From now on Go cannot be called there. */
 void go_leaves_os_thread(void);
 
-/* Tells that the calling OS thread is Go's. Go takes calls on the stack alone that it has there. */
+/* Notes that the calling OS thread is Go's. Go can be called there only on its own stack. */
 void go_made_os_thread(void);
 
-/* True where the caller may call Go. */
+/* True if the caller may call Go. */
 bool go_is_in_reach(void);
 
-/* True where Go is here, but the caller must not enter it: Go has left the calling OS thread, or
-   the caller is on a stack of the program's own making. */
+/* True if Go is here, but the caller must not enter it: Go has left the calling OS thread, or the
+   caller is on a stack that the program has made. */
 bool go_is_out_of_reach(void);
 
-/* True where the calling OS thread has asked this before. The first time Go has yet to meet it. */
+/* False at the first call on an OS thread, which Go has not met yet. */
 bool go_knows_os_thread(void);
 
 /* ------------------------------------------------------------------------ the library for C */
 
 /*
- * Tells, in a constructor, that Go does not run yet. start, called once when the first thread is
- * about to start, begins to start Go; false where the system refuses. NULL: Go has begun by itself.
+ * Notes, in a constructor, that Go does not run yet. The start of the first thread calls start,
+ * which begins to start Go, and returns false if the system refuses. NULL: Go starts by itself.
  */
 void go_sleeps(bool (*start)(void));
 
@@ -51,10 +51,10 @@ void go_sleeps(bool (*start)(void));
    no Go. */
 extern atomic_uint go_home;
 
-/* Tells that Go runs. */
+/* Notes that Go runs. */
 void go_is_up(void);
 
-/* Tells that Go, which has not come up yet, was refused an OS thread, and tries again. */
+/* Notes that the system has refused an OS thread to Go, which does not run yet and tries again. */
 void go_was_refused(void);
 
 #endif

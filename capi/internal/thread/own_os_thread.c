@@ -1,11 +1,11 @@
 /*
- * own_os_thread.c - OS threads that end with the thread on them: pthreads that were made for one
- * thread, and those of Go's that one thread has left unfit for the next.
+ * own_os_thread.c - OS threads that end with their thread: pthreads that are made for one thread,
+ * and OS threads of Go that a thread has left unfit for the next thread.
  *
- * A join has to return after the destructors of the OS thread's storage, which run when it ends.
- * This is C because an OS thread that ends must not enter Go any more: its end goes into a queue,
- * from which Go takes it on another OS thread. Invariant: every OS thread that is started or
- * watched here puts its end into the queue once, after the last destructor of the program.
+ * When an OS thread ends, destructors run, and a join must return after them. An OS thread that
+ * ends must not enter Go. So it puts its end into a queue, from which Go takes it on another OS
+ * thread. Invariant: every OS thread that is started or watched here puts its end into the queue
+ * once, after the last destructor of the program.
  */
 #define _GNU_SOURCE
 #include "own_os_thread.h"
@@ -44,17 +44,17 @@ struct end {
     struct end *next;
     PyThread_ident_t ident;
     unsigned round;
-    /* The signal mask for destructors, where Go ends the OS thread: it blocks all signals first. */
+    /* The signal mask for destructors, if Go ends the OS thread: Go first blocks all signals. */
     bool has_mask;
     os_signals mask;
-    /* For a pthread that is to start. */
+    /* The function of a pthread that has not started yet. */
     thread_func func;
     void *arg;
 };
 
-/* The ends that Go has not taken: the newest first. */
+/* The ends that Go has not taken, the newest first. */
 static _Atomic(struct end *) ends;
-/* Changes with each end that own_wait_for_ends has to see. */
+/* Counts the ends that own_wait_for_ends must see. */
 static atomic_uint untold;
 
 void (*own_main_ends)(void);
@@ -62,12 +62,13 @@ void (*own_main_ends)(void);
 static pthread_key_t key;
 static bool has_key;
 
-/* Has Go learn of the end: a join that waits takes it, else the goroutine in own_wait_for_ends. */
+/* Puts the end into the queue. A join that waits takes it, or else the goroutine in
+ * own_wait_for_ends. */
 static void put(struct end *end)
 {
     PyThread_ident_t ident = end->ident;
-    /* Sequentially consistent, as the looks of ends_count and ends_wait, and own_take_ends. A join
-       that ends_count sees takes the ends after it has waited, so it finds this one. */
+    /* Sequentially consistent, as ends_count, ends_wait and own_take_ends are. A join that
+       ends_count sees takes the ends after its wait, so it finds this end. */
     struct end *newest = atomic_load_explicit(&ends, memory_order_relaxed);
     do {
         end->next = newest;
@@ -83,7 +84,7 @@ struct errand {
     void (*function)(void *);
     void *arg;
     PyThread_ident_t ident;
-    /* Set when it is done. */
+    /* 1 when the function has returned. */
     atomic_uint done;
 };
 
@@ -103,14 +104,14 @@ bool own_run_elsewhere(void (*function)(void *), void *arg, PyThread_ident_t ide
 {
     pthread_t os_thread;
     struct errand errand = {.function = function, .arg = arg, .ident = ident};
-    /* The pthread takes no signal of the program's. */
+    /* The pthread must take no signals of the program. */
     os_signals mask = os_block_signals();
     bool is_created = create_detached(&os_thread, run_errand, &errand, 0);
     os_unblock_signals(mask);
     if (!is_created) {
         return false;
     }
-    /* Acquire: what the function did happens before the return. */
+    /* Acquire: what the function did happens before this returns. */
     while (atomic_load_explicit(&errand.done, memory_order_acquire) == 0) {
         os_wait(&errand.done, 0, OS_NO_DEADLINE);
     }
@@ -121,14 +122,14 @@ bool own_run_elsewhere(void (*function)(void *), void *arg, PyThread_ident_t ide
 void own_ask_elsewhere(void (*function)(void *), void *arg)
 {
     while (!own_run_elsewhere(function, arg, self_ident)) {
-        /* The system has no OS thread left; it will have one when another ends. */
+        /* No OS thread is left. There will be one when another ends. */
         os_sleep_a_millisecond();
     }
 }
 
 void own_wait_for_ends(void)
 {
-    /* The number before the list: an end that comes after this look changes the number. */
+    /* Loads the number before the list. An end that comes after this load changes the number. */
     unsigned seen = atomic_load_explicit(&untold, memory_order_acquire);
     while (atomic_load_explicit(&ends, memory_order_acquire) == NULL) {
         os_wait(&untold, seen, OS_NO_DEADLINE);
@@ -138,7 +139,7 @@ void own_wait_for_ends(void)
 
 struct end *own_take_ends(void)
 {
-    /* What the threads did happens before the end of a join. */
+    /* Acquire too: what the threads did happens before a join returns. */
     return atomic_exchange_explicit(&ends, NULL, memory_order_seq_cst);
 }
 
@@ -166,7 +167,7 @@ static void finish(struct end *end)
     if (end->ident == 0) {
         free(end);
     } else if (go_is_here()) {
-        /* Nobody expects a handler to run here after the join. */
+        /* After the join no handler of the program may run here. */
         os_block_signals();
         put(end);
     } else {
@@ -191,8 +192,8 @@ void own_begin_destructors(void)
     }
 }
 
-/* The destructor of the key. The system calls it in rounds while its value is not NULL, among the
-   program's destructors in any order: so the end is in the last round. */
+/* The destructor of the key. The system calls it in each round of destructors while it has a value,
+   in any order with the program's destructors. So the end is reported in the last round. */
 static void os_thread_ends(void *value)
 {
     struct end *end = value;
@@ -208,7 +209,7 @@ static void os_thread_ends(void *value)
     }
 }
 
-/* Before constructors that watch the main thread. */
+/* Runs before the constructor that watches the main thread. */
 __attribute__((constructor(102))) static void at_load(void)
 {
     has_key = pthread_key_create(&key, os_thread_ends) == 0;
@@ -219,7 +220,8 @@ static bool watch(struct end *end)
     return has_key && pthread_setspecific(key, end) == 0;
 }
 
-/* A record of the end of an OS thread, watched. NULL where there is no memory, or no key. */
+/* Makes a record of the calling OS thread's end, and watches for it. NULL if no memory or key is
+ * left. */
 static struct end *watched_end(PyThread_ident_t ident)
 {
     struct end *end = calloc(1, sizeof *end);
@@ -241,7 +243,7 @@ bool own_watch_end(PyThread_ident_t ident, os_signals mask)
     }
     end->mask = mask;
     end->has_mask = true;
-    /* When Go has ended the OS thread, destructors run there that may call the library. */
+    /* When Go ends the OS thread, destructors run on it, which may call the library. */
     go_leaves_os_thread();
     return true;
 }
@@ -265,8 +267,8 @@ static void *run(void *arg)
     struct clean_mark mark = {0};
     status_become(end->ident);
     bool is_watched = watch(end);
-    /* Some allocators set a key when an OS thread first comes to them. Volatile, or the compiler
-       would leave both calls out. */
+    /* Some allocators set a key at the first call on an OS thread. So the first call comes before
+       clean_begin. Volatile, because the compiler would remove both calls. */
     void *volatile block = malloc(1);
     free(block);
     clean_begin(&mark);

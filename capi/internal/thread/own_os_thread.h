@@ -1,4 +1,4 @@
-/* own_os_thread.h - OS threads that end with the thread on them. */
+/* own_os_thread.h - OS threads that end with their thread. */
 #ifndef OWN_OS_THREAD_H
 #define OWN_OS_THREAD_H
 
@@ -9,44 +9,45 @@
 #include <pthread.h>
 
 /*
- * Runs func(arg) as the thread `ident` on a new pthread, which the caller creates and which so
- * inherits all that a pthread inherits. False where the system has no OS thread or memory left.
+ * Runs func(arg) as the thread `ident` on a new pthread. The caller creates the pthread, which
+ * inherits from it as any pthread does. False if no OS thread or memory is left.
  */
 bool own_start(thread_func func, void *arg, PyThread_ident_t ident);
 
-/* Runs function(arg) on a pthread that blocks signals, as the thread `ident`, and waits for that.
-   False where the system has no OS thread left. */
+/* Runs function(arg) on a new pthread that blocks signals and acts as the thread `ident`. Waits
+   until the function has returned. False if no OS thread is left. */
 bool own_run_elsewhere(void (*function)(void *), void *arg, PyThread_ident_t ident);
 
-/* Runs function(arg), in the name of the calling thread, on an OS thread where Go is in reach. */
+/* Runs function(arg) on an OS thread that can call Go and that acts as the calling thread. */
 void own_ask_elsewhere(void (*function)(void *), void *arg);
 
 /*
- * Has own_take_ends tell when the calling OS thread, on which the thread `ident` has ended, has run
- * all destructors of its own, with this signal mask. False where the system cannot tell.
+ * Registers the calling OS thread, on which the thread `ident` has ended. own_take_ends reports it
+ * after its last destructor has run. Destructors run with the signal mask `mask`. False if no
+ * memory or key is left.
  */
 bool own_watch_end(PyThread_ident_t ident, os_signals mask);
 
 /*
- * Sets that mask, on an OS thread that Go has ended, before destructors run. Where the library does
- * not see that moment, the destructors of pthread keys that are older than the library's run first,
- * and all signals are blocked.
+ * Sets that mask before destructors run, on an OS thread that Go has ended. If the library is
+ * linked without --wrap=pthread_create, it cannot call this. Then destructors of older pthread keys
+ * run first, with all signals blocked.
  */
 void own_begin_destructors(void);
 
 /*
- * Has own_main_ends, if one is set, called when the calling OS thread, the process's main thread,
- * has run all its destructors, also those that end a thread on it.
+ * Makes the calling OS thread, which is the main thread, call own_main_ends, if that is set, after
+ * its last destructor.
  */
 void own_watch_main(void);
 extern void (*own_main_ends)(void);
 
-/* The ends of OS threads that were started or watched here, and that Go has not taken yet; NULL for
-   none. The caller pops all of them. */
+/* Takes the ends of OS threads that were started or watched here; NULL for none. The caller must
+   pop all of them. */
 struct end;
 struct end *own_take_ends(void);
 
-/* Takes one off, which is not NULL; its thread's ident. */
+/* Removes the first of the ends, which are not NULL. Returns the ident of its thread. */
 PyThread_ident_t own_pop_end(struct end **taken);
 
 /* Waits until there are ends that no join takes. */

@@ -1,16 +1,16 @@
 /*
- * quick.c - threads that one thread starts and joins, one right after the other.
+ * quick.c - recognizes a thread that starts and joins threads, one directly after the other.
  *
- * Such threads need no scheduler: Go's takes longer than they run. A start is quick where it comes
- * right after the join of the caller's last thread. The goroutine of a quick thread looks for the
- * next one before it sleeps (runner.c), and the join looks for the end before it sleeps. Both look
- * for about as long as sleep and wake-up take, and not at all where there is one processor.
+ * For such threads Go's scheduler would take longer than the threads run. A start is quick if it
+ * comes directly after the join of the caller's last thread. The goroutine of a quick thread spins
+ * for the next thread before it sleeps (runner.c), and the join spins for the end before it sleeps.
+ * Both spin for about as long as a sleep and a wake-up take, and not at all on one processor.
  *
- * A join that has looked for nothing makes the next starts not quick: twice as many each time, up
- * to 2^MOST_VAIN.
+ * After a join that has spun without success, the next starts are not quick: twice as many each
+ * time, up to 2^MOST_VAIN.
  *
- * Invariant: all of this is advice. So a few bits of each number suffice, and a wrong match costs a
- * look. They are few because thread-local storage is scarce in libraries that dlopen loads.
+ * Invariant: all of this is a hint. So a few bits of each number suffice, and a wrong match costs
+ * one spin. The bits are few because libraries that dlopen loads have little thread-local storage.
  *
  * thread.c calls this. It calls ends.h and os.h.
  */
@@ -25,14 +25,14 @@ enum { NEXT_US = 5, END_NS = 50000, MOST_VAIN = 5 };
 
 /* The last thread that the calling thread has started. */
 THREAD_LOCAL struct {
-    uint16_t thread; /* its ident, the low bits */
-    uint16_t ends;   /* the count of its end before the start, the low bits */
-    uint16_t joined; /* when it was joined, in us, the low bits */
+    uint16_t thread; /* the low bits of its ident */
+    uint16_t ends;   /* the low bits of the count of its end, before the start */
+    uint16_t joined; /* the low bits of the time of its join, in us */
     uint8_t pauses;  /* how many of the next starts are not quick */
     uint8_t vain : 5, is_quick : 1, is_joined : 1;
 } last;
 
-/* Nearly microseconds. */
+/* The time in units of 1,024 ns. */
 static uint16_t now(void)
 {
     return (uint16_t)(os_now_ns() >> 10);

@@ -1,4 +1,4 @@
-/* quick.h - threads that one thread starts and joins, one right after the other. */
+/* quick.h - recognizes a thread that starts and joins threads, one directly after the other. */
 #ifndef QUICK_H
 #define QUICK_H
 
@@ -6,17 +6,18 @@
 
 #include <stdbool.h>
 
-/* True where the calling thread starts a thread right after the join of its last one. Called once
-   by each start. */
+/* True if the calling thread starts a thread directly after the join of its last one. Each start
+   calls this once. */
 bool quick_start(void);
 
-/* The calling thread has started a thread. `ends` was the count of ends_seen before. */
+/* Notes that the calling thread has started a thread. `ends` is the count of ends_seen before it.
+ */
 void quick_started(PyThread_ident_t ident, unsigned ends, bool is_quick);
 
-/* The calling thread joins a thread: if it has started that just now, looks for the end a while. */
+/* Begins a join by the calling thread. If that has just started the thread, spins for the end. */
 void quick_look(PyThread_handle_t handle);
 
-/* The calling thread has joined a thread. */
+/* Notes that the calling thread has joined a thread. */
 void quick_joined(PyThread_handle_t handle);
 
 #endif

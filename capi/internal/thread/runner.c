@@ -1,12 +1,12 @@
 /*
- * runner.c - how a goroutine that has run a thread waits, in C, for the next one.
+ * runner.c - lets a goroutine that has run a thread wait, in C, for the next thread.
  *
- * In C a wake-up is the system's alone, and the goroutine holds none of Go's processors for long:
- * Go takes that away like any other that a call of C holds.
+ * A wake-up in C needs only the system, not Go's scheduler. Go takes back the Go processor of the
+ * goroutine, as it does in any call of C.
  *
- * Invariant: a word goes from RUNNER_LOOKS to RUNNER_SLEEPS by the runner, and to RUNNER_IS_CALLED
- * by the one start that has taken the runner (runner.go). So a start that finds RUNNER_SLEEPS, and
- * no other, has to wake it.
+ * Invariant: only the runner changes its word from RUNNER_LOOKS to RUNNER_SLEEPS, and only the
+ * start that has taken the runner (runner.go) changes it to RUNNER_IS_CALLED. So only a start that
+ * finds RUNNER_SLEEPS must wake the runner.
  *
  * runner.go calls this. It calls gate.h and os.h.
  */
@@ -23,7 +23,7 @@ enum runner_work (*runner_idles)(void);
 
 static bool is_called(atomic_uint *word)
 {
-    /* Acquire: the thread that the runner is called for is there. */
+    /* Acquire: the runner sees the thread that it is called for. */
     return atomic_load_explicit(word, memory_order_acquire) == RUNNER_IS_CALLED;
 }
 
@@ -37,11 +37,11 @@ bool runner_wait(atomic_uint *word, bool is_expected)
     while (!is_called(word) && runner_idles != NULL && work == RUNNER_HAS_MORE) {
         work = runner_idles();
     }
-    /* In a Go program other goroutines may want the processor that this one holds. */
+    /* In a Go program other goroutines may need the Go processor of this one. */
     if (go_is_programs_own() || work == RUNNER_GOES_BACK) {
         return is_called(word);
     }
-    /* Relaxed: the word alone changes. */
+    /* Relaxed: the exchange publishes no other memory. */
     if (atomic_compare_exchange_strong_explicit(word, &looks, RUNNER_SLEEPS, memory_order_relaxed,
                                                 memory_order_relaxed)) {
         int64_t deadline = os_deadline_in(SLEEP_NS);
@@ -54,8 +54,8 @@ bool runner_wait(atomic_uint *word, bool is_expected)
 void runner_wait_for_call(atomic_uint *word)
 {
     while (!is_called(word)) {
-        /* The call is nanoseconds away, if its OS thread runs. A deadline, because no wake-up comes
-           where the runner does not sleep. */
+        /* The call comes within nanoseconds, if its OS thread runs. The wait has a deadline,
+           because a start does not wake a runner that is not in RUNNER_SLEEPS. */
         os_wait(word, atomic_load_explicit(word, memory_order_relaxed), os_deadline_in(CALL_NS));
     }
 }

@@ -1,12 +1,12 @@
 //go:build unix
 
 /*
- * trampoline.c - the trampoline: how a C function runs as a thread on an OS thread of Go's.
+ * trampoline.c - the trampoline: runs a C function as a thread on an OS thread of the Go runtime.
  *
- * It is C because pthread_exit and cancellation unwind C frames and must be stopped in one, before
- * they reach Go's. Invariant: whatever the function does, the OS thread is Go's again when
- * thread_run returns, with the signal mask, signal stack and arithmetic that Go left there; and the
- * thread that follows finds nothing of this one there that the library knows of.
+ * Why C: pthread_exit and cancellation unwind C frames, and must stop in a C frame before they
+ * reach Go's frames. Invariant: when thread_run returns, the OS thread has the signal mask, signal
+ * stack and floating-point mode that Go had given it, whatever the function did. The next thread on
+ * it finds nothing that the library can see of this one.
  */
 #define _GNU_SOURCE
 #include "trampoline.h"
@@ -31,29 +31,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* An OS thread of Go's, from the first thread on it to its end. */
+/* An OS thread of Go, from its first thread to its end. */
 struct os_thread {
-    /* What it had before the thread that runs on it. */
+    /* What it had before the current thread. */
     uint64_t float_mode;
     os_signals signal_mask;
     stack_t signal_stack;
-    /* The name that it has; known only after a thread of the mode CLEAN. */
+    /* Its name, which is known only after a thread of the mode CLEAN. */
     char name[OS_NAME_SIZE];
     bool name_is_known;
-    /* A thread of the mode ALWAYS was here: what it left behind is not known. */
+    /* A thread of the mode ALWAYS was here. What it left is not known. */
     bool is_unchecked;
-    /* The thread before blocked signals, which may still come for it. */
+    /* The last thread blocked signals, and some may still be pending for it. */
     bool discards_signals;
     struct clean_mark mark;
 };
 
-/* The calling OS thread; NULL where no thread has come to it. */
+/* The calling OS thread. NULL: no thread has run on it. */
 THREAD_LOCAL struct os_thread *here;
 
 bool signals_stay_blocked;
 
-/* The OS thread that Go never ends. A thread that leaves its OS thread unfit may not run there: it
-   could not be joined. */
+/* The OS thread that Go never ends. No thread runs there: one that left something could not be
+ * joined.
+ */
 static uintptr_t gos_first;
 
 void thread_note_gos_first(void)
@@ -86,7 +87,7 @@ static void set_name(const char *creators)
     }
 }
 
-/* Knows the calling OS thread from now on. False where there is no memory. */
+/* Makes the record of the calling OS thread, if there is none. False if no memory is left. */
 static bool come_here(void)
 {
     if (here == NULL && (here = calloc(1, sizeof *here)) != NULL) {
@@ -106,7 +107,7 @@ static void enter(PyThread_ident_t ident, const struct inheritance *creator)
 {
     static const stack_t none = {.ss_flags = SS_DISABLE};
     if (signals_stay_blocked) {
-        /* The thread has none, as any new one. */
+        /* The thread has no signal stack, as any new thread. */
         sigaltstack(&none, NULL);
     }
     if (creator->reuse == PYTHREAD_REUSE_CLEAN) {
@@ -130,11 +131,11 @@ static void enter(PyThread_ident_t ident, const struct inheritance *creator)
 /* Gives the OS thread back to Go. */
 static void leave(void)
 {
-    /* First of all: after the join nobody expects a handler to run here, or on a signal stack that
-       may be freed by then. */
+    /* This comes first: after the join no handler of the program may run here, or on a signal stack
+       that the program may free then. */
     here->discards_signals = os_is_any_signal(os_block_signals());
-    /* Go needs its own signal stack for signals that come while it runs on a goroutine's stack: in
-       a C program those that the C library sends to all threads. */
+    /* Go needs its own signal stack for signals that come while it runs on a goroutine's stack. In
+       a C program these are the signals that the C library sends to all threads. */
     sigaltstack(&here->signal_stack, NULL);
     os_set_float_mode(here->float_mode);
     if (!signals_stay_blocked) {
@@ -145,7 +146,7 @@ static void leave(void)
     }
 }
 
-/* Ends the thread, on an OS thread that goes on to the next one. */
+/* Ends the thread, on an OS thread that goes on to the next thread. */
 static void end_thread(void)
 {
     uselocale(LC_GLOBAL_LOCALE);
@@ -159,7 +160,7 @@ void thread_leave(void)
     end_thread();
 }
 
-/* True where the OS thread, on which a thread of the mode CLEAN has ended, is as good as new. */
+/* True if the OS thread, on which a thread of the mode CLEAN has ended, is as good as new. */
 static bool is_as_new(void)
 {
     os_get_name(here->name);
@@ -168,24 +169,25 @@ static bool is_as_new(void)
     return is_clean;
 }
 
-/* What the thread's destructors run with when Go ends the OS thread. Go's own handler must not run
-   where Go has left, so the signals that it is for are blocked. */
+/* The signal mask for the thread's destructors, if Go ends the OS thread. Go's handlers must not
+   run on an OS thread that Go has left, so their signals are blocked. */
 static os_signals mask_of_destructors(void)
 {
-    /* The mask is not changed here: a thread that changes it takes what is meant for main. */
+    /* This does not change the mask: a thread that does may take a signal that is meant for main.
+     */
     return os_with_signal(os_with_signal(os_signal_mask(), SIGURG), SIGPIPE);
 }
 
-/* A thread on this OS thread, and where it goes when it exits or is cancelled. */
+/* A thread on this OS thread, and the place to which an exit or a cancellation jumps. */
 struct trampoline {
     PyThread_ident_t ident;
     jmp_buf exit_to;
 };
 
 /*
- * The last cleanup handler of a thread that exits or is cancelled: all others, and the destructors
- * of all C++ frames, have run. It takes the OS thread out of the exit, which would end Go's frames
- * next. In the child of a fork Go's frames are dead: the OS thread ends.
+ * The last cleanup handler of a thread that exits or is cancelled. All other cleanup handlers, and
+ * the destructors of all C++ frames, have run. It jumps out of the exit, which would unwind Go's
+ * frames next. In the child of a fork Go's frames are not used again, so the OS thread ends.
  */
 static void stop_exit(void *arg)
 {
@@ -224,13 +226,13 @@ enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ide
         if (is_checked) {
             clean_run_destructors();
         }
-        /* A cancellation that comes too late for this thread must not hit the next one. */
+        /* A cancellation that comes late must not cancel the next thread. */
         pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
         pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, NULL);
         pthread_testcancel();
         exited = false;
     } else {
-        /* An exit in one of them comes here again. */
+        /* If one of them exits, the exit comes here again. */
         clean_run_destructors();
     }
     pthread_cleanup_pop(0);
@@ -241,7 +243,7 @@ enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ide
     tsan_release(tsan_end_mark(ident));
     /* An OS thread that has begun to exit takes no cancellation any more. */
     bool is_reusable = !exited && (!is_checked || is_as_new());
-    /* On one that ends, the thread goes on to be itself in the destructors that run then. */
+    /* If the OS thread ends, its destructors still run as this thread. */
     bool is_watched = !is_reusable && own_watch_end(ident, mask_of_destructors());
     leave();
     if (is_reusable && is_checked) {
