@@ -4,14 +4,14 @@
  * python.c - the functions that use a Python interpreter: thread info, timeout arguments, and waits
  * that make Python's pending calls.
  *
- * CPython's functions are weak symbols, as in gil.h. Invariant: unless gil_is_held() has said that
- * this thread has a running Python, only the two functions in gil_is_held() are called, and no
- * object is used. The library keeps no object, so interpreters may end and begin again.
+ * CPython's functions are weak symbols, declared by hand. So the build needs no Python, and in a
+ * process without Python they are NULL. Invariant: unless attached() has said that this thread has
+ * a running Python, only the two functions in attached() are called, and no object is used. The
+ * library keeps no object, so interpreters may end and begin again.
  */
 #define _GNU_SOURCE
 #include "pythread.h"
 
-#include "sync/gil.h"
 #include "system/os.h"
 
 #include <dlfcn.h>
@@ -21,8 +21,13 @@
 
 #define PYTHON extern __attribute__((weak))
 
-/* Every CPython since 3.4 exports all of these. */
+/* Every CPython since 3.4 exports all of these; PyGILState_Check is the newest. */
+struct _ts;
 struct _typeobject;
+PYTHON struct _ts *PyGILState_GetThisThreadState(void);
+PYTHON int PyGILState_Check(void);
+PYTHON struct _ts *PyEval_SaveThread(void);
+PYTHON void PyEval_RestoreThread(struct _ts *);
 PYTHON int Py_MakePendingCalls(void);
 PYTHON struct _object *PyObject_CallFunction(struct _object *, const char *, ...);
 PYTHON struct _object *PyUnicode_FromFormat(const char *, ...);
@@ -39,6 +44,18 @@ PYTHON void Py_DecRef(struct _object *);
 PYTHON struct _object _Py_NoneStruct;
 PYTHON struct _typeobject PyFloat_Type;
 PYTHON struct _object *PyExc_ValueError, *PyExc_OverflowError, *PyExc_RuntimeError;
+
+/*
+ * True if the caller may use Python: it has a thread state, which holds the GIL. This is already
+ * true when a starting interpreter asks for sys.thread_info, where Py_IsInitialized is still false.
+ * It is false again as soon as the interpreter has ended. (After sub-interpreters, PyGILState_Check
+ * is true for every thread with a thread state.)
+ */
+static bool attached(void)
+{
+    return PyGILState_Check != NULL && PyGILState_GetThisThreadState() != NULL &&
+           PyGILState_Check();
+}
 
 /* ------------------------------------------------------------------------ thread info */
 
@@ -68,7 +85,7 @@ static struct _object *interpreters_info(void)
 
 struct _object *PyThread_GetInfo(void)
 {
-    struct _object *theirs = gil_is_held() ? interpreters_info() : NULL;
+    struct _object *theirs = attached() ? interpreters_info() : NULL;
     if (theirs == NULL) {
         return NULL;
     }
@@ -131,7 +148,7 @@ static int to_nanoseconds(struct _object *seconds, long long *nanoseconds)
 
 int PyThread_ParseTimeoutArg(struct _object *arg, int blocking, PY_TIMEOUT_T *nanoseconds)
 {
-    if (nanoseconds == NULL || !gil_is_held()) {
+    if (nanoseconds == NULL || !attached()) {
         return -1;
     }
     if (arg == NULL || arg == &_Py_NoneStruct) {
@@ -164,11 +181,13 @@ PyLockStatus PyThread_acquire_lock_timed_with_retries(PyThread_type_lock lock,
         if (status != PY_LOCK_FAILURE || left == 0) {
             return status;
         }
-        struct _ts *state = gil_give_up();
+        struct _ts *state = attached() ? PyEval_SaveThread() : NULL;
         /* Rounded up: a wait never ends early. */
         status =
             PyThread_acquire_lock_timed(lock, left < 0 ? -1 : left / 1000 + (left % 1000 != 0), 1);
-        gil_take_back(state);
+        if (state != NULL) {
+            PyEval_RestoreThread(state);
+        }
         if (status != PY_LOCK_INTR || (state != NULL && Py_MakePendingCalls() != 0)) {
             return status;
         }

@@ -8,7 +8,6 @@
  */
 #define _GNU_SOURCE
 #include "_cgo_export.h"
-#include "sync/critical.h"
 #include "sync/identity.h"
 #include "sync/status.h"
 #include "system/name.h"
@@ -201,7 +200,6 @@ int PyThread_join_thread(PyThread_handle_t handle)
     int saved = errno, error;
     struct visit visit;
     /* The handle is the thread's ident. */
-    bool was_suspended = critical_suspend();
     struct status_wait before = status_wait(WAITS_FOR_THREAD, handle);
     if (go_is_out_of_reach()) {
         struct call call = {.what = JOIN, .handle = handle};
@@ -213,7 +211,6 @@ int PyThread_join_thread(PyThread_handle_t handle)
         quick_joined(handle);
     }
     status_wait_ends(before);
-    critical_resume(was_suspended);
     if (error == 0) {
         tsan_acquire(tsan_end_mark(handle));
     }
@@ -286,7 +283,6 @@ void PyThread_exit_thread(void)
 void PyThread_hang_thread(void)
 {
     static atomic_uint nothing;
-    critical_suspend();
     for (;;) {
         os_wait(&nothing, 0, OS_NO_DEADLINE);
     }

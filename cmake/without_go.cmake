@@ -1,6 +1,6 @@
 # pythread::pythread without threads: the part of the library that never enters Go, for tools that
 # cannot run with a Go runtime in the process.
-foreach(file IN ITEMS sync/critical sync/identity sync/lock sync/pylock sync/status sync/tss system/fork system/os_linux
+foreach(file IN ITEMS sync/identity sync/lock sync/pylock sync/status sync/tss system/fork system/os_linux
         system/os_posix)
     list(APPEND sources capi/internal/${file}.c)
 endforeach()

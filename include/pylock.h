@@ -4,12 +4,8 @@
  *
  * The names, the byte's values and the contracts are those of CPython 3.13 to 3.15. So
  * objects that were compiled with CPython's own header work with this library, and the
- * other way round. The include guards are CPython's: this header steps aside where
- * Python.h came first, and the other way round. Code that has critical sections of objects
- * includes Python.h first.
- *
- * Where the process has a running Python, but not on Windows, and the caller holds the GIL,
- * a wait gives it up.
+ * other way round. The include guard is CPython's: this header steps aside where Python.h
+ * came first, and the other way round.
  *
  * Code that was written for CPython often locks only where Py_GIL_DISABLED is defined.
  * Without a Python there is no GIL: compile such code with -DPy_GIL_DISABLED.
@@ -88,9 +84,10 @@ typedef struct PyMutex {
 #define _Py_LOCKED 1
 
 /* What a PyMutex is initialized with: free. CPython: since 3.15. */
-/* clang-format off */
-#define PyMutex_STATIC_INIT {_Py_UNLOCKED}
-/* clang-format on */
+#define PyMutex_STATIC_INIT                                                                        \
+    {                                                                                              \
+        _Py_UNLOCKED                                                                               \
+    }
 
 /*
  * Locks a mutex. Blocks until it is free; signal handlers run meanwhile and do not
@@ -132,135 +129,6 @@ PYTHREAD_API int PyMutex_IsLocked(PyMutex *m);
 PYTHREAD_NODISCARD PYTHREAD_API PyLockStatus pythread_mutex_lock_timed(PyMutex *m,
                                                                        PY_TIMEOUT_T microseconds,
                                                                        int intr_flag);
-
-#ifndef Py_CRITICAL_SECTION_H
-#define Py_CRITICAL_SECTION_H
-
-/* ------------------------------------------------------------------------
- * Critical sections
- * --------------------------------------------------------------------- */
-
-/*
- * A critical section holds a mutex from its begin to its end, but while its thread waits
- * in a function of this library: for a mutex, a lock or the end of a thread. Then all the
- * thread's sections are suspended: their mutexes are unlocked. When the wait is over, that
- * of the newest is locked again, and those of older ones when they are the newest. So
- * sections of several threads never lock each other out, however they are nested; and what
- * a section guards may have changed after a wait, and after an inner section.
- *
- * It lies in the frame of the function that begins it, and ends in the same thread. Those
- * that begin later end earlier. CPython: since 3.13.
- *
- * @code
- * #include <pylock.h>
- * #include <stdio.h>
- *
- * static PyMutex first, second;
- * static int count;
- *
- * static void swap(void *arg)
- * {
- *     for (int i = 0; i < 1000; i++) {
- *         PyMutex *outer = arg != NULL ? &first : &second;
- *         PyMutex *inner = arg != NULL ? &second : &first;
- *         Py_BEGIN_CRITICAL_SECTION_MUTEX(outer);
- *         Py_BEGIN_CRITICAL_SECTION_MUTEX(inner);
- *         Py_BEGIN_CRITICAL_SECTION2_MUTEX(&first, &second);
- *         count++;
- *         Py_END_CRITICAL_SECTION2();
- *         Py_END_CRITICAL_SECTION();
- *         Py_END_CRITICAL_SECTION();
- *     }
- * }
- *
- * int main(void)
- * {
- *     PyThread_ident_t ident;
- *     PyThread_handle_t a, b;
- *     if (PyThread_start_joinable_thread(swap, NULL, &ident, &a) != 0 ||
- *         PyThread_start_joinable_thread(swap, &count, &ident, &b) != 0) {
- *         return 1;
- *     }
- *     PyThread_join_thread(a);
- *     PyThread_join_thread(b);
- *     printf("%d\n", count);
- *     return count == 2000 ? 0 : 1;
- * }
- * @endcode
- */
-typedef struct PyCriticalSection {
-    uintptr_t _cs_prev;
-    PyMutex *_cs_mutex;
-} PyCriticalSection;
-
-/* A critical section that holds two mutexes. CPython: since 3.13. */
-typedef struct PyCriticalSection2 {
-    PyCriticalSection _cs_base;
-    PyMutex *_cs_mutex2;
-} PyCriticalSection2;
-
-/*
- * Begins a critical section. Blocks until the mutex is free. Where the thread's newest
- * section holds it already, the new one does nothing, and nor does its end.
- *
- * c  the section, which the caller has in its frame
- * m  the mutex
- *
- * CPython: since 3.14.
- */
-PYTHREAD_API void PyCriticalSection_BeginMutex(PyCriticalSection *c, PyMutex *m);
-
-/*
- * Ends a critical section. Blocks where the section below was suspended, until its mutex
- * is free. CPython: since 3.13.
- */
-PYTHREAD_API void PyCriticalSection_End(PyCriticalSection *c);
-
-/*
- * Begins a critical section with two mutexes, in whichever order they are given. Blocks
- * until both are free. The same mutex twice counts as one.
- *
- * c   the section, which the caller has in its frame
- * m1  a mutex
- * m2  another, or the same
- *
- * CPython: since 3.14.
- */
-PYTHREAD_API void PyCriticalSection2_BeginMutex(PyCriticalSection2 *c, PyMutex *m1, PyMutex *m2);
-
-/* Ends a critical section with two mutexes, as PyCriticalSection_End does. CPython: since 3.13. */
-PYTHREAD_API void PyCriticalSection2_End(PyCriticalSection2 *c);
-
-/*
- * Begins a block that is a critical section with a mutex. Py_END_CRITICAL_SECTION ends it.
- * Unlike CPython's, it locks where Py_GIL_DISABLED is not defined, too: there is no GIL.
- * CPython: since 3.14.
- */
-#define Py_BEGIN_CRITICAL_SECTION_MUTEX(mutex)                                                     \
-    {                                                                                              \
-        PyCriticalSection _py_cs;                                                                  \
-        PyCriticalSection_BeginMutex(&_py_cs, mutex)
-
-/* Ends the block of Py_BEGIN_CRITICAL_SECTION_MUTEX. CPython: since 3.13. */
-#define Py_END_CRITICAL_SECTION()                                                                  \
-    PyCriticalSection_End(&_py_cs);                                                                \
-    }
-
-/*
- * Begins a block that is a critical section with two mutexes. Py_END_CRITICAL_SECTION2 ends
- * it. It locks in any case, as Py_BEGIN_CRITICAL_SECTION_MUTEX does. CPython: since 3.14.
- */
-#define Py_BEGIN_CRITICAL_SECTION2_MUTEX(m1, m2)                                                   \
-    {                                                                                              \
-        PyCriticalSection2 _py_cs2;                                                                \
-        PyCriticalSection2_BeginMutex(&_py_cs2, m1, m2)
-
-/* Ends the block of Py_BEGIN_CRITICAL_SECTION2_MUTEX. CPython: since 3.13. */
-#define Py_END_CRITICAL_SECTION2()                                                                 \
-    PyCriticalSection2_End(&_py_cs2);                                                              \
-    }
-
-#endif /* Py_CRITICAL_SECTION_H */
 
 #ifdef __GNUC__
 

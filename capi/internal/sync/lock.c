@@ -2,7 +2,7 @@
  * lock.c - locks: binary semaphores in one word, and the waits for them.
  *
  * Why C: a free lock costs a C caller one exchange, a signal handler can end a wait, and locks work
- * in the child of a fork. This file calls only os.h, status.h and critical.h.
+ * in the child of a fork. This file calls only os.h and status.h.
  *
  * The word of a lock has one of four values:
  *
@@ -29,7 +29,6 @@
 #include "lock.h"
 
 #include "system/os.h"
-#include "critical.h"
 #include "status.h"
 #include "identity.h"
 #include "system/tsan.h"
@@ -185,11 +184,9 @@ static PyLockStatus wait_for(struct lock *lock, long long microseconds, int intr
     if (spin(lock)) {
         return PY_LOCK_ACQUIRED;
     }
-    bool was_suspended = critical_suspend();
     struct status_wait before = status_wait(WAITS_FOR_LOCK, (uintptr_t)lock);
     PyLockStatus status = wait_asleep(lock, deadline, intr_flag);
     status_wait_ends(before);
-    critical_resume(was_suspended);
     return status;
 }
 

@@ -1,7 +1,7 @@
 /*
  * pylock.c - PyMutex: a lock of one byte, and the parking lot, in which its waiters sleep.
  *
- * It is C for the reasons of lock.c. It calls os.h, fork.h, gil.h, status.h and critical.h.
+ * It is C for the reasons of lock.c. It calls os.h, fork.h and status.h alone.
  *
  * The byte of a mutex has one of four values:
  *
@@ -33,8 +33,8 @@
  * mutex may go as soon as the last of its users has unlocked it.
  *
  * No waiter is given the lock: until it runs, all would wait for it. The byte is RESERVED at times
- * instead, and a waiter that does not come in time loses the reservation. pylock_model.pml in ctest
- * is the same algorithm in Promela, checked in every interleaving.
+ * instead, and a waiter that does not come in time loses the reservation. lock_model.pml in ctest
+ * has the same algorithm in Promela.
  */
 #include "mutex.h"
 
@@ -42,8 +42,6 @@
 #include "system/os.h"
 #include "status.h"
 #include "system/tsan.h"
-#include "critical.h"
-#include "gil.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -349,14 +347,9 @@ static PyLockStatus lock_taken(PyMutex *m, long long microseconds, int intr_flag
     if (mutex_spin(m)) {
         return PY_LOCK_ACQUIRED;
     }
-    /* With the GIL, the caller would keep the holder of the mutex from running Python code. */
-    struct _ts *state = gil_give_up();
-    bool was_suspended = critical_suspend();
     struct status_wait before = status_wait(WAITS_FOR_MUTEX, (uintptr_t)m);
     PyLockStatus status = wait_parked(m, deadline, intr_flag);
     status_wait_ends(before);
-    critical_resume(was_suspended);
-    gil_take_back(state);
     return status;
 }
 
