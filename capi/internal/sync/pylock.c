@@ -36,6 +36,7 @@
  * instead, and a waiter that does not come in time loses the reservation. lock_model.pml in ctest
  * has the same algorithm in Promela.
  */
+#define _GNU_SOURCE
 #include "mutex.h"
 
 #include "system/fork.h"
@@ -45,6 +46,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+#ifndef _WIN32
+#include <dlfcn.h>
+#endif
 
 #undef PyMutex_Lock
 #undef PyMutex_Unlock
@@ -396,6 +401,42 @@ bool mutex_unlock(PyMutex *m, uintptr_t *goroutine)
     return was_locked;
 }
 
+/* ------------------------------------------------------------------------ a Python's functions */
+
+/*
+ * A Python that this library is loaded before has these functions too. It calls some by these names
+ * and others by names of its own, whose waiters sleep in its own parking lot. So all of its mutexes
+ * are its own: calls by these names go to it. NULL: there is none.
+ */
+static void (*pythons_lock)(PyMutex *), (*pythons_unlock)(PyMutex *);
+
+#ifndef _WIN32
+__attribute__((constructor)) static void find_python(void)
+{
+    void *lock = dlsym(RTLD_NEXT, "PyMutex_Lock"), *unlock = dlsym(RTLD_NEXT, "PyMutex_Unlock");
+    if (lock != NULL && unlock != NULL) {
+        memcpy(&pythons_lock, &lock, sizeof lock);
+        memcpy(&pythons_unlock, &unlock, sizeof unlock);
+    }
+}
+#endif
+
+/* Locks a mutex whose unlock, which is Python's, wakes no waiter of this library. */
+static PyLockStatus lock_by_polling(PyMutex *m, long long microseconds)
+{
+    int64_t now = os_now_ns(), deadline = INT64_MAX;
+    if (microseconds >= 0 && microseconds < (INT64_MAX - now) / 1000) {
+        deadline = now + microseconds * 1000;
+    }
+    while (!take(m, FREE)) {
+        if (os_now_ns() >= deadline) {
+            return PY_LOCK_FAILURE;
+        }
+        os_sleep_a_millisecond();
+    }
+    return PY_LOCK_ACQUIRED;
+}
+
 /* ------------------------------------------------------------------------ public functions */
 
 static inline PyLockStatus lock(PyMutex *m, long long microseconds, int intr_flag)
@@ -409,17 +450,26 @@ static inline PyLockStatus lock(PyMutex *m, long long microseconds, int intr_fla
 
 PyLockStatus pythread_mutex_lock_timed(PyMutex *m, PY_TIMEOUT_T microseconds, int intr_flag)
 {
-    return lock(m, microseconds, intr_flag);
+    return pythons_lock == NULL ? lock(m, microseconds, intr_flag)
+                                : lock_by_polling(m, microseconds);
 }
 
 void PyMutex_Lock(PyMutex *m)
 {
-    lock(m, -1, 0);
+    if (pythons_lock != NULL) {
+        pythons_lock(m);
+    } else {
+        lock(m, -1, 0);
+    }
 }
 
 void PyMutex_Unlock(PyMutex *m)
 {
     struct waiter *goroutine;
+    if (pythons_unlock != NULL) {
+        pythons_unlock(m);
+        return;
+    }
     if (!unlock(m, &goroutine)) {
         os_write_error("Fatal Python error: PyMutex_Unlock: unlocking mutex that is not locked\n");
         abort();
