@@ -15,32 +15,30 @@ import (
 	"github.com/seed-c0a0ef17/pythread/pythread"
 )
 
-// Mutex is a mutex of C's, a PyMutex, as a Go value: what Go code and C code guard
-// by it, they guard from each other.
+// Mutex is a mutex of C code, a PyMutex, as a Go value. Go code and C code exclude
+// each other by it.
 //
 // It has the contract of [pythread.Mutex]: a lock of one byte that any goroutine and
 // any thread may unlock, not recursive. What happens before an unlock happens before
 // the return of the lock that comes next, on either side. Goroutines and threads wait
 // in one queue. All methods are safe for concurrent use.
 //
-// A lock or an unlock that meets nobody is no call into C. One that has to wait
-// waits as a goroutine, and takes no OS thread: not more than one for all goroutines
-// of the program, from when the first has to wait. C code that unlocks wakes a
-// goroutine without a call of Go.
+// A lock or an unlock without contention does not call C. A wait keeps a goroutine,
+// not an OS thread. All waits of the program together keep at most one OS thread.
+// C code that unlocks wakes a goroutine without a call of Go.
 //
-// A Mutex may be copied; the copies are the same mutex. The zero Mutex is none, and
-// must not be used; nor may a Mutex be used in a bubble of testing/synctest.
+// A Mutex may be copied; the copies are the same mutex. The zero Mutex must not be
+// used, and no Mutex may be used in a bubble of testing/synctest.
 type Mutex struct{ bits *uint8 }
 
-// WrapMutex returns the mutex that C code knows as a PyMutex, a byte, which it may
-// use on. The byte lies in C memory and must stay there for as long as either side
-// uses it.
+// WrapMutex returns the mutex for a PyMutex, a byte, which C code may still use. The
+// byte is in C memory, and must stay there as long as C or Go uses it.
 func WrapMutex(mutex unsafe.Pointer) Mutex { return Mutex{(*uint8)(mutex)} }
 
 // Pointer returns the PyMutex, for C code to use.
 func (m Mutex) Pointer() unsafe.Pointer { return unsafe.Pointer(m.bits) }
 
-// Lock waits, for ever if need be, until it has the lock.
+// Lock waits, without limit, until it has the lock.
 //
 // It is PyMutex_Lock.
 func (m Mutex) Lock() {
@@ -85,8 +83,8 @@ func (m Mutex) LockContext(ctx context.Context) pythread.LockStatus {
 // It is PyMutex_IsLocked.
 func (m Mutex) IsLocked() bool { return octet.Load(m.bits)&C.MUTEX_LOCKED != 0 }
 
-// Unlock frees the lock, whoever locked it. It panics if the lock is free already,
-// and then leaves it free. It does not block.
+// Unlock frees the lock, which any goroutine or thread may have locked. It panics if
+// the lock is free, and leaves it free. It does not block.
 //
 // It is PyMutex_Unlock, which ends the process instead of a panic.
 func (m Mutex) Unlock() {

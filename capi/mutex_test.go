@@ -200,7 +200,7 @@ func TestAReservedMutexMayBeTaken(t *testing.T) {
 	}
 	*(*uint8)(m.Pointer()) = 2
 	if recovered(m.Unlock) == nil {
-		t.Error("Unlock of a mutex that nobody holds")
+		t.Error("Unlock of a free mutex")
 	}
 	if !m.TryLock() || m.TryLock() {
 		t.Error("TryLock of a reserved mutex")

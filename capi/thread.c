@@ -1,10 +1,9 @@
 /*
  * thread.c - the PyThread_* functions about threads, as C callers see them.
  *
- * Most are one line: a call of the //export function of thread.go or, where the process must not
- * enter Go, of the same function for plain pthreads (forked.c). They are C, not //export functions
- * by themselves, because the child of a fork must not enter Go, not even to find out that it is
- * one. Who the caller is, is C because C callers expect it to cost a nanosecond.
+ * Most call an //export function of thread.go or, if the process must not enter Go, the same
+ * function for plain pthreads (forked.c). Why C: the child of a fork must not enter Go, not even to
+ * find out that it is one. PyThread_get_thread_ident is C so that it costs one load.
  */
 #define _GNU_SOURCE
 #include "_cgo_export.h"
@@ -30,7 +29,7 @@
 void PyThread_init_thread(void)
 {
     struct visit visit;
-    if (enter_go(&visit)) { /* else Go sleeps, and wakes for the first thread */
+    if (enter_go(&visit)) { /* false: Go sleeps until the first thread */
         go_init_thread();
         leave_go(&visit);
     }
@@ -59,7 +58,7 @@ static PyThread_ident_t start_own(thread_func func, void *arg, bool joinable)
     if (enter_go(&visit)) {
         ident = go_start_own(joinable);
         leave_go(&visit);
-        /* Outside of the visit: the pthread inherits the signal mask. */
+        /* After the visit, because the pthread inherits the caller's signal mask. */
         if (!own_start(func, arg, ident)) {
             enter_go(&visit);
             go_cancel_own(ident);
@@ -67,33 +66,32 @@ static PyThread_ident_t start_own(thread_func func, void *arg, bool joinable)
             ident = 0;
         }
     }
-    /* The pthread is no OS thread of Go's. */
+    /* The pthread is not an OS thread of Go, so it is counted here. */
     thread_came();
     atomic_fetch_add_explicit(&thread_counts.left, 1, memory_order_relaxed);
     return ident;
 }
 
 /*
- * What the caller asks of Go where Go is out of reach: another OS thread asks instead. Such a call
- * comes from a destructor, when the OS thread ends that a thread left unfit for the next, or from a
- * coroutine's stack.
+ * A call that another OS thread makes, because Go is out of reach of the caller. It comes from a
+ * destructor of an OS thread that Go ends, or from the stack of a coroutine.
  */
 struct call {
     enum { START, JOIN, DETACH, SET_NAME } what;
     thread_func func;
     void *arg;
     bool joinable;
-    os_signals mask; /* what a thread that is started inherits */
+    os_signals mask; /* for a thread that is started */
     PyThread_handle_t handle;
     const char *name;
-    /* The ident of a thread that was started, 0 for none. */
+    /* The ident of the thread that was started; 0: none. */
     PyThread_ident_t ident;
     int error;
 };
 
 static PyThread_ident_t start(thread_func func, void *arg, bool joinable);
 
-/* Tells Go the name of the thread that the caller is. */
+/* Gives Go the name of the calling thread. */
 static void tell_name(const char *name)
 {
     struct visit visit;
@@ -123,7 +121,7 @@ static void make_call(void *arg)
     }
 }
 
-/* Starts a thread. Its ident, which is also its handle; 0 where it did not start. */
+/* Starts a thread. Returns its ident, which is also its handle, or 0 if it did not start. */
 static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
 {
     int saved = errno;
@@ -179,7 +177,7 @@ int PyThread_start_joinable_thread(void (*func)(void *), void *arg, PyThread_ide
     return 0;
 }
 
-/* Waits in C, outside of the visits, so that signal handlers run meanwhile. */
+/* Joins a thread, and ends the visit. It waits outside of visits, so that signal handlers run. */
 static int join(PyThread_handle_t handle, struct visit *visit)
 {
     unsigned seen = ends_seen(handle);
@@ -259,7 +257,7 @@ int pythread_set_name(const char *name)
         return EINVAL;
     }
     name_copy(kept, name);
-    if (!do_runs()) { /* else the OS thread is Go's, and stays as it was */
+    if (!do_runs()) { /* in a Do the OS thread keeps its own name */
         os_set_name(kept);
     }
     if (self_ident != 0 && go_is_out_of_reach()) {

@@ -1,10 +1,10 @@
 /*
- * visit.c - how C calls the //export functions.
+ * visit.c - lets C call the //export functions.
  *
  * Invariant: Go is called only between enter_go and leave_go. After leave_go the caller has the
  * signal mask, the signal stack and the floating-point modes that it had before.
  *
- * The files with the public functions call this. It calls go.h and os.h, and the exports.
+ * The files with the public functions call this. It calls go.h, os.h and the exports.
  */
 #define _GNU_SOURCE
 #include "visit.h"
@@ -15,8 +15,9 @@
 #include <signal.h>
 
 /*
- * Has Go know the calling OS thread. When Go first meets one it gives it a signal stack if it has
- * none, and unblocks some signals. Both stay in a Go program, where Go handles signals.
+ * Calls Go on the calling OS thread for the first time. Go then gives the OS thread a signal stack,
+ * if it has none, and unblocks some signals. This undoes both, except the signal stack in a Go
+ * program, where Go handles signals.
  */
 static void meet_go(void)
 {

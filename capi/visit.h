@@ -1,4 +1,4 @@
-/* visit.h - how C calls the //export functions. */
+/* visit.h - lets C call the //export functions. */
 #ifndef VISIT_H
 #define VISIT_H
 
@@ -7,21 +7,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A call of the //export functions, and what it has to put back. */
+/* A visit: calls of the //export functions, and what leave_go restores. */
 struct visit {
     bool blocks_signals;
-    os_signals signal_mask; /* the caller's, where the visit blocks signals */
+    os_signals signal_mask; /* the caller's, if the visit blocks signals */
     uint64_t float_mode;    /* the caller's */
 };
 
 /*
- * Begins a visit, in which the caller may call the //export functions. False where Go is not here,
- * or out of reach.
+ * Begins a visit, in which the caller may call the //export functions. False if Go is not here, or
+ * out of reach.
  *
- * In a C program all signals are blocked until leave_go. For Go runs on the small stack of a
- * goroutine, where no handler of the program may run. So a visit is short: nothing in it waits for
- * another thread of the program. Go computes with the modes with which a process begins: with the
- * caller's an exception might end the process.
+ * In a C program all signals are blocked until leave_go, because Go runs on the small stack of a
+ * goroutine. A handler of the program would overflow that stack. So a visit is short: nothing in it
+ * waits for another thread of the program. Go runs with the floating-point modes with which a
+ * process begins, because with the caller's modes an exception could end the process.
  */
 bool enter_go(struct visit *visit);
 void leave_go(const struct visit *visit);

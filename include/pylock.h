@@ -2,17 +2,22 @@
  * pylock.h - CPython's PyMutex (Include/cpython/pylock.h, Python/lock.c): a lock of
  * one byte, without a Python. It is a part of libpythread.
  *
- * The names, the byte's values and the contracts are those of CPython 3.13 to 3.15. So
- * objects that were compiled with CPython's own header work with this library, and the
- * other way round. The include guard is CPython's: this header steps aside where Python.h
- * came first, and the other way round.
+ * The names, the values of the byte and the contracts are those of CPython 3.13 to 3.15.
+ * So objects that were compiled with CPython's header work with this library, and objects
+ * that were compiled with this header work with CPython. The include guard is CPython's:
+ * of this header and Python.h, the one that comes first is used.
  *
- * Code that was written for CPython often locks only where Py_GIL_DISABLED is defined.
- * Without a Python there is no GIL: compile such code with -DPy_GIL_DISABLED.
+ * In a process with a Python 3.13 or newer that is loaded after this library, PyMutex is
+ * Python's: PyMutex_Lock and PyMutex_Unlock call Python's functions, because Python's own
+ * code locks the same mutexes. There pythread_mutex_lock_timed looks at the mutex once a
+ * millisecond, and Go code must not wait for such a mutex.
  *
- * Unless a comment says otherwise, every function may be called from any thread at any
- * time, in the child of a fork, and in a signal handler never. None of them sets errno,
- * and none of them enters or wakes Go.
+ * Code that was written for CPython often locks only if Py_GIL_DISABLED is defined.
+ * Without Python there is no GIL: compile such code with -DPy_GIL_DISABLED.
+ *
+ * Every function may be called from any thread at any time, and in the child of a fork. No
+ * function may be called in a signal handler. Where a function differs, its comment says
+ * so. No function sets errno, and none enters or starts Go.
  */
 #ifndef Py_LOCK_H
 #define Py_LOCK_H
@@ -28,21 +33,21 @@ extern "C" {
  * --------------------------------------------------------------------- */
 
 /*
- * A mutex: one byte, and free where it is 0. So one in static memory or in zeroed
- * memory is ready to use, and nothing is to be destroyed. It has no owner: any thread
- * may unlock it. It is not recursive: a thread that locks it twice waits for another's
- * unlock. It must not be copied or moved once it was used. Its memory may be given
- * back as soon as the last of its users has unlocked it.
+ * A mutex: one byte, which is 0 while the mutex is free. So a mutex in static or zeroed
+ * memory is ready to use, and nothing must be destroyed. It has no owner: any thread may
+ * unlock it. It is not recursive: a thread that locks it twice waits for an unlock by
+ * another thread. It must not be copied or moved after its first use. Its memory may be
+ * freed as soon as the last of its users has unlocked it.
  *
  * What a thread did before an unlock happens before what the next holder does. Waiters
- * sleep in the order in which they came. One that is woken competes with threads that
+ * sleep in the order in which they came. A waiter that is woken competes with threads that
  * run, but at least every 0.2 ms the mutex is kept free for it.
  *
- * A lock and an unlock that nobody contends are one instruction each. Mutexes that
- * share a cache line, as 64 in an array do, slow each other down.
+ * Without contention, a lock and an unlock are one instruction each. Mutexes in one cache
+ * line, such as 64 in an array, slow each other down.
  *
- * 0 is free, and 1 is locked (_Py_UNLOCKED, _Py_LOCKED). The other values say that
- * threads wait. The lowest bit is set where it is locked. CPython: since 3.13.
+ * 0 is free, and 1 is locked (_Py_UNLOCKED, _Py_LOCKED). The other values mean that threads
+ * wait. The lowest bit is set while the mutex is locked. CPython: since 3.13.
  *
  * @code
  * #include <pylock.h>
@@ -77,32 +82,31 @@ extern "C" {
  * @endcode
  */
 typedef struct PyMutex {
-    uint8_t _bits; /* not to be written but by the functions here */
+    uint8_t _bits; /* only the functions here may write it */
 } PyMutex;
 
 #define _Py_UNLOCKED 0
 #define _Py_LOCKED 1
 
-/* What a PyMutex is initialized with: free. CPython: since 3.15. */
-#define PyMutex_STATIC_INIT                                                                        \
-    {                                                                                              \
-        _Py_UNLOCKED                                                                               \
-    }
+/* The initial value of a PyMutex: free. CPython: since 3.15. */
+/* clang-format off */
+#define PyMutex_STATIC_INIT {_Py_UNLOCKED}
+/* clang-format on */
 
 /*
- * Locks a mutex. Blocks until it is free; signal handlers run meanwhile and do not
- * end the wait. CPython: since 3.13.
+ * Locks a mutex. Blocks until it is free. Signal handlers run meanwhile and do not end the
+ * wait. CPython: since 3.13.
  */
 PYTHREAD_API void PyMutex_Lock(PyMutex *m);
 
 /*
- * Unlocks a mutex, whoever locked it, and lets one waiter have it. Never blocks. Where
- * it is not locked, the process ends by abort with a line on stderr. CPython: since 3.13.
+ * Unlocks a mutex, which any thread may have locked, and wakes one waiter. Never blocks. If
+ * the mutex is not locked, it writes a line to stderr and aborts. CPython: since 3.13.
  */
 PYTHREAD_API void PyMutex_Unlock(PyMutex *m);
 
 /*
- * Whether a mutex is locked at this moment, by any thread: for assertions and for
+ * Tells whether a mutex is locked at this moment, by any thread, for assertions and
  * debugging. Never blocks.
  *
  *   1   it is locked
@@ -116,15 +120,15 @@ PYTHREAD_API int PyMutex_IsLocked(PyMutex *m);
  * Locks a mutex within a time.
  *
  * m             the mutex
- * microseconds  0 tries; more waits so long on the monotonic clock, never
- *               less, and no more than PY_TIMEOUT_MAX; negative waits for ever
+ * microseconds  0: tries once; more: waits so long on the monotonic clock, at
+ *               most PY_TIMEOUT_MAX; negative: waits without limit
  * intr_flag     as in PyThread_acquire_lock_timed
  *
- *   PY_LOCK_ACQUIRED   locked, also where a signal came at the same time
- *   PY_LOCK_FAILURE    in use to the end of that time
+ *   PY_LOCK_ACQUIRED   locked, also if a signal came at the same time
+ *   PY_LOCK_FAILURE    in use until the time was up
  *   PY_LOCK_INTR       intr_flag is set and a signal handler ran
  *
- * CPython has no counterpart.
+ * CPython: none.
  */
 PYTHREAD_NODISCARD PYTHREAD_API PyLockStatus pythread_mutex_lock_timed(PyMutex *m,
                                                                        PY_TIMEOUT_T microseconds,
@@ -132,7 +136,7 @@ PYTHREAD_NODISCARD PYTHREAD_API PyLockStatus pythread_mutex_lock_timed(PyMutex *
 
 #ifdef __GNUC__
 
-/* Acquire, and release: what a holder did happens before what the next one does. */
+/* Acquire and release: what a holder did happens before what the next holder does. */
 static inline void _PyMutex_Lock(PyMutex *m)
 {
     uint8_t unlocked = _Py_UNLOCKED;
@@ -156,8 +160,7 @@ static inline int _PyMutex_IsLocked(PyMutex *m)
     return (__atomic_load_n(&m->_bits, __ATOMIC_RELAXED) & _Py_LOCKED) != 0;
 }
 
-/* CPython has it so too: the names are functions, for those that look them up, and inline
-   where this header is. */
+/* As in CPython, these names are inline functions here, and functions of the library for dlsym. */
 #define PyMutex_Lock _PyMutex_Lock
 #define PyMutex_Unlock _PyMutex_Unlock
 #define PyMutex_IsLocked _PyMutex_IsLocked

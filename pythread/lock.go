@@ -45,7 +45,7 @@ func (s LockStatus) String() string {
 // It stands for CPython's PyThread_type_lock. PyThread_allocate_lock and
 // PyThread_free_lock have no counterpart: a Lock is a plain value.
 type Lock struct {
-	// How it works. An acquire or a release that meets nobody is a single
+	// How it works. An acquire or a release without contention is a single
 	// compare-and-swap of state. A goroutine that finds the lock held becomes a
 	// waiter: it queues, and sleeps on a channel of its own. A release that
 	// finds a queue frees the lock and wakes the first waiter. That waiter has

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// BenchmarkLockPair is one acquire and release that meet nobody. Each lock has a
+// BenchmarkLockPair is one acquire and release without contention. Each lock has a
 // loop of its own, so that the compiler inlines the calls as in real use.
 func BenchmarkLockPair(b *testing.B) {
 	b.Run("pythread", func(b *testing.B) {

@@ -480,7 +480,7 @@ func TestLockIsNotPassedOnOnceAllWaitersHaveLeft(t *testing.T) {
 		t.Fatal("a waiter that left has the lock of another")
 	}
 	if l.pass() {
-		t.Error("the lock was passed to nobody")
+		t.Error("the lock was passed on without a waiter")
 	}
 	l.Release()
 	checkFree(t, l)

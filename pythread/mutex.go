@@ -24,7 +24,7 @@ import (
 // It stands for CPython's PyMutex (3.13), and its byte has PyMutex's values: 0 is
 // unlocked, 1 is locked, 3 is locked with waiters, and 2 is unlocked with waiters.
 type Mutex struct {
-	// How it works. A lock or an unlock that meets nobody is a single
+	// How it works. A lock or an unlock without contention is a single
 	// compare-and-swap of the byte, from 0 to 1 or back. A goroutine that finds the
 	// byte locked becomes a waiter, and parks. An unlock that finds the byte parked
 	// frees it and wakes the first waiter; this one then competes with the
@@ -35,9 +35,9 @@ type Mutex struct {
 	// The values of the byte:
 	//
 	//	0                free
-	//	locked           somebody has the lock
-	//	locked | parked  the same, and the unlock has to wake the first waiter
-	//	parked           reserved: free, but for the waiter that is awake
+	//	locked           a goroutine has the lock
+	//	locked | parked  a goroutine has it, and the unlock must wake the first waiter
+	//	parked           reserved: only the waiter that is awake may take it
 	//
 	// While a waiter is awake, the byte need not tell of others that are parked: so
 	// other goroutines lock and unlock at full speed in the microseconds that the
@@ -49,13 +49,13 @@ type Mutex struct {
 	//
 	//  1. If the byte is locked|parked, a waiter is parked and none is awake.
 	//  2. If the byte is parked, a waiter is awake.
-	//  3. If a waiter is parked, somebody has the duty to see to it, so no wake-up
+	//  3. If a waiter is parked, a goroutine has the duty to wake it, so no wake-up
 	//     is lost: the next unlock if the byte is locked|parked, else the waiter
 	//     that is awake. The unlock hands the duty to the waiter that it wakes. A
 	//     waiter that is awake calls settle, whether it takes the lock, parks again
 	//     or leaves; and settle makes the byte locked|parked if a waiter is parked.
 	//
-	// A goroutine that does not hold mu makes these changes alone: from 0 or parked
+	// A goroutine that does not hold mu only makes these changes: from 0 or parked
 	// to locked, and from locked to 0. All else happens under mu. As the unlock of
 	// locked|parked is under mu too, the memory of a Mutex may go as soon as the
 	// last of its users has unlocked it: no unlock touches a byte that it has freed.

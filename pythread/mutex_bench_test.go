@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// BenchmarkMutexPair is one lock and unlock that meet nobody.
+// BenchmarkMutexPair is one lock and unlock without contention.
 func BenchmarkMutexPair(b *testing.B) {
 	b.Run("pythread", func(b *testing.B) {
 		var m Mutex

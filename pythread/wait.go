@@ -111,7 +111,7 @@ func wait(l waitable, timeout time.Duration, cancel <-chan struct{}) LockStatus 
 		break
 	}
 	if timeout > 0 && !w.timer.Stop() && end != Failure {
-		// The timer has fired, and nobody has received from its channel. With
+		// The timer has fired, and its channel still has the time. With
 		// GODEBUG=asynctimerchan=1 that channel would end a later wait early.
 		w.timer = nil
 	}

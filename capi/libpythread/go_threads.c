@@ -1,24 +1,26 @@
 //go:build unix
 
 /*
- * go_threads.c - the OS threads that the Go runtime makes in a program of C's.
+ * go_threads.c - the OS threads of the Go runtime in a C program.
  *
- * The shared library is linked so that the runtime's pthread_create is the one below (--wrap).
- * Where the system refuses an OS thread, Go would end the process. So Go finds its OS threads in a
- * reserve, and a start first fills the reserve with what Go can want then; where the system refuses
- * that, the start fails. The first start alone goes ahead with an OS thread that Go's start has
- * left. The reserve is filled when the first thread has ended, or by the second start.
+ * The library is linked with --wrap=pthread_create, so that the runtime calls the function below.
+ * If the system refused an OS thread to Go, Go would end the process. So Go gets its OS threads
+ * from a reserve. Before a thread starts, the start fills the reserve with all that Go can need
+ * then. If the system refuses, the start fails. Only the first start uses an OS thread that the
+ * start of Go has left. The reserve is filled when the first thread has ended, or by the second
+ * start.
  *
- * Invariant: from the second start on there are as many OS threads, of Go's and in the reserve, as
- * the sum of quota() and capacity; and no more threads than capacity have room, which each takes
- * before Go knows of it. So the reserve is not empty when Go asks it. For Go asks when none of its
- * OS threads is idle. Then each that it has
- *   - is some thread's: until its goroutine has left it, or it ends with the thread;
- *   - or has a processor of Go's: one less than there are, since Go asks on behalf of one;
- *   - or is Go's own;
- *   - or has given its processor to another and is about to be idle, which takes it nanoseconds.
- * These are fewer than the quota and the threads. Of the last kind there may be any number where
- * the system lets others run at that very point; the quota has room for more than were ever seen.
+ * Invariant: from the second start on, Go and the reserve together have quota() + capacity OS
+ * threads. At most `capacity` threads have room, and each takes room before Go knows it. So the
+ * reserve is not empty when Go asks for an OS thread. Proof: Go asks when none of its OS threads is
+ * idle. Then each of them
+ *   - belongs to a thread, until its goroutine has left it or it ends with the thread;
+ *   - or has a Go processor: at most one less than there are, because Go asks on behalf of one;
+ *   - or is one of Go's own;
+ *   - or has given its Go processor away and is about to be idle, within nanoseconds.
+ * Together these are fewer than the quota and the threads. There may be any number of the last
+ * kind, if the system stops OS threads at that point. The quota has room for more than were ever
+ * seen.
  */
 #define _GNU_SOURCE
 #include "go_threads.h"
@@ -46,13 +48,13 @@ atomic_long go_threads_count;
 
 #ifdef __linux__
 
-/* NULL where the library is linked without --wrap, as an archive is: then nobody calls here. */
+/* NULL if the library is linked without --wrap, as an archive is. Then Go does not call this. */
 __attribute__((weak)) int __real_pthread_create(pthread_t *, const pthread_attr_t *,
                                                 void *(*)(void *), void *);
 int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(*func)(void *),
                           void *arg);
 
-/* GOMAXPROCS, now and at most. */
+/* The current GOMAXPROCS, and the maximum. */
 static atomic_int processors = GO_FIRST_PROCESSORS;
 static int most_processors;
 
@@ -65,17 +67,16 @@ int go_threads_first_processors(int most)
     return atomic_load_explicit(&processors, memory_order_relaxed);
 }
 
-/* How many OS threads Go can want beside those of threads. */
+/* How many OS threads Go can need beside those of threads. */
 static int quota(void)
 {
-    /* The first, the monitor, the one that makes others, one that waits for timers, one for ends.
-     */
+    /* The first, the monitor, the one that makes others, one for timers, one for ends. */
     enum { GOS_OWN = 5, ALMOST_IDLE = 4 };
-    /* Relaxed, here and below: counts publish nothing; the mutex publishes the reserve. */
+    /* Relaxed, here and below: counts publish no other memory; the mutex guards the reserve. */
     return atomic_load_explicit(&processors, memory_order_relaxed) + GOS_OWN + ALMOST_IDLE;
 }
 
-/* For how many threads there are OS threads. */
+/* The number of threads for which there are OS threads. */
 static atomic_int capacity;
 
 static bool takes_room(void);
@@ -86,7 +87,7 @@ static enum runner_work idles(void);
 /* Go sleeps from the first instruction of the process on. */
 atomic_uint go_home;
 
-/* Before Go's own constructor, which may call pthread_create. */
+/* Runs before Go's constructor, which may call pthread_create. */
 __attribute__((constructor(101))) static void before_go_starts(int argc, char **argv)
 {
     (void)argc;
@@ -108,10 +109,10 @@ __attribute__((constructor(101))) static void before_go_starts(int argc, char **
 
 /* ------------------------------------------------------------------------ the reserve */
 
-/* An OS thread of Go's. A spare waits until Go needs it. */
+/* An OS thread of Go. A spare waits until Go needs it. */
 struct os_thread {
     struct os_thread *next;
-    /* 1 once func and arg are set. */
+    /* 1 after func and arg were set. */
     atomic_uint is_called;
     void *(*func)(void *);
     void *arg;
@@ -126,7 +127,7 @@ static void add_capacity(int threads)
     atomic_fetch_add_explicit(&capacity, threads, memory_order_relaxed);
 }
 
-/* An OS thread of Go's ends, and with it the thread on it. */
+/* Counts the end of an OS thread of Go, and of the thread on it. */
 static void count_end(void)
 {
     atomic_fetch_sub_explicit(&go_threads_count, 1, memory_order_relaxed);
@@ -141,14 +142,14 @@ static void *run(void *arg)
     clean_restore_scheduling();
     /* The creator may have had others, and Go may run with its own alone. */
     os_set_float_mode(OS_FIRST_FLOAT_MODE);
-    /* Acquire: func and arg are those that were set before. */
+    /* Acquire: pairs with the release after func and arg were set. */
     while (atomic_load_explicit(&self->is_called, memory_order_acquire) == 0) {
         os_wait(&self->is_called, 0, OS_NO_DEADLINE);
     }
     tsan_acquire(self);
     void *result = self->func(self->arg);
     own_begin_destructors();
-    /* Not earlier: the C library would make a heap for this OS thread before Go runs. */
+    /* Not earlier: the first free would make a heap for this OS thread before Go runs. */
     free(self);
     count_end();
     return result;
@@ -165,14 +166,14 @@ static bool create(struct os_thread *os_thread)
     return true;
 }
 
-/* Adds an OS thread to the reserve. False where the system has none. */
+/* Adds an OS thread to the reserve. False if the system refuses. */
 static bool add_spare(void)
 {
     struct os_thread *spare = calloc(1, sizeof *spare);
     if (spare == NULL) {
         return false;
     }
-    /* The OS thread inherits the mask; and a handler must not find the mutex held. */
+    /* The OS thread inherits this mask. And no handler may run while this holds the mutex. */
     os_signals mask = os_block_signals();
     bool added = create(spare);
     if (added) {
@@ -209,8 +210,8 @@ static bool call_spare(void *(*func)(void *), void *arg)
 /* ------------------------------------------------------------------------ room */
 
 /*
- * How many threads took room, and up to which number they may, as far as is known. On a cache line
- * of their own, so that starts do not wait for that of the threads that run.
+ * How many threads have taken room, and up to which number they may, as far as is known. These have
+ * a cache line of their own, so that starts do not wait for the counts of threads that run.
  */
 static struct {
     _Alignas(64) atomic_uint taken;
@@ -222,12 +223,12 @@ static unsigned count_of(atomic_uint *counter)
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-/* Takes room that is known of. */
+/* Takes room, up to the known number. */
 static bool take(void)
 {
     unsigned taken = count_of(&room.taken);
     while ((int)(count_of(&room.allowed) - taken) > 0) {
-        /* Sequentially consistent: see idles. */
+        /* Sequentially consistent, as idles needs. */
         if (atomic_compare_exchange_weak_explicit(&room.taken, &taken, taken + 1,
                                                   memory_order_seq_cst, memory_order_relaxed)) {
             return true;
@@ -236,11 +237,11 @@ static bool take(void)
     return false;
 }
 
-/* Takes room, also what threads have left. */
+/* Takes room, also room that threads have left. */
 static bool take_any(void)
 {
-    /* Acquire: who counts as having left because the OS thread ends has lowered the capacity. So
-       the sum is never above what it comes to be, and an old one does no harm. */
+    /* Acquire: a thread that ends with its OS thread lowers `capacity` before it raises `left`. So
+       the sum is never too high, and an old sum does no harm. */
     unsigned left = atomic_load_explicit(&thread_counts.left, memory_order_acquire);
     int now = atomic_load_explicit(&capacity, memory_order_relaxed);
     atomic_store_explicit(&room.allowed, left + (unsigned)now, memory_order_relaxed);
@@ -253,20 +254,21 @@ static void wait_for_queued(int queued)
     unsigned came = count_of(&thread_counts.came);
     unsigned awaited = came + (unsigned)(queued - queued / 4);
     atomic_store_explicit(&thread_counts.awaited, awaited, memory_order_relaxed);
-    /* Another start may await another number: a wake-up that is lost costs a millisecond. */
+    /* Another start may set another number. Then this wake-up is lost, which costs a millisecond.
+     */
     int64_t deadline = os_deadline_in(1000000);
     while ((int)(awaited - came) > 0 && os_wait(&thread_counts.came, came, deadline) != ETIMEDOUT) {
         came = count_of(&thread_counts.came);
     }
 }
 
-/* Gives Go twice as many processors, if the system has the OS threads that it can want for them. */
+/* Gives Go twice as many processors, if the system has the OS threads that Go can need for them. */
 static void add_processors(void)
 {
     static atomic_flag others_do = ATOMIC_FLAG_INIT;
-    /* The number of OS threads from which on another try makes sense. */
+    /* The number of OS threads at which another try makes sense. */
     static long worth_a_try;
-    /* Acquire and release: they guard worth_a_try. */
+    /* Acquire here and release below: the flag guards worth_a_try. */
     if (atomic_flag_test_and_set_explicit(&others_do, memory_order_acquire)) {
         return;
     }
@@ -294,10 +296,10 @@ static void add_processors(void)
 }
 
 /*
- * Takes room for a thread, and makes it if there is none. Threads that have room and do not run yet
- * may soon have run. So a start that is far ahead of them waits for them instead of making OS
- * threads, and none fails while some are queued. That is not for ever: each of them finds its OS
- * thread, whatever others do.
+ * Takes room for a thread, and makes room if there is none. Threads that have room and do not run
+ * yet may end soon. So a start that is far ahead of them waits for them, instead of making OS
+ * threads, and no start fails while threads are queued. The wait ends, because each queued thread
+ * gets its OS thread.
  */
 static bool takes_room(void)
 {
@@ -307,8 +309,9 @@ static bool takes_room(void)
         return true;
     }
     if (!atomic_flag_test_and_set_explicit(&has_started, memory_order_relaxed)) {
-        /* Go's start has left an OS thread for the first thread. For the start waits for other
-           goroutines (gcenable), and Go's first OS thread runs none but the one that starts Go. */
+        /* The start of Go has left an OS thread for the first thread. For it waits for other
+           goroutines (gcenable), and Go's first OS thread runs only the goroutine that starts Go.
+         */
         atomic_fetch_add_explicit(&room.taken, 1, memory_order_relaxed);
         return true;
     }
@@ -330,12 +333,12 @@ static bool takes_room(void)
     return true;
 }
 
-/* Adds a spare, if the next start would. */
+/* Adds a spare, if the next start would add one. */
 static enum runner_work idles(void)
 {
-    /* Sequentially consistent, as are the taking of room and the runner's step into waiting, which
-       a start looks at after it took room. So either the start sees the runner, or the runner sees
-       here that the start's thread needs an OS thread. */
+    /* Sequentially consistent, as the exchange that takes room is, and the runner's step into
+       `waiting`, which a start loads after it has taken room. So either the start sees the runner,
+       or the runner sees here that the start's thread needs an OS thread. */
     unsigned taken = atomic_load_explicit(&room.taken, memory_order_seq_cst);
     if ((int)(taken - count_of(&thread_counts.came)) > 0) {
         return RUNNER_GOES_BACK;
@@ -367,7 +370,7 @@ bool go_threads_create(void *(*func)(void *), void *arg)
     return true;
 }
 
-/* Go looks at no pthread_t that it gets here, and makes all its OS threads detached. */
+/* Go does not use the pthread_t that it gets here, and makes all its OS threads detached. */
 int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(*func)(void *),
                           void *arg)
 {
@@ -378,10 +381,11 @@ int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void
         return 0;
     }
     if (!go_is_here()) {
-        /* The program may have set it since Go began to start. */
+        /* The program may have changed its limit since Go began to start. */
         nofile_note();
     }
-    /* While Go starts, or against all odds: Go waits until the system has an OS thread. */
+    /* While Go starts, or if the quota was too small, Go waits until the system has an OS thread.
+     */
     while (!call_spare(func, arg) && !go_threads_create(func, arg)) {
         go_was_refused();
         nanosleep(&tick, NULL);

@@ -1,8 +1,8 @@
-// Package octet has atomic operations on a byte, which Go has not.
+// Package octet has atomic operations on a byte, which Go lacks.
 //
 // They are operations on the aligned word of four bytes that contains the byte, and
-// are right whatever the three other bytes are: other such bytes, fields that are
-// written without any lock, or memory that belongs to somebody else.
+// are correct whatever the three other bytes are: other such bytes, fields that are
+// written without a lock, or memory of other code.
 //
 //   - The word does not leave the memory that the byte is in. It does not leave the
 //     page, nor the slot of Go's heap, since slots begin and end at multiples of 8.
@@ -14,8 +14,8 @@
 //     writes to the line in between (load-linked and store-conditional).
 //   - It writes no other value to them either, so a reader of them sees no change.
 //
-// A swap that fails for the other bytes alone is tried again. Each time somebody
-// else has got on, so not all fail for ever.
+// A swap that fails only because of the other bytes is tried again. Each failure means
+// that another thread has made progress, so not all fail for ever.
 //
 // The race detector takes an operation on a word for a race with what others write to
 // the other bytes of Go's memory. It does not look at C memory.

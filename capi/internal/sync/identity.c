@@ -1,5 +1,5 @@
 /*
- * identity.c - who the calling OS thread is.
+ * identity.c - the identity of the calling OS thread.
  *
  * Invariant: caller_ident is 0, or the ident by which the caller is known.
  *
@@ -11,7 +11,7 @@
 
 OS_THREAD_LOCAL PyThread_ident_t self_ident, caller_ident;
 
-/* About the calling OS thread, in one word where numbers are small, as Linux's of 22 bits. */
+/* Data of the calling OS thread. It is one word if numbers are small, as on Linux with 22 bits. */
 #ifdef __linux__
 typedef unsigned native_id;
 #else

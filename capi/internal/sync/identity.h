@@ -1,4 +1,4 @@
-/* identity.h - who the calling OS thread is. */
+/* identity.h - the identity of the calling OS thread. */
 #ifndef IDENTITY_H
 #define IDENTITY_H
 
@@ -26,8 +26,8 @@ static inline PyThread_ident_t identity_caller(void)
  */
 unsigned long identity_native_id(void);
 
-/* True if the calling OS thread is in capi.Do, and so has another thread's identity. The first one
-   changes that, and returns what was so before. */
+/* Whether the calling OS thread is in capi.Do, and so has another thread's identity. The first
+   function changes this, and returns the old value. */
 bool identity_exchange_in_do(bool in_do);
 bool identity_is_in_do(void);
 

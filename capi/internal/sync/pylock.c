@@ -1,40 +1,40 @@
 /*
  * pylock.c - PyMutex: a lock of one byte, and the parking lot, in which its waiters sleep.
  *
- * It is C for the reasons of lock.c. It calls os.h, fork.h and status.h alone.
+ * Why C: see lock.c. This calls os.h, fork.h and status.h.
  *
  * The byte of a mutex has one of four values:
  *
  *   0                FREE
- *   LOCKED           somebody has the lock
- *   LOCKED | PARKED  the same, and the unlock has to wake the first waiter
- *   RESERVED         nobody has it, but only the waiter that is awake may take it
+ *   LOCKED           a thread has the lock
+ *   LOCKED | PARKED  a thread has it, and the unlock must wake the first waiter
+ *   RESERVED         no thread has it, and only the waiter that is awake may take it
  *
- * Code that was compiled with CPython's header or ours changes FREE to LOCKED and back by itself,
- * and calls for all else. pythread/mutex.go in this module is the same algorithm for goroutines.
+ * Code that was compiled with CPython's header or ours changes FREE to LOCKED and back itself, and
+ * calls functions for everything else. pythread/mutex.go is the same algorithm for goroutines.
  *
- * The byte has no room for a queue. The waiters of a mutex stand in the bucket of its address, in
- * the order in which they came. A waiter that was woken keeps its place, the first, until it has
- * settled: until it has looked at the byte again, under the bucket's lock. While a waiter is awake,
- * the byte need not tell of those that sleep. So in the microseconds that a waiter takes to get
- * going, others lock and unlock at full speed.
+ * The byte has no room for a queue. The waiters of a mutex are in the bucket of its address, in the
+ * order in which they came. A waiter that was woken stays the first until it has settled: it checks
+ * the byte again under the bucket's lock. While a waiter is awake, the byte need not show those
+ * that sleep. So other threads lock and unlock at full speed in the microseconds until the waiter
+ * runs.
  *
- * These rules hold while nobody holds the bucket's lock:
+ * These rules hold while no thread holds the bucket's lock:
  *
  *   1. If the byte is LOCKED | PARKED, waiters sleep and none is awake.
  *   2. If the byte is RESERVED, a waiter is awake.
- *   3. If waiters sleep, somebody has the duty to see to them, so no wake-up is lost: the next
- *      unlock if the byte is LOCKED | PARKED, else the waiter that is awake. The unlock hands the
- *      duty to the waiter that it wakes. That one settles: it takes the lock, sleeps again or
+ *   3. If waiters sleep, a thread has the duty to wake them, so no wake-up is lost. The next unlock
+ *      has it if the byte is LOCKED | PARKED, else the waiter that is awake. The unlock gives the
+ *      duty to the waiter that it wakes. That waiter settles: it takes the lock, sleeps again or
  *      leaves, and makes the byte LOCKED | PARKED if others sleep.
  *
- * Without the bucket's lock the byte changes in three ways alone: from FREE or RESERVED to LOCKED,
- * and from LOCKED to FREE. So the unlock that frees a byte touches it no more, and the memory of a
- * mutex may go as soon as the last of its users has unlocked it.
+ * Without the bucket's lock the byte changes only from FREE or RESERVED to LOCKED, and from LOCKED
+ * to FREE. So an unlock does not use the byte after it has freed it. The memory of a mutex may be
+ * freed as soon as the last of its users has unlocked it.
  *
- * No waiter is given the lock: until it runs, all would wait for it. The byte is RESERVED at times
- * instead, and a waiter that does not come in time loses the reservation. lock_model.pml in ctest
- * has the same algorithm in Promela.
+ * An unlock never gives the lock to a waiter, because all threads would wait until the waiter runs.
+ * Instead the byte is RESERVED at times, and a waiter that is late loses the reservation.
+ * lock_model.pml in ctest has the same algorithm in Promela.
  */
 #define _GNU_SOURCE
 #include "mutex.h"
@@ -57,7 +57,7 @@
 
 enum { FREE = MUTEX_FREE, LOCKED = MUTEX_LOCKED, PARKED = 2, RESERVED = MUTEX_RESERVED };
 
-/* How long to spin before sleeping: shorter than waking a thread on another processor takes. */
+/* How long to spin before a sleep: not as long as it takes to wake a thread. */
 enum { SPIN_NS = 5000 };
 
 /* ------------------------------------------------------------------------ the byte */

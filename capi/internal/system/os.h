@@ -80,13 +80,13 @@ static inline uintptr_t os_self(void)
 #endif
 }
 
-/* Addresses from low on, so many; none where the size is 0. */
+/* A range of addresses from low on. Empty if the size is 0. */
 struct os_range {
     uintptr_t low;
     size_t size;
 };
 
-/* The stack with which the calling thread was made; none where the system does not say. */
+/* The stack with which the calling thread was made. Empty if the system does not say. */
 struct os_range os_stack(void);
 
 /* A buffer for a thread's name. */
@@ -189,7 +189,7 @@ bool os_read(void *to, const void *from, size_t size);
    say. May be called in a signal handler. */
 bool os_look_at(unsigned long thread_id, char name[OS_NAME_SIZE], bool *runs);
 
-/* Waits where only the end of some thread helps, which wakes no waiter. */
+/* Sleeps for a millisecond, for waits until another thread ends: its end wakes no waiter. */
 static inline void os_sleep_a_millisecond(void)
 {
     atomic_uint never = 0;

@@ -4,7 +4,8 @@
 
 #include <pthread.h>
 
-/* Like pthread_create, which may be the library's own, for Go's OS threads. */
+/* Calls the system's pthread_create. The library may have wrapped that name, for Go's OS threads.
+ */
 int os_thread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(*func)(void *),
                      void *arg);
 

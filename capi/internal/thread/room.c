@@ -1,5 +1,5 @@
 /*
- * room.c - how many threads there are OS threads for.
+ * room.c - counts for how many threads there are OS threads.
  *
  * libpythread/ counts OS threads, and sets thread_takes_room. In a Go program that is NULL, and
  * there is always room. Invariant: a thread that was started comes once, and leaves once.
@@ -17,7 +17,7 @@ struct thread_counts thread_counts;
 
 void thread_came(void)
 {
-    /* Relaxed: the counts publish nothing, and who waits looks again from time to time. */
+    /* Relaxed: the counts publish no other memory, and a waiter checks them again after a while. */
     unsigned now = atomic_fetch_add_explicit(&thread_counts.came, 1, memory_order_relaxed) + 1;
     if (now == atomic_load_explicit(&thread_counts.awaited, memory_order_relaxed)) {
         os_wake(&thread_counts.came, INT_MAX);
