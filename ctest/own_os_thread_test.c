@@ -328,6 +328,20 @@ TEST(own_os_threads_end_with_their_threads)
     }
 }
 
+static atomic_int counter;
+
+/* No join waits for their ends. */
+TEST(detached_threads_on_own_os_threads_leave_nothing)
+{
+    use_own_os_threads(1);
+    for (int i = 1; i <= 100; i++) {
+        join(start(nothing, NULL));
+        NE(PyThread_start_new_thread(count, &counter), PYTHREAD_INVALID_THREAD_ID);
+        wait_for_count(&counter, i);
+        check_nothing_is_left();
+    }
+}
+
 TEST(own_os_threads_leave_no_memory)
 {
     enum { THREADS = 2000, LEAK = 16 };
