@@ -10,7 +10,8 @@ block() {
 test_the_example_prints_what_its_readme_says() {
     mkdir examples
     cp -r "$source_dir/examples/host" examples/
-    cp -r "$source_dir/capi" "$source_dir/include" "$source_dir/pythread" "$source_dir/go.mod" .
+    cp -r "$source_dir/capi" "$source_dir/include" "$source_dir/internal" "$source_dir/pythread" \
+        "$source_dir/go.mod" .
     cd examples/host
     PATH=$(dirname "$(command -v "$go")"):$PATH
     block 1 README.md >commands
