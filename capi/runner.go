@@ -63,5 +63,7 @@ func (r *runner) wait(isQuick bool) *thread {
 	}
 	// A start has taken the runner out, and calls it now.
 	C.runner_wait_for_call(r.cWord())
+	// C has seen the call. The race detector sees what Go code loads.
+	r.word.Load()
 	return r.next
 }
