@@ -17,7 +17,10 @@
 #include <limits.h>
 
 /* The epoch of the process that has started Go, or begins to start it. 0 while Go sleeps. */
-__attribute__((weak)) atomic_uint go_home = FORK_FIRST_EPOCH;
+#ifndef _WIN32 /* On Windows Go starts at load, and the library for C has no other one. */
+__attribute__((weak))
+#endif
+atomic_uint go_home = FORK_FIRST_EPOCH;
 
 /* IS_UP, or an even number. It grows by REFUSAL each time the system refuses Go an OS thread. */
 enum { IS_UP = 1, REFUSAL = 2 };
