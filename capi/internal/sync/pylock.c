@@ -413,10 +413,15 @@ static void (*pythons_lock)(PyMutex *), (*pythons_unlock)(PyMutex *);
 #ifndef _WIN32
 __attribute__((constructor)) static void find_python(void)
 {
-    void *lock = dlsym(RTLD_NEXT, "PyMutex_Lock"), *unlock = dlsym(RTLD_NEXT, "PyMutex_Unlock");
-    if (lock != NULL && unlock != NULL) {
+    void *lock = dlsym(RTLD_NEXT, "PyMutex_Lock");
+    void *unlock = lock != NULL ? dlsym(RTLD_NEXT, "PyMutex_Unlock") : NULL;
+    if (unlock != NULL) {
         memcpy(&pythons_lock, &lock, sizeof lock);
         memcpy(&pythons_unlock, &unlock, sizeof unlock);
+    } else {
+        /* The first call returns the message, the second frees it. */
+        dlerror();
+        dlerror();
     }
 }
 #endif
