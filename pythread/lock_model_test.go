@@ -28,7 +28,7 @@ type searched interface {
 	check(alive bool) string
 }
 
-// actor is a goroutine that acquires and releases the lock, cut into steps.
+// actor is a goroutine that locks and unlocks, cut into steps.
 type actor struct {
 	rounds int  // acquires to go, the present one included
 	tries  bool // gives up where it would have to wait
@@ -48,7 +48,13 @@ const (
 	finished
 )
 
-func (a *actor) steps(l *Lock) (steps []func(), mayLeave bool) {
+// stepsOfLock returns the steps by which a acquires and releases l.
+func (a *actor) stepsOfLock(l *Lock) (steps []func(), mayLeave bool) {
+	// end ends a round, as the end of wait does.
+	end := func() {
+		a.w.granted, a.w.awake = false, false
+		a.next()
+	}
 	switch a.phase {
 	case start:
 		steps = append(steps, func() {
@@ -56,7 +62,7 @@ func (a *actor) steps(l *Lock) (steps []func(), mayLeave bool) {
 			case l.TryAcquire():
 				a.phase = holding
 			case a.tries:
-				a.next()
+				end()
 			default:
 				a.phase = queueing
 			}
@@ -85,7 +91,7 @@ func (a *actor) steps(l *Lock) (steps []func(), mayLeave bool) {
 				if l.leave(a.w) {
 					a.phase = holding
 				} else {
-					a.next()
+					end()
 				}
 			})
 		}
@@ -94,36 +100,43 @@ func (a *actor) steps(l *Lock) (steps []func(), mayLeave bool) {
 			if l.free() {
 				a.phase = waking
 			} else {
-				a.next()
+				end()
 			}
 		})
 	case waking:
 		steps = append(steps, func() {
 			l.wake()
-			a.next()
+			end()
 		})
 	}
 	return steps, mayLeave
 }
 
-// next ends a round, as the end of wait does.
+// next ends a round.
 func (a *actor) next() {
-	a.w.granted, a.w.awake = false, false
 	a.phase = start
 	if a.rounds--; a.rounds == 0 {
 		a.phase = finished
 	}
 }
 
-// world is a lock and the actors that use it.
-type world struct {
-	l      Lock
-	actors []*actor
+// actors are all that use a lock.
+type actors []*actor
+
+func (as actors) size() int { return len(as) }
+
+// index returns the number of the actor with this waiter, for a key.
+func (as actors) index(w *waiter) byte {
+	return byte(slices.IndexFunc(as, func(a *actor) bool { return a.w == w }))
 }
 
-func (w *world) size() int { return len(w.actors) }
+// world is a lock and the actors that use it.
+type world struct {
+	l Lock
+	actors
+}
 
-func (w *world) steps(i int) ([]func(), bool) { return w.actors[i].steps(&w.l) }
+func (w *world) steps(i int) ([]func(), bool) { return w.actors[i].stepsOfLock(&w.l) }
 
 func (w *world) key() string {
 	key := []byte{byte(w.l.state.Load()), 0}
@@ -131,7 +144,7 @@ func (w *world) key() string {
 		key[1] = 1
 	}
 	for queued := w.l.first; queued != nil; queued = queued.next {
-		key = append(key, byte(slices.IndexFunc(w.actors, func(a *actor) bool { return a.w == queued })))
+		key = append(key, w.index(queued))
 	}
 	for _, a := range w.actors {
 		flags := len(a.w.token)
@@ -222,7 +235,9 @@ func explore(t *testing.T, create func() searched) (worlds int) {
 	return len(seen)
 }
 
-func TestNoOrderOfStepsLosesTheLockOrAWakeUp(t *testing.T) {
+// exploreAll explores the worlds that create makes for several casts of actors, of
+// which none, one or all are old.
+func exploreAll(t *testing.T, create func(actors) searched) {
 	for _, c := range []struct {
 		name   string
 		actors []actor
@@ -240,15 +255,19 @@ func TestNoOrderOfStepsLosesTheLockOrAWakeUp(t *testing.T) {
 		for _, old := range []int{0, 1, everybody} { // bit i: actor i is old
 			t.Run(fmt.Sprintf("%s, old %b", c.name, old), func(t *testing.T) {
 				worlds := explore(t, func() searched {
-					w := new(world)
+					var as actors
 					for i, a := range c.actors {
 						a.w = agedWaiter(old>>i&1 != 0)
-						w.actors = append(w.actors, &a)
+						as = append(as, &a)
 					}
-					return w
+					return create(as)
 				})
 				t.Log(worlds, "worlds")
 			})
 		}
 	}
+}
+
+func TestNoOrderOfStepsLosesTheLockOrAWakeUp(t *testing.T) {
+	exploreAll(t, func(as actors) searched { return &world{actors: as} })
 }

@@ -498,69 +498,16 @@ func agedWaiter(old bool) *waiter {
 
 func TestBusyNeighboursDoNotStarveAWaiter(t *testing.T) {
 	var l Lock
-	var stop atomic.Bool
-	var neighbours sync.WaitGroup
-	for range 4 {
-		neighbours.Add(1)
-		go func() {
-			defer neighbours.Done()
-			for !stop.Load() {
-				l.Acquire()
-				l.Release()
-			}
-		}()
-	}
-	for range 100 { // if an Acquire starved, the test would time out
-		l.Acquire()
-		l.Release()
-		runtime.Gosched()
-	}
-	stop.Store(true)
-	neighbours.Wait()
+	checkNeighbours(l.Acquire, l.Release)
 	checkFree(t, &l)
 }
 
 func TestCounterUnderMixedAcquiresComesOutExact(t *testing.T) {
-	ops := 300_000 // for each number of goroutines
-	if testing.Short() {
-		ops /= 20
-	}
-	for _, goroutines := range []int{2, 3, 4, 8, 16, 32, 64} {
-		t.Run(fmt.Sprint(goroutines), func(t *testing.T) {
-			var l Lock
-			counter := 0              // guarded by l alone
-			var acquired atomic.Int64 // what counter has to be
-			var all sync.WaitGroup
-			for i := range goroutines {
-				all.Add(1)
-				go func() {
-					defer all.Done()
-					random := rand.New(rand.NewPCG(uint64(goroutines), uint64(i)))
-					n := 0
-					for range ops / goroutines {
-						if acquireSomehow(&l, random) != Acquired {
-							continue
-						}
-						n++
-						counter++
-						if random.IntN(500) == 0 {
-							runtime.Gosched() // let others queue
-						}
-						if random.IntN(5000) == 0 {
-							time.Sleep(50 * time.Microsecond) // let others time out
-						}
-						l.Release()
-					}
-					acquired.Add(int64(n))
-				}()
-			}
-			all.Wait()
-			if want := int(acquired.Load()); counter != want {
-				t.Errorf("counter is %d after %d acquires", counter, want)
-			}
-			checkFree(t, &l)
-		})
-	}
+	checkCounter(t, []int{2, 3, 4, 8, 16, 32, 64}, func() (func(*rand.Rand) LockStatus, func(), func()) {
+		l := new(Lock)
+		return func(random *rand.Rand) LockStatus { return acquireSomehow(l, random) },
+			l.Release, func() { checkFree(t, l) }
+	})
 }
 
 // acquireSomehow acquires in a random way, mostly in a quick one.

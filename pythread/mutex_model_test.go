@@ -2,21 +2,12 @@ package pythread
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 )
 
-// locker is a goroutine that locks and unlocks a Mutex, cut into steps. Its
-// phases are an actor's; waking is here before unlockParked.
-type locker struct {
-	rounds int  // locks to go, the present one included
-	tries  bool // gives up where it would have to wait
-	leaves bool // may give up its wait at any time
-	w      *waiter
-	phase  phase
-}
-
-func (a *locker) steps(m *Mutex) (steps []func(), mayLeave bool) {
+// stepsOfMutex returns the steps by which a locks and unlocks m. Waking is here
+// before unlockParked.
+func (a *actor) stepsOfMutex(m *Mutex) (steps []func(), mayLeave bool) {
 	switch a.phase {
 	case start:
 		steps = append(steps, func() {
@@ -79,23 +70,13 @@ func (a *locker) steps(m *Mutex) (steps []func(), mayLeave bool) {
 	return steps, mayLeave
 }
 
-// next ends a round.
-func (a *locker) next() {
-	a.phase = start
-	if a.rounds--; a.rounds == 0 {
-		a.phase = finished
-	}
-}
-
-// mutexWorld is a Mutex and the goroutines that use it.
+// mutexWorld is a Mutex and the actors that use it.
 type mutexWorld struct {
-	m       Mutex
-	lockers []*locker
+	m Mutex
+	actors
 }
 
-func (w *mutexWorld) size() int { return len(w.lockers) }
-
-func (w *mutexWorld) steps(i int) ([]func(), bool) { return w.lockers[i].steps(&w.m) }
+func (w *mutexWorld) steps(i int) ([]func(), bool) { return w.actors[i].stepsOfMutex(&w.m) }
 
 func (w *mutexWorld) key() string {
 	key := []byte{w.m.load(), 0}
@@ -105,10 +86,10 @@ func (w *mutexWorld) key() string {
 			key[1] = 2
 		}
 		for queued := p.first; queued != nil; queued = queued.next {
-			key = append(key, byte(slices.IndexFunc(w.lockers, func(a *locker) bool { return a.w == queued })))
+			key = append(key, w.index(queued))
 		}
 	}
-	for _, a := range w.lockers {
+	for _, a := range w.actors {
 		flags := len(a.w.token)
 		if a.w.awake {
 			flags |= 2
@@ -123,7 +104,7 @@ func (w *mutexWorld) key() string {
 
 func (w *mutexWorld) check(alive bool) string {
 	holders, awake, places, atWork := 0, 0, 0, false
-	for _, a := range w.lockers {
+	for _, a := range w.actors {
 		switch {
 		case a.phase == holding, a.phase == waking:
 			holders++
@@ -156,7 +137,7 @@ func (w *mutexWorld) check(alive bool) string {
 		return "nobody has the duty to see to the waiters"
 	case p != nil && !queue && awake == 0:
 		return "a place is left"
-	case places > len(w.lockers):
+	case places > len(w.actors):
 		return "there are more places than waiters"
 	case atWork && !alive:
 		return "a wake-up is lost"
@@ -167,32 +148,5 @@ func (w *mutexWorld) check(alive bool) string {
 }
 
 func TestNoOrderOfStepsLosesTheMutexOrAWakeUp(t *testing.T) {
-	for _, c := range []struct {
-		name    string
-		lockers []locker
-	}{
-		{"two wait", []locker{{rounds: 4}, {rounds: 4}}},
-		{"three wait", []locker{{rounds: 2}, {rounds: 2}, {rounds: 2}}},
-		{"four wait", []locker{{rounds: 1}, {rounds: 1}, {rounds: 1}, {rounds: 1}}},
-		{"one of two may leave", []locker{{rounds: 3}, {rounds: 3, leaves: true}}},
-		{"one of three may leave", []locker{{rounds: 2}, {rounds: 2}, {rounds: 2, leaves: true}}},
-		{"all may leave", []locker{{rounds: 2, leaves: true}, {rounds: 2, leaves: true}, {rounds: 2, leaves: true}}},
-		{"one tries", []locker{{rounds: 3, tries: true}, {rounds: 2}, {rounds: 2, leaves: true}}},
-		{"one of each", []locker{{rounds: 1}, {rounds: 1}, {rounds: 1, leaves: true}, {rounds: 2, tries: true}}},
-	} {
-		everybody := 1<<len(c.lockers) - 1
-		for _, old := range []int{0, 1, everybody} { // bit i: locker i is old
-			t.Run(fmt.Sprintf("%s, old %b", c.name, old), func(t *testing.T) {
-				worlds := explore(t, func() searched {
-					w := new(mutexWorld)
-					for i, a := range c.lockers {
-						a.w = agedWaiter(old>>i&1 != 0)
-						w.lockers = append(w.lockers, &a)
-					}
-					return w
-				})
-				t.Log(worlds, "worlds")
-			})
-		}
-	}
+	exploreAll(t, func(as actors) searched { return &mutexWorld{actors: as} })
 }

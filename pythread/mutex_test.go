@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 	"unsafe"
@@ -363,69 +362,16 @@ func TestReservedMutexMayBeTaken(t *testing.T) {
 
 func TestBusyNeighboursDoNotStarveAWaiterForAMutex(t *testing.T) {
 	var m Mutex
-	var stop atomic.Bool
-	var neighbours sync.WaitGroup
-	for range 4 {
-		neighbours.Add(1)
-		go func() {
-			defer neighbours.Done()
-			for !stop.Load() {
-				m.Lock()
-				m.Unlock()
-			}
-		}()
-	}
-	for range 100 { // if a Lock starved, the test would time out
-		m.Lock()
-		m.Unlock()
-		runtime.Gosched()
-	}
-	stop.Store(true)
-	neighbours.Wait()
+	checkNeighbours(m.Lock, m.Unlock)
 	checkMutexFree(t, &m)
 }
 
 func TestCounterUnderMixedLocksComesOutExact(t *testing.T) {
-	ops := 300_000 // for each number of goroutines
-	if testing.Short() {
-		ops /= 20
-	}
-	for _, goroutines := range []int{2, 3, 8, 64} {
-		t.Run(fmt.Sprint(goroutines), func(t *testing.T) {
-			var m Mutex
-			counter := 0            // guarded by m alone
-			var locked atomic.Int64 // what counter has to be
-			var all sync.WaitGroup
-			for i := range goroutines {
-				all.Add(1)
-				go func() {
-					defer all.Done()
-					random := rand.New(rand.NewPCG(uint64(goroutines), uint64(i)))
-					n := 0
-					for range ops / goroutines {
-						if lockSomehow(&m, random) != Acquired {
-							continue
-						}
-						n++
-						counter++
-						if random.IntN(500) == 0 {
-							runtime.Gosched() // let others park
-						}
-						if random.IntN(5000) == 0 {
-							time.Sleep(50 * time.Microsecond) // let others time out
-						}
-						m.Unlock()
-					}
-					locked.Add(int64(n))
-				}()
-			}
-			all.Wait()
-			if want := int(locked.Load()); counter != want {
-				t.Errorf("counter is %d after %d locks", counter, want)
-			}
-			checkMutexFree(t, &m)
-		})
-	}
+	checkCounter(t, []int{2, 3, 8, 64}, func() (func(*rand.Rand) LockStatus, func(), func()) {
+		m := new(Mutex)
+		return func(random *rand.Rand) LockStatus { return lockSomehow(m, random) },
+			m.Unlock, func() { checkMutexFree(t, m) }
+	})
 }
 
 // lockSomehow locks in a random way, mostly in a quick one.
