@@ -49,6 +49,7 @@ bool enter_go(struct visit *visit)
         os_set_float_mode(OS_FIRST_FLOAT_MODE);
     }
     if (!go_knows_os_thread()) {
+        go_meets_os_thread();
         meet_go();
     }
     return true;

@@ -8,10 +8,10 @@
 #define _GNU_SOURCE
 #include "dump.h"
 
-#include "system/fork.h"
 #include "sync/lock.h"
-#include "system/os.h"
 #include "sync/status.h"
+#include "system/fork.h"
+#include "system/os.h"
 #include "text.h"
 
 #include <errno.h>

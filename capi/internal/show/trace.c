@@ -11,10 +11,10 @@
  * It calls status.h, which calls the tracer here.
  */
 #define _GNU_SOURCE
+#include "sync/identity.h"
+#include "sync/status.h"
 #include "system/fork.h"
 #include "system/os.h"
-#include "sync/status.h"
-#include "sync/identity.h"
 #include "text.h"
 
 #include <errno.h>

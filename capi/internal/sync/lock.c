@@ -28,9 +28,9 @@
  */
 #include "lock.h"
 
-#include "system/os.h"
-#include "status.h"
 #include "identity.h"
+#include "status.h"
+#include "system/os.h"
 #include "system/tsan.h"
 
 #include <errno.h>
@@ -176,11 +176,7 @@ static PyLockStatus wait_asleep(struct lock *lock, int64_t deadline, int intr_fl
 
 static PyLockStatus wait_for(struct lock *lock, long long microseconds, int intr_flag)
 {
-    int64_t deadline = OS_NO_DEADLINE;
-    if (microseconds > 0) {
-        microseconds = microseconds < PY_TIMEOUT_MAX ? microseconds : PY_TIMEOUT_MAX;
-        deadline = os_deadline_in(microseconds * 1000);
-    }
+    int64_t deadline = os_deadline_in_us(microseconds);
     if (spin(lock)) {
         return PY_LOCK_ACQUIRED;
     }

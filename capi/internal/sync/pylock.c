@@ -39,9 +39,9 @@
 #define _GNU_SOURCE
 #include "mutex.h"
 
+#include "status.h"
 #include "system/fork.h"
 #include "system/os.h"
-#include "status.h"
 #include "system/tsan.h"
 
 #include <errno.h>
@@ -341,14 +341,10 @@ bool mutex_spin(PyMutex *m)
 
 static PyLockStatus lock_taken(PyMutex *m, long long microseconds, int intr_flag)
 {
-    int64_t deadline = OS_NO_DEADLINE;
     if (microseconds == 0) {
         return take(m, FREE) || take(m, RESERVED) ? PY_LOCK_ACQUIRED : PY_LOCK_FAILURE;
     }
-    if (microseconds > 0) {
-        microseconds = microseconds < PY_TIMEOUT_MAX ? microseconds : PY_TIMEOUT_MAX;
-        deadline = os_deadline_in(microseconds * 1000);
-    }
+    int64_t deadline = os_deadline_in_us(microseconds);
     if (mutex_spin(m)) {
         return PY_LOCK_ACQUIRED;
     }
@@ -429,10 +425,7 @@ __attribute__((constructor)) static void find_python(void)
 /* Locks a mutex whose unlock, which is Python's, wakes no waiter of this library. */
 static PyLockStatus lock_by_polling(PyMutex *m, long long microseconds)
 {
-    int64_t now = os_now_ns(), deadline = INT64_MAX;
-    if (microseconds >= 0 && microseconds < (INT64_MAX - now) / 1000) {
-        deadline = now + microseconds * 1000;
-    }
+    int64_t deadline = os_deadline_in_us(microseconds);
     while (!take(m, FREE)) {
         if (os_now_ns() >= deadline) {
             return PY_LOCK_FAILURE;

@@ -94,7 +94,7 @@ static bool take(struct status *status)
 static struct status *take_any(void)
 {
     enum { TRIES = 16, STEP = 1021 };
-    unsigned first = (unsigned)((uint64_t)os_self() * 0x9e3779b97f4a7c15 >> 32);
+    unsigned first = os_first_place();
     do {
         for (unsigned i = 0; i < TRIES; i++) {
             unsigned place = (first + i * STEP) % status_places();

@@ -283,9 +283,7 @@ static struct first_table {
 static struct table *take_first_table(void)
 {
     enum { TRIES = 8 };
-    /* The distance of two stacks is a multiple of a page. The upper bits of the product depend on
-       all bits. */
-    unsigned first = (unsigned)((uint64_t)(os_self() >> 12) * 0x9e3779b97f4a7c15 >> 32);
+    unsigned first = os_first_place();
     for (unsigned i = 0; i < TRIES; i++) {
         struct first_table *found = &first_tables[(first + i) % FIRST_TABLES];
         /* Acquire: the last owner's writes happen before those of the caller. */

@@ -50,6 +50,15 @@ static inline int64_t os_deadline_in(int64_t ns)
     return ns < OS_NO_DEADLINE - now ? now + ns : OS_NO_DEADLINE - 1;
 }
 
+/* The time `us` microseconds from now. OS_NO_DEADLINE if they are negative. */
+static inline int64_t os_deadline_in_us(int64_t us)
+{
+    if (us < 0) {
+        return OS_NO_DEADLINE;
+    }
+    return os_deadline_in(us < INT64_MAX / 1000 ? us * 1000 : INT64_MAX);
+}
+
 /*
  * Sleeps while *word has the expected value, until os_wake, until the deadline or, on Linux, until
  * a signal handler has run. On other systems handlers run and the sleep goes on, as in CPython's
@@ -188,6 +197,13 @@ bool os_read(void *to, const void *from, size_t size);
 /* Reads an OS thread's name, and whether it runs or is ready to run. False if the system does not
    say. May be called in a signal handler. */
 bool os_look_at(unsigned long thread_id, char name[OS_NAME_SIZE], bool *runs);
+
+/* Where the calling OS thread begins a search among many places: always at the same number, and
+   others at others. The upper bits of the product depend on all bits. */
+static inline unsigned os_first_place(void)
+{
+    return (unsigned)((uint64_t)os_self() * 0x9e3779b97f4a7c15 >> 32);
+}
 
 /* Sleeps for a millisecond, for waits until another thread ends: its end wakes no waiter. */
 static inline void os_sleep_a_millisecond(void)

@@ -6,9 +6,9 @@
  */
 #include "do.h"
 
-#include "system/os.h"
-#include "sync/status.h"
 #include "sync/identity.h"
+#include "sync/status.h"
+#include "system/os.h"
 
 void do_exchange(struct do_identity *identity)
 {

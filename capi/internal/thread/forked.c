@@ -2,21 +2,20 @@
  * forked.c - threads on plain pthreads, for a process that must not enter Go: the child of a fork,
  * in which the Go runtime has no threads.
  *
- * Few processes use it, so it is one list under one mutex. The users of a
- * record are the thread until it has ended, the handle until it is spent, and each join. Invariant:
- * a record is in the list while it has users, and the last one frees it.
+ * Few processes use it, so it is one list under one mutex. The users of a record are the thread
+ * until it has ended, the handle until it is spent, and each join. Invariant: a record is in the
+ * list while it has users, and the last one frees it.
  */
 #define _GNU_SOURCE
 #include "forked.h"
 
 #include "go.h"
-#include "system/os_thread.h"
-
+#include "sync/identity.h"
+#include "sync/status.h"
 #include "system/fork.h"
 #include "system/os.h"
+#include "system/os_thread.h"
 #include "system/stack.h"
-#include "sync/status.h"
-#include "sync/identity.h"
 
 #include <errno.h>
 #include <pthread.h>

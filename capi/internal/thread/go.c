@@ -108,9 +108,12 @@ bool go_is_out_of_reach(void)
 
 bool go_knows_os_thread(void)
 {
-    bool is_known = self.is_known;
+    return self.is_known;
+}
+
+void go_meets_os_thread(void)
+{
     self.is_known = true;
-    return is_known;
 }
 
 /* ------------------------------------------------------------------------ the start of Go */

@@ -35,8 +35,9 @@ bool go_is_in_reach(void);
    caller is on a stack that the program has made. */
 bool go_is_out_of_reach(void);
 
-/* False at the first call on an OS thread, which Go has not met yet. */
+/* True if the calling OS thread has called Go before. The second one notes that it does so now. */
 bool go_knows_os_thread(void);
+void go_meets_os_thread(void);
 
 /* ------------------------------------------------------------------------ the library for C */
 

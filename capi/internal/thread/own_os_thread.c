@@ -12,15 +12,15 @@
 
 #include "clean.h"
 #include "ends.h"
-#include "system/os.h"
 #include "forked.h"
 #include "go.h"
-#include "system/os_thread.h"
 #include "reuse.h"
-#include "system/stack.h"
 #include "sync/status.h"
-#include "system/tsan.h"
 #include "sync/tss.h"
+#include "system/os.h"
+#include "system/os_thread.h"
+#include "system/stack.h"
+#include "system/tsan.h"
 
 #include <limits.h>
 #include <pthread.h>

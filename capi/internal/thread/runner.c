@@ -8,7 +8,7 @@
  * start that has taken the runner (runner.go) changes it to RUNNER_IS_CALLED. So only a start that
  * finds RUNNER_SLEEPS must wake the runner.
  *
- * runner.go calls this. It calls gate.h and os.h.
+ * runner.go calls this. It calls go.h and os.h.
  */
 #include "runner.h"
 

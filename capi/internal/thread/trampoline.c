@@ -14,14 +14,14 @@
 #include "room.h"
 
 #include "clean.h"
-#include "go.h"
-#include "system/os.h"
-#include "own_os_thread.h"
 #include "forked.h"
+#include "go.h"
+#include "own_os_thread.h"
 #include "reuse.h"
 #include "sync/status.h"
-#include "system/tsan.h"
 #include "sync/tss.h"
+#include "system/os.h"
+#include "system/tsan.h"
 
 #include <errno.h>
 #include <locale.h>

@@ -6,9 +6,9 @@
  */
 #include "trampoline.h"
 
-#include "system/os.h"
 #include "sync/status.h"
 #include "sync/tss.h"
+#include "system/os.h"
 
 #include <errno.h>
 #include <setjmp.h>
