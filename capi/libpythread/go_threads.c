@@ -6,14 +6,13 @@
  * The library is linked with --wrap=pthread_create, so that the runtime calls the function below.
  * If the system refused an OS thread to Go, Go would end the process. So Go gets its OS threads
  * from a reserve. Before a thread starts, the start fills the reserve with all that Go can need
- * then. If the system refuses, the start fails. Only the first start uses an OS thread that the
- * start of Go has left. The reserve is filled when the first thread has ended, or by the second
- * start.
+ * then. If the system refuses, the start fails. What the first thread needs is made beside the
+ * start of Go.
  *
- * Invariant: from the second start on, Go and the reserve together have quota() + capacity OS
- * threads. At most `capacity` threads have room, and each takes room before Go knows it. So the
- * reserve is not empty when Go asks for an OS thread. Proof: Go asks when none of its OS threads is
- * idle. Then each of them
+ * Invariant: once Go runs, Go and the reserve together have quota() + capacity OS threads. At most
+ * `capacity` threads have room, and each takes room before Go knows it. So the reserve is not empty
+ * when Go asks for an OS thread. Proof: Go asks when none of its OS threads is idle. Then each of
+ * them
  *   - belongs to a thread, until its goroutine has left it or it ends with the thread;
  *   - or has a Go processor: at most one less than there are, because Go asks on behalf of one;
  *   - or is one of Go's own;
@@ -80,7 +79,8 @@ static int quota(void)
 static atomic_int capacity;
 
 static bool takes_room(void);
-static enum runner_work idles(void);
+static bool needs_os_thread(void);
+static bool create_first(void *(*func)(void *), void *arg);
 
 #endif
 
@@ -98,8 +98,8 @@ __attribute__((constructor(101))) static void before_go_starts(int argc, char **
     if (__real_pthread_create != NULL) {
         atomic_store_explicit(&capacity, -quota(), memory_order_relaxed);
         thread_takes_room = takes_room;
-        runner_idles = idles;
-        go_start_waits(go_threads_create);
+        runner_goes_back = needs_os_thread;
+        go_start_waits(create_first);
     }
 #endif
     loading_begins();
@@ -304,15 +304,7 @@ static void add_processors(void)
 static bool takes_room(void)
 {
     enum { AHEAD = 64 };
-    static atomic_flag has_started = ATOMIC_FLAG_INIT;
     if (take()) {
-        return true;
-    }
-    if (!atomic_flag_test_and_set_explicit(&has_started, memory_order_relaxed)) {
-        /* The start of Go has left an OS thread for the first thread. For it waits for other
-           goroutines (gcenable), and Go's first OS thread runs only the goroutine that starts Go.
-         */
-        atomic_fetch_add_explicit(&room.taken, 1, memory_order_relaxed);
         return true;
     }
     while (!take_any()) {
@@ -333,26 +325,19 @@ static bool takes_room(void)
     return true;
 }
 
-/* Adds a spare, if the next start would add one. */
-static enum runner_work idles(void)
+/* True if a thread that has room has not come yet: it needs the OS thread of an idle runner. */
+static bool needs_os_thread(void)
 {
     /* Sequentially consistent, as the exchange that takes room is, and the runner's step into
        `waiting`, which a start loads after it has taken room. So either the start sees the runner,
        or the runner sees here that the start's thread needs an OS thread. */
     unsigned taken = atomic_load_explicit(&room.taken, memory_order_seq_cst);
-    if ((int)(taken - count_of(&thread_counts.came)) > 0) {
-        return RUNNER_GOES_BACK;
-    }
-    if (atomic_load_explicit(&capacity, memory_order_relaxed) >= 1 || !add_spare()) {
-        return RUNNER_HAS_NONE;
-    }
-    add_capacity(1);
-    return RUNNER_HAS_MORE;
+    return (int)(taken - count_of(&thread_counts.came)) > 0;
 }
 
 /* ------------------------------------------------------------------------ pthread_create */
 
-bool go_threads_create(void *(*func)(void *), void *arg)
+static bool create_called(void *(*func)(void *), void *arg)
 {
     struct os_thread *os_thread = calloc(1, sizeof *os_thread);
     if (os_thread == NULL) {
@@ -367,6 +352,19 @@ bool go_threads_create(void *(*func)(void *), void *arg)
         return false;
     }
     add_capacity(1);
+    return true;
+}
+
+/* Makes Go's first OS thread, and beside the start of Go those that the first thread needs. Where
+   the system refuses one of these, the start that takes room sees it. */
+static bool create_first(void *(*func)(void *), void *arg)
+{
+    if (!create_called(func, arg)) {
+        return false;
+    }
+    while (atomic_load_explicit(&capacity, memory_order_relaxed) < 1 && add_spare()) {
+        add_capacity(1);
+    }
     return true;
 }
 
@@ -386,7 +384,7 @@ int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void
     }
     /* While Go starts, or if the quota was too small, Go waits until the system has an OS thread.
      */
-    while (!call_spare(func, arg) && !go_threads_create(func, arg)) {
+    while (!call_spare(func, arg) && !create_called(func, arg)) {
         go_was_refused();
         nanosleep(&tick, NULL);
     }

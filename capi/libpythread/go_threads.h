@@ -12,8 +12,4 @@ extern atomic_long go_threads_count;
  */
 int go_threads_first_processors(int most);
 
-/* Makes an OS thread for Go, which runs func(arg) and inherits the caller's signal mask. False if
-   the system refuses. */
-bool go_threads_create(void *(*func)(void *), void *arg);
-
 #endif

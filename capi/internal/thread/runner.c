@@ -19,7 +19,7 @@
 
 enum { LOOK_NS = 10000, SLEEP_NS = 100000000, CALL_NS = 1000000 };
 
-enum runner_work (*runner_idles)(void);
+bool (*runner_goes_back)(void);
 
 static bool is_called(atomic_uint *word)
 {
@@ -29,16 +29,12 @@ static bool is_called(atomic_uint *word)
 
 bool runner_wait(atomic_uint *word, bool is_expected)
 {
-    enum runner_work work = RUNNER_HAS_MORE;
     unsigned looks = RUNNER_LOOKS;
     struct os_spin spin = os_spin_begin(LOOK_NS);
     while (is_expected && !is_called(word) && os_spin(&spin)) {
     }
-    while (!is_called(word) && runner_idles != NULL && work == RUNNER_HAS_MORE) {
-        work = runner_idles();
-    }
     /* In a Go program other goroutines may need the Go processor of this one. */
-    if (go_is_programs_own() || work == RUNNER_GOES_BACK) {
+    if (go_is_programs_own() || (runner_goes_back != NULL && runner_goes_back())) {
         return is_called(word);
     }
     /* Relaxed: the exchange publishes no other memory. */

@@ -18,15 +18,8 @@ void runner_wait_for_call(atomic_uint *word);
 
 void runner_wake(atomic_uint *word);
 
-/* The result of runner_idles. */
-enum runner_work {
-    RUNNER_HAS_NONE,
-    RUNNER_HAS_MORE,
-    RUNNER_GOES_BACK /* a thread needs an OS thread, so the runner gives its own back to Go */
-};
-
-/* Does a piece of work for later starts. NULL: there is none. Set before other threads exist, if OS
-   threads are counted. */
-extern enum runner_work (*runner_idles)(void);
+/* True if the runner must give its OS thread back to Go, for a thread that needs one. A function is
+   set before other threads exist, where OS threads are counted; else NULL. */
+extern bool (*runner_goes_back)(void);
 
 #endif
