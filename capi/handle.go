@@ -1,6 +1,7 @@
 package capi
 
 // #include "pythread.h"
+// #include "thread/runner.h"
 import "C"
 
 import (
@@ -36,7 +37,7 @@ func FromHandle(handle uintptr) (*pythread.Handle, bool) {
 // reports false, also for the pthread_self() of an OS thread. It does not block
 // and is safe for concurrent use.
 func FromIdent(ident pythread.Ident) (*pythread.Handle, bool) {
-	if t := threads.get(ident); t != nil && t.given == 0 {
+	if t := threads.get(ident); t != nil && t.given == 0 && t.isStarted() {
 		return t.handle, true
 	}
 	if g, ok := guests.Load(ident); ok {
@@ -60,6 +61,7 @@ func ToHandle(h *pythread.Handle) (uintptr, error) {
 		return 0, ErrNoThread
 	}
 	t := &thread{handle: h, given: givenBit + pythread.Ident(lastGiven.Add(1))}
+	t.start = C.struct_thread_start{state: C.START_IS_MADE, is_joinable: true}
 	t.users.Store(1)    // the C handle
 	t.ended.Store(true) // C did not start the thread, and does not count it
 	threads.add(t.given, t)

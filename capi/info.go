@@ -10,10 +10,10 @@ func go_get_stats(stats *C.pythread_stats) {
 	osThreads, _ := runtime.ThreadCreateProfile(nil)
 	stats.os_threads = C.size_t(osThreads)
 	threads.each(func(t *thread) {
-		if !t.ended.Load() {
+		if t.isStarted() && !t.ended.Load() {
 			stats.threads++
 		}
-		if !t.spent.Load() {
+		if !t.isSpent() {
 			stats.handles++
 		}
 	})

@@ -21,7 +21,7 @@
 #include "thread/quick.h"
 #include "thread/reuse.h"
 #include "thread/room.h"
-#include "thread/trampoline.h"
+#include "thread/runner.h"
 #include "visit.h"
 
 #include <errno.h>
@@ -37,18 +37,28 @@ void PyThread_init_thread(void)
 
 static PyThread_ident_t start_goroutine(thread_func func, void *arg, int mode, bool joinable)
 {
+    struct thread_start made = {.state = START_IS_MADE,
+                                .func = func,
+                                .arg = (uintptr_t)arg,
+                                .is_joinable = joinable,
+                                .is_quick = quick_start()};
+    struct thread_start *awaited = runner_take_start();
     struct visit visit;
-    PyThread_ident_t ident = 0;
     unsigned ends = 0;
-    bool is_quick = quick_start();
-    if (enter_go(&visit)) {
+    if (awaited != NULL) {
+        made.ident = awaited->ident;
+        made.creator = thread_inheritance(mode, os_float_mode(), NULL);
+        ends = ends_seen(made.ident);
+        forked_count_from(made.ident);
+        runner_make_start(awaited, &made);
+    } else if (enter_go(&visit)) {
         const os_signals *signal_mask = visit.blocks_signals ? &visit.signal_mask : NULL;
-        ident = go_start_thread(func, arg, thread_inheritance(mode, visit.float_mode, signal_mask),
-                                joinable, is_quick, &ends);
+        made.creator = thread_inheritance(mode, visit.float_mode, signal_mask);
+        made.ident = go_start_thread(&made, &ends);
         leave_go(&visit);
-        quick_started(ident, ends, is_quick);
     }
-    return ident;
+    quick_started(made.ident, ends, made.is_quick);
+    return made.ident;
 }
 
 static PyThread_ident_t start_own(thread_func func, void *arg, bool joinable)
@@ -150,7 +160,6 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
         } else {
             ident = start_goroutine(func, arg, mode, joinable);
         }
-        forked_count_from(ident);
     }
     if (ident != 0) {
         status_started(ident, since);
@@ -184,7 +193,7 @@ static int join(PyThread_handle_t handle, struct visit *visit)
     int error = go_begin_join(handle, self_ident);
     leave_go(visit);
     while (error == EAGAIN) {
-        ends_wait(handle, seen);
+        ends_wait(handle, seen, OS_NO_DEADLINE);
         seen = ends_seen(handle);
         enter_go(visit);
         error = go_end_join(handle, self_ident);
@@ -204,7 +213,7 @@ int PyThread_join_thread(PyThread_handle_t handle)
         own_ask_elsewhere(make_call, &call);
         error = call.error;
     } else {
-        quick_look(handle);
+        quick_wait(handle);
         error = enter_go(&visit) ? join(handle, &visit) : forked_join(handle, self_ident);
         quick_joined(handle);
     }

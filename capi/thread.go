@@ -3,6 +3,8 @@ package capi
 // #include "thread/ends.h"
 // #include "thread/own_os_thread.h"
 // #include "thread/trampoline.h"
+// #include "thread/runner.h"
+// #include "thread/forked.h"
 // #include "thread/room.h"
 // #include <errno.h>
 import "C"
@@ -24,13 +26,13 @@ type thread struct {
 	core   *pythread.Prepared
 	handle *pythread.Handle
 
-	// The function of a thread on a goroutine, and what the thread inherits.
-	fn      C.thread_func
-	arg     unsafe.Pointer
-	creator C.struct_inheritance
+	// What C starts the thread with. C sets it, except for the ident, before the
+	// start is made. A thread whose start is not made yet waits for it (runner.c).
+	// To C code that thread does not exist.
+	start C.struct_thread_start
 
-	// The start of another thread is expected at once.
-	isQuick bool
+	// The thread whose start the goroutine awaits after this thread.
+	next *thread
 
 	// given is the C handle that ToHandle made. It is 0 if C started the thread;
 	// then its C handle is its ident.
@@ -38,7 +40,8 @@ type thread struct {
 
 	// users counts the thread until it has ended, its C handle until the handle
 	// is spent, and its OS thread if that ends with it. The last user removes the
-	// thread from threads. A handle is spent when it was joined or detached.
+	// thread from threads. A handle is spent when it was joined or detached. The
+	// handle of a thread that is not joinable is spent when the thread ends.
 	users        atomic.Int32
 	spent, ended atomic.Bool
 
@@ -49,26 +52,35 @@ type thread struct {
 
 var threads table
 
-// newest is the newest ident of a thread that C knows.
-var newest atomic.Uint64
+// newest is the newest ident of a thread that C has started.
+var newest = (*atomic.Uint64)(unsafe.Pointer(&C.forked_newest_ident))
 
-// newThread makes a thread that C knows.
-func newThread(joinable bool) *thread {
-	t := &thread{core: pythread.Prepare()}
+// newThread makes a thread with this start, which may be made already or later.
+func newThread(start C.struct_thread_start) *thread {
+	t := &thread{core: pythread.Prepare(), start: start}
 	t.handle = t.core.Handle()
+	t.start.ident = C.PyThread_ident_t(t.ident())
 	t.running.Store(1)
-	if joinable {
-		t.users.Store(2)
-	} else {
-		t.users.Store(1)
-		t.spent.Store(true)
-	}
+	t.users.Store(2)
 	threads.add(t.ident(), t)
-	ident := uint64(t.ident())
-	for n := newest.Load(); n < ident && !newest.CompareAndSwap(n, ident); {
-		n = newest.Load()
+	if t.isStarted() {
+		ident := uint64(t.ident())
+		for n := newest.Load(); n < ident && !newest.CompareAndSwap(n, ident); {
+			n = newest.Load()
+		}
 	}
 	return t
+}
+
+// isStarted reports whether the start of t is made.
+func (t *thread) isStarted() bool {
+	state := (*atomic.Uint32)(unsafe.Pointer(&t.start.state))
+	return state.Load() == C.START_IS_MADE
+}
+
+// isSpent reports whether C has no handle of t, or no longer has one.
+func (t *thread) isSpent() bool {
+	return !t.isStarted() || !bool(t.start.is_joinable) || t.spent.Load()
 }
 
 func (t *thread) ident() pythread.Ident { return t.handle.Ident() }
@@ -86,6 +98,9 @@ func (t *thread) end() {
 	t.ended.Store(true)
 	t.stop()
 	t.leave()
+	if !t.start.is_joinable {
+		t.spend()
+	}
 }
 
 // leave ends one use of t.
@@ -107,7 +122,7 @@ func (t *thread) spend() bool {
 // find returns the thread of a C handle, or an errno if the handle is spent or
 // never was a handle.
 func find(handle C.PyThread_handle_t) (*thread, C.int) {
-	if t := threads.get(pythread.Ident(handle)); t != nil && !t.spent.Load() {
+	if t := threads.get(pythread.Ident(handle)); t != nil && !t.isSpent() {
 		return t, 0
 	}
 	if handle != 0 && uint64(handle) <= newest.Load() || wasGiven(handle) {
@@ -138,26 +153,35 @@ func go_set_name(ident C.PyThread_ident_t, name *C.char) {
 // that changes when the thread ends.
 //
 //export go_start_thread
-func go_start_thread(fn C.thread_func, arg unsafe.Pointer, creator C.struct_inheritance, joinable, isQuick C.bool, seen *C.uint) C.PyThread_ident_t {
-	t := newThread(bool(joinable))
-	t.fn, t.arg, t.creator = fn, arg, creator
-	t.isQuick = bool(isQuick)
-	ident := t.ident()
-	*seen = C.uint(endCounts[ident%C.END_COUNTS].ends.Load())
-	t.start()
-	return C.PyThread_ident_t(ident)
+func go_start_thread(start *C.struct_thread_start, seen *C.uint) C.PyThread_ident_t {
+	t := newThread(*start)
+	*seen = C.uint(endCounts[t.ident()%C.END_COUNTS].ends.Load())
+	go run(t)
+	return t.start.ident
+}
+
+// run runs t, and the threads that are started next. After each one the goroutine
+// waits for a while for the next start, in C.
+func run(t *thread) {
+	for t != nil {
+		t = t.main()
+	}
 }
 
 // left counts the threads that have left their OS threads to others. thread.c
 // defines it.
 var left = (*atomic.Uint32)(unsafe.Pointer(&C.thread_counts.left))
 
-// main is the whole life of the thread. It reports whether the goroutine may go on
-// to another thread.
-func (t *thread) main() (mayGoOn bool) {
+// main is the whole life of the thread. It returns the next thread of the
+// goroutine, or nil if the goroutine must end.
+func (t *thread) main() *thread {
 	defer t.end()
-	t.core.Run(func(h *pythread.Handle) { mayGoOn = t.run(h) })
-	return mayGoOn
+	t.core.Run(func(h *pythread.Handle) {
+		if t.run(h) && bool(C.runner_is_wanted(t.start.is_quick)) {
+			t.next = newThread(C.struct_thread_start{is_quick: t.start.is_quick})
+		}
+	})
+	return t.next
 }
 
 // run runs fn on an OS thread of the Go runtime. It reports whether the OS thread
@@ -175,7 +199,7 @@ func (t *thread) run(h *pythread.Handle) (isReusable bool) {
 			left.Add(1)
 		}
 	}()
-	fate := C.thread_run(t.fn, t.arg, C.PyThread_ident_t(h.Ident()), t.creator)
+	fate := C.runner_run(&t.start)
 	hasLeft = true
 	// If the goroutine ends without UnlockOSThread, Go ends the OS thread.
 	switch fate {
@@ -183,6 +207,8 @@ func (t *thread) run(h *pythread.Handle) (isReusable bool) {
 		runtime.UnlockOSThread()
 		left.Add(1)
 		return true
+	case C.OS_THREAD_IS_IDLE:
+		runtime.UnlockOSThread()
 	case C.OS_THREAD_ENDS:
 	case C.OS_THREAD_ENDS_WATCHED:
 		t.watchOSThread()
@@ -211,7 +237,7 @@ func init() { C.thread_note_gos_first() }
 //
 //export go_start_own
 func go_start_own(joinable C.bool) C.PyThread_ident_t {
-	t := newThread(bool(joinable))
+	t := newThread(C.struct_thread_start{state: C.START_IS_MADE, is_joinable: joinable})
 	t.watchOSThread()
 	return C.PyThread_ident_t(t.ident())
 }
@@ -235,7 +261,7 @@ func (t *thread) watchOSThread() {
 // endOSThread notes the end of the OS thread. It also ends a thread that ran on no
 // goroutine.
 func (t *thread) endOSThread() {
-	if t.fn == nil {
+	if t.start._func == nil {
 		t.core.Run(func(*pythread.Handle) {})
 		t.end()
 	}
@@ -262,7 +288,12 @@ func takeEnds() {
 
 // stop ends one of the things that a join of t waits for.
 func (t *thread) stop() {
-	if t.running.Add(-1) == 0 {
+	if t.running.Add(-1) != 0 {
+		return
+	}
+	if t.next != nil {
+		t.next.start.ended = t.start.ident // C tells it
+	} else {
 		t.tellEnd()
 	}
 }

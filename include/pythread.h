@@ -68,8 +68,8 @@ struct _object;
  * --------------------------------------------------------------------- */
 
 /*
- * The ident of a thread. A thread that this library starts gets the next
- * number of a counter: 1, 2, 3 and so on. The process never uses an ident
+ * The ident of a thread. A thread that this library starts gets a number
+ * from a counter, which begins with 1. The process never uses an ident
  * again. The ident of any other thread (main, a plain pthread) is its
  * pthread_self(), as in CPython; on Windows it is the complement of its
  * GetCurrentThreadId(). The two ranges do not overlap.

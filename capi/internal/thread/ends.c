@@ -9,16 +9,17 @@
  */
 #include "ends.h"
 
+#include <errno.h>
 #include <limits.h>
 
 struct end_count end_counts[END_COUNTS];
 
-void ends_wait(PyThread_ident_t ident, unsigned seen)
+void ends_wait(PyThread_ident_t ident, unsigned seen, int64_t deadline)
 {
     struct end_count *count = end_count_of(ident);
     atomic_fetch_add_explicit(&count->joins, 1, memory_order_seq_cst);
-    while (atomic_load_explicit(&count->ends, memory_order_seq_cst) == seen) {
-        os_wait(&count->ends, seen, OS_NO_DEADLINE);
+    while (atomic_load_explicit(&count->ends, memory_order_seq_cst) == seen &&
+           os_wait(&count->ends, seen, deadline) != ETIMEDOUT) {
     }
     /* Sequentially consistent: see put in own_os_thread.c. */
     atomic_fetch_sub_explicit(&count->joins, 1, memory_order_seq_cst);

@@ -31,8 +31,8 @@ static inline unsigned ends_seen(PyThread_ident_t ident)
     return atomic_load_explicit(&end_count_of(ident)->ends, memory_order_acquire);
 }
 
-/* Waits until the count has changed. */
-void ends_wait(PyThread_ident_t ident, unsigned seen);
+/* Waits until the count has changed, or until the deadline. */
+void ends_wait(PyThread_ident_t ident, unsigned seen, int64_t deadline);
 
 /* Wakes the joins that wait. */
 void ends_wake(PyThread_ident_t ident);

@@ -38,24 +38,24 @@ struct plain {
     struct plain *joins;
 };
 
-/* Guards the variables below, except last_ident. */
+/* Guards the variables below, except forked_newest_ident. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 /* Signals that a thread has ended, and that its OS thread has ended. */
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct plain *first;
 
-/* The newest ident of this process; and the newest of its parent, up to which idents are not
-   handles of this process. */
-static atomic_ullong last_ident;
-static PyThread_ident_t parents_last;
+/* On 32-bit processors Go's atomics need this alignment. */
+_Alignas(8) atomic_ullong forked_newest_ident;
+/* The newest ident of the parent. The idents up to it are not handles of this process. */
+static PyThread_ident_t parents_newest;
 
 void forked_count_from(PyThread_ident_t ident)
 {
     /* Relaxed: the number publishes no other memory. */
-    unsigned long long last = atomic_load_explicit(&last_ident, memory_order_relaxed);
-    while (last < ident &&
-           !atomic_compare_exchange_weak_explicit(&last_ident, &last, ident, memory_order_relaxed,
-                                                  memory_order_relaxed)) {
+    unsigned long long newest = atomic_load_explicit(&forked_newest_ident, memory_order_relaxed);
+    while (newest < ident &&
+           !atomic_compare_exchange_weak_explicit(&forked_newest_ident, &newest, ident,
+                                                  memory_order_relaxed, memory_order_relaxed)) {
     }
 }
 
@@ -133,7 +133,7 @@ PyThread_ident_t forked_start(thread_func func, void *arg, bool joinable)
     stack_set_size(&attr, stack_size());
     pthread_mutex_lock(&mutex);
     struct plain *plain =
-        add(atomic_fetch_add_explicit(&last_ident, 1, memory_order_relaxed) + 1, joinable);
+        add(atomic_fetch_add_explicit(&forked_newest_ident, 1, memory_order_relaxed) + 1, joinable);
     if (plain != NULL) {
         plain->func = func;
         plain->arg = arg;
@@ -156,8 +156,9 @@ static int find_handle(PyThread_handle_t handle, struct plain **plain)
     if (*plain != NULL && !(*plain)->spent) {
         return 0;
     }
-    return *plain != NULL || (handle > parents_last &&
-                              handle <= atomic_load_explicit(&last_ident, memory_order_relaxed))
+    return *plain != NULL ||
+                   (handle > parents_newest &&
+                    handle <= atomic_load_explicit(&forked_newest_ident, memory_order_relaxed))
                ? EINVAL
                : ESRCH;
 }
@@ -262,13 +263,11 @@ static void begin_in_child(void)
         x_crosscall2_ptr = NULL;
     }
     status_forget_all();
-    parents_last = atomic_load_explicit(&last_ident, memory_order_relaxed);
+    parents_newest = atomic_load_explicit(&forked_newest_ident, memory_order_relaxed);
 }
 
 static void add_survivor(PyThread_ident_t ident)
 {
-    /* The thread's creator, which only the parent has, may not have counted it yet. */
-    forked_count_from(ident);
     pthread_mutex_lock(&mutex);
     add(ident, true);
     pthread_mutex_unlock(&mutex);

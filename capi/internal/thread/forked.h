@@ -5,6 +5,7 @@
 #include "func.h"
 #include "pythread.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -13,7 +14,11 @@ PyThread_ident_t forked_start(thread_func func, void *arg, bool joinable);
 int forked_join(PyThread_handle_t handle, PyThread_ident_t joiner);
 int forked_detach(PyThread_handle_t handle);
 
-/* Notes an ident that Go gave to a thread. Later idents here are higher. */
+/* The newest ident of a thread of this process. Go raises it too. */
+extern atomic_ullong forked_newest_ident;
+
+/* Notes the ident that Go gave to a thread, before the thread starts. Later idents here are higher.
+ */
 void forked_count_from(PyThread_ident_t ident);
 
 /* Ends the thread that forked this process. It began on an OS thread of Go. */

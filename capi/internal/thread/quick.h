@@ -14,8 +14,9 @@ bool quick_start(void);
  */
 void quick_started(PyThread_ident_t ident, unsigned ends, bool is_quick);
 
-/* Begins a join by the calling thread. If that has just started the thread, spins for the end. */
-void quick_look(PyThread_handle_t handle);
+/* Begins a join by the calling thread. If it is the last thread that the caller has started, waits
+   for its end, but not for long. */
+void quick_wait(PyThread_handle_t handle);
 
 /* Notes that the calling thread has joined a thread. */
 void quick_joined(PyThread_handle_t handle);

@@ -1,25 +1,27 @@
-/* runner.h - lets a goroutine that has run a thread wait, in C, for the next thread. */
+/* runner.h - lets a goroutine that has run a thread wait, in C, for the next start. */
 #ifndef RUNNER_H
 #define RUNNER_H
 
-#include <stdatomic.h>
+#include "trampoline.h"
+
 #include <stdbool.h>
 
-/* The values of a runner's word. A start that gives the runner a thread sets RUNNER_IS_CALLED, and
-   wakes the runner if it sleeps. */
-enum { RUNNER_LOOKS, RUNNER_SLEEPS, RUNNER_IS_CALLED };
+/* Waits for a while for the start of a thread, unless it is made already. Then runs the thread.
+   OS_THREAD_IS_IDLE: no start came. */
+enum os_thread_fate runner_run(struct thread_start *start);
 
-/* Waits for a while until the runner is called. False if it is not. Spins first, if a call is
-   expected at once. */
-bool runner_wait(atomic_uint *word, bool is_expected);
+/* True if a goroutine that has run a thread should wait for the next start. */
+bool runner_is_wanted(bool start_is_expected);
 
-/* Waits until the runner is called. */
-void runner_wait_for_call(atomic_uint *word);
+/* Takes the start that a goroutine waits for. NULL: there is none. The caller makes the start at
+   once, because the goroutine waits until then. */
+struct thread_start *runner_take_start(void);
 
-void runner_wake(atomic_uint *word);
+/* Makes the start that the goroutine waits for. All but its state and ident come from `start`. */
+void runner_make_start(struct thread_start *awaited, const struct thread_start *start);
 
-/* True if the runner must give its OS thread back to Go, for a thread that needs one. A function is
-   set before other threads exist, where OS threads are counted; else NULL. */
+/* True if an OS thread must go back to Go, for a thread that needs one. A function is set before
+   other threads exist, where OS threads are counted; else NULL. */
 extern bool (*runner_goes_back)(void);
 
 #endif

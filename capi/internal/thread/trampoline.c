@@ -198,12 +198,13 @@ static void stop_exit(void *arg)
     forked_end(trampoline->ident);
 }
 
-enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ident,
-                               struct inheritance creator)
+enum os_thread_fate thread_run(const struct thread_start *start)
 {
     volatile bool exited = true;
+    PyThread_ident_t ident = start->ident;
+    void *arg = (void *)start->arg;
     struct trampoline trampoline = {.ident = ident};
-    bool is_checked = creator.reuse == PYTHREAD_REUSE_CLEAN;
+    bool is_checked = start->creator.reuse == PYTHREAD_REUSE_CLEAN;
     if (os_self() == gos_first) {
         return OS_THREAD_NEVER_ENDS;
     }
@@ -218,11 +219,11 @@ enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ide
         clean_drop_blocks();
     }
     thread_came();
-    enter(ident, &creator);
+    enter(ident, &start->creator);
     pthread_cleanup_push(stop_exit, &trampoline);
     if (_setjmp(trampoline.exit_to) == 0) {
-        tsan_acquire(tsan_start_mark(func, arg));
-        func(arg);
+        tsan_acquire(tsan_start_mark(start->func, arg));
+        start->func(arg);
         if (is_checked) {
             clean_run_destructors();
         }

@@ -6,6 +6,7 @@
 #include "pythread.h"
 #include "system/os.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -29,24 +30,45 @@ struct inheritance {
 struct inheritance thread_inheritance(int reuse, uint64_t float_mode,
                                       const os_signals *signal_mask);
 
+/*
+ * What a thread on a goroutine is started with. A goroutine may wait for the start (runner.c). The
+ * memory is Go's, and C uses it only until the goroutine's call of C returns.
+ */
+struct thread_start {
+    PyThread_ident_t ident;
+    /* START_IS_MADE after the start has set all below. */
+    atomic_uint state;
+    thread_func func;
+    /* The function's argument, as a number: a Go program may use a pointer to its own memory, which
+       cgo does not let Go memory have. */
+    uintptr_t arg;
+    struct inheritance creator;
+    bool is_joinable;
+    bool is_quick; /* another start is expected at once */
+    /* The thread that the goroutine has run before, if no join has been told of its end yet. */
+    PyThread_ident_t ended;
+};
+enum { START_IS_AWAITED, START_MUST_WAKE, START_IS_MADE };
+
 /* What happens to an OS thread of Go after a thread on it. */
 enum os_thread_fate {
     OS_THREAD_IS_REUSABLE,
     OS_THREAD_ENDS,         /* it is unfit for another thread, and ends */
     OS_THREAD_ENDS_WATCHED, /* it is unfit, and ends; own_take_ends reports its end */
     OS_THREAD_WAS_UNFIT,    /* it was unfit before, and ends; the thread has not run */
-    OS_THREAD_NEVER_ENDS    /* Go never ends it, so the thread has not run on it */
+    OS_THREAD_NEVER_ENDS,   /* Go never ends it, so the thread has not run on it */
+    OS_THREAD_IS_IDLE       /* no thread was started for a while (runner.c) */
 };
 
 /* Notes that Go never ends the calling OS thread. */
 void thread_note_gos_first(void);
 
 /*
- * Runs func(arg) as the thread `ident` on the calling OS thread, which is Go's, until it returns,
- * exits or is cancelled. If func forks, this does not return in the child, which must not enter Go.
+ * Runs a thread that was started on the calling OS thread, which is Go's, until its function
+ * returns, exits or is cancelled. If the function forks, this does not return in the child, which
+ * must not enter Go.
  */
-enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ident,
-                               struct inheritance creator);
+enum os_thread_fate thread_run(const struct thread_start *start);
 
 /* Ends the calling thread, or the calling OS thread if it does not run a thread. */
 __attribute__((noreturn)) void thread_exit(void);

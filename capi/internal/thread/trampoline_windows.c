@@ -48,17 +48,16 @@ void thread_exit(void)
     longjmp(exit_to, 1);
 }
 
-enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ident,
-                               struct inheritance creator)
+enum os_thread_fate thread_run(const struct thread_start *start)
 {
-    status_become(ident);
+    status_become(start->ident);
     float_mode_before = os_float_mode();
-    os_set_float_mode(creator.float_mode);
+    os_set_float_mode(start->creator.float_mode);
     errno = 0;
     runs = true;
     /* NULL: the jump restores the registers and unwinds nothing. */
     if (_setjmp(exit_to, NULL) == 0) {
-        func(arg);
+        start->func((void *)start->arg);
     }
     thread_leave();
     return OS_THREAD_IS_REUSABLE;
