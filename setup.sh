@@ -5,7 +5,7 @@
 #   ./setup.sh --with-python   also for the tests with a Python interpreter
 #   ./setup.sh --with-tools    also the tools of the tests: spin, clang, clang-format, ninja,
 #                              lintian, abidiff; doxygen and man for the documentation
-#   ./setup.sh --with-bench    also for the benchmarks: GLib and nsync, which they measure, and gnuplot
+#   ./setup.sh --with-bench    also for the benchmarks: nsync, which they measure, and gnuplot
 #   ./setup.sh --with-cross    also for the presets arm64 and windows, and the C compilers for the other
 #                              processors for which Go makes shared libraries
 #
@@ -72,7 +72,6 @@ if $tools; then
 fi
 if $bench; then
     has gnuplot || missing="$missing gnuplot-nox"
-    pkg-config --exists glib-2.0 2>/dev/null || missing="$missing libglib2.0-dev"
     [ -f /usr/include/nsync_mu.h ] || missing="$missing libnsync-dev"
 fi
 if $cross; then

@@ -11,7 +11,6 @@
 #define _GNU_SOURCE
 #include "layers.h"
 
-#include <errno.h>
 #include <float.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -23,11 +22,16 @@
 
 /* ------------------------------------------------------------------------ threads */
 
-static double now_ns(void)
+static double now_on(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
+}
+
+static double now_ns(void)
+{
+    return now_on(CLOCK_MONOTONIC);
 }
 
 static void *array(long n, size_t size)
@@ -61,36 +65,39 @@ static void nothing(void *arg)
     (void)arg;
 }
 
-/* Starts and joins n threads, one after the other. Returns the ns for each. */
-static double one_after_another(const struct layer *layer, void (*func)(void *), long n)
+/* Starts and joins n threads, one after the other. Returns the ns for each by this clock. */
+static double one_after_another(const struct layer *layer, void (*func)(void *), long n,
+                                clockid_t clock)
 {
-    double begin = now_ns();
+    double begin = now_on(clock);
     for (long i = 0; i < n; i++) {
         join(layer, start(layer, func, NULL));
     }
-    return (now_ns() - begin) / (double)n;
-}
-
-/* The first threads of a process. */
-static double first(const struct layer *layer, long n)
-{
-    return one_after_another(layer, nothing, n);
+    return (now_on(clock) - begin) / (double)n;
 }
 
 /* Here and below, a first run is not measured, which warms caches and threads. */
 static double one_at_a_time(const struct layer *layer, long n)
 {
-    one_after_another(layer, nothing, n);
-    return one_after_another(layer, nothing, n);
+    one_after_another(layer, nothing, n, CLOCK_MONOTONIC);
+    return one_after_another(layer, nothing, n, CLOCK_MONOTONIC);
 }
 
-/* The same with pauses of a millisecond, after which nothing is warm. */
-static double now_and_then(const struct layer *layer, long n)
+/* The processor time that each takes, of all OS threads. */
+static double processor_time(const struct layer *layer, long n)
+{
+    one_after_another(layer, nothing, n, CLOCK_MONOTONIC);
+    return one_after_another(layer, nothing, n, CLOCK_PROCESS_CPUTIME_ID);
+}
+
+/* One at a time with pauses of so many microseconds, after which less is warm. */
+static double apart(const struct layer *layer, long pause)
 {
     double took = 0;
+    long n = 2 + 20000 / pause;
     for (long i = 0; i < n; i++) {
-        usleep(1000);
-        took += one_after_another(layer, nothing, 1);
+        usleep((useconds_t)pause);
+        took += one_after_another(layer, nothing, 1, CLOCK_MONOTONIC);
     }
     return took / (double)n;
 }
@@ -129,13 +136,13 @@ static void leave_behind(void *arg)
     pthread_setspecific(left_key, &left_key);
 }
 
-/* The same with threads that leave something on their OS threads. At the end come clean threads, so
+/* One at a time, where each leaves something on its OS thread. At the end come clean threads, so
    that the next work finds the layer as before. */
-static double dirty_batch(const struct layer *layer, long n)
+static double dirty(const struct layer *layer, long n)
 {
     pthread_key_create(&left_key, NULL);
-    batches(layer, leave_behind, n, 100);
-    double each = batches(layer, leave_behind, n, 1000);
+    one_after_another(layer, leave_behind, n / 10, CLOCK_MONOTONIC);
+    double each = one_after_another(layer, leave_behind, n, CLOCK_MONOTONIC);
     pthread_key_delete(left_key);
     batches(layer, nothing, 100, 100);
     return each;
@@ -187,46 +194,6 @@ static void await(const atomic_long *reached, long n)
         usleep(1000);
     }
     usleep(5000);
-}
-
-struct joiners {
-    const struct layer *layer;
-    PyThread_handle_t joined;
-    atomic_long reached;
-};
-
-static void join_too(void *arg)
-{
-    struct joiners *joiners = arg;
-    atomic_fetch_add(&joiners->reached, 1);
-    /* One that comes after the first join has returned finds the handle spent. */
-    int error = joiners->layer->join(joiners->joined);
-    if (error != 0 && error != EINVAL) {
-        fail("a thread was not joined");
-    }
-}
-
-/* n threads join one. Returns the ns for each, from the moment when that one may end until all have
-   ended. */
-static double joiners(const struct layer *layer, long n)
-{
-    struct gate gate = {.closed = PTHREAD_MUTEX_INITIALIZER};
-    struct joiners all = {.layer = layer};
-    PyThread_handle_t *handles = array(n, sizeof *handles);
-    pthread_mutex_lock(&gate.closed);
-    all.joined = start(layer, wait_at_gate, &gate);
-    for (long i = 0; i < n; i++) {
-        handles[i] = start(layer, join_too, &all);
-    }
-    await(&all.reached, n);
-    double begin = now_ns();
-    pthread_mutex_unlock(&gate.closed);
-    for (long i = 0; i < n; i++) {
-        join(layer, handles[i]);
-    }
-    double took = now_ns() - begin;
-    free(handles);
-    return took / (double)n;
 }
 
 /* ------------------------------------------------------------------------ locks */
@@ -396,43 +363,6 @@ static double hand_over(const struct layer *layer, long n)
     return took / (double)(2 * (n - 1));
 }
 
-struct waiters {
-    const struct layer *layer;
-    void *lock;
-    atomic_long reached;
-};
-
-static void *wait_for_lock(void *arg)
-{
-    struct waiters *waiters = arg;
-    atomic_fetch_add(&waiters->reached, 1);
-    waiters->layer->acquire_lock(waiters->lock, WAIT_LOCK);
-    waiters->layer->release_lock(waiters->lock);
-    return NULL;
-}
-
-/* n threads wait for a lock, and each releases it at once. Returns the ns for each, until all have
-   had the lock. */
-static double waiters(const struct layer *layer, long n)
-{
-    struct waiters all = {.layer = layer, .lock = layer->allocate_lock()};
-    pthread_t *threads = array(n, sizeof *threads);
-    layer->acquire_lock(all.lock, WAIT_LOCK);
-    for (long i = 0; i < n; i++) {
-        threads[i] = create(wait_for_lock, &all);
-    }
-    await(&all.reached, n);
-    double begin = now_ns();
-    layer->release_lock(all.lock);
-    for (long i = 0; i < n; i++) {
-        pthread_join(threads[i], NULL);
-    }
-    double took = now_ns() - begin;
-    layer->free_lock(all.lock);
-    free(threads);
-    return took / (double)n;
-}
-
 /* ------------------------------------------------------------------------ storage and names */
 
 /* Reads the calling thread's values of n keys, one after the other. */
@@ -553,7 +483,7 @@ static double memory_after(const struct layer *layer, long n)
 /* The ns from before the load of the library to the end of the first threads. */
 static double load_and_first(const struct layer *layer, long n)
 {
-    first(layer, n);
+    one_after_another(layer, nothing, n, CLOCK_MONOTONIC);
     return now_ns() - began;
 }
 
@@ -576,20 +506,6 @@ static double blocked(const struct layer *layer, long n)
     }
     free(handles);
     return grown;
-}
-
-/* The bytes of memory that n threads leave, which were started a thousand at a time and joined. As
-   many threads came before them. So the result is what grows without end. */
-static double finished(const struct layer *layer, long n)
-{
-    double before = 0;
-    for (int half = 0; half < 2; half++) {
-        before = cost_now().memory;
-        for (long done = 0; done < n; done += 1000) {
-            batches(layer, nothing, 1000, 1000);
-        }
-    }
-    return cost_now().memory - before;
 }
 
 /* The bytes of memory that each of n locks takes. */
@@ -616,17 +532,15 @@ static const struct {
     const char *name;
     double (*work)(const struct layer *layer, long n);
 } works[] = {
-    {"first", first},
     {"one_at_a_time", one_at_a_time},
-    {"now_and_then", now_and_then},
+    {"processor_time", processor_time},
+    {"apart", apart},
     {"batch", batch},
-    {"dirty_batch", dirty_batch},
+    {"dirty", dirty},
     {"barrier", barrier},
-    {"joiners", joiners},
     {"contended", contended},
     {"hand_over", hand_over},
     {"longest_wait", longest_wait},
-    {"waiters", waiters},
     {"tss_get", tss_get},
     {"tss_set", tss_set},
     {"ident", ident},
@@ -636,7 +550,6 @@ static const struct {
     {"memory_after", memory_after},
     {"load_and_first", load_and_first},
     {"blocked", blocked},
-    {"finished", finished},
     {"lock_memory", lock_memory},
 };
 

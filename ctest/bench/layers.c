@@ -19,10 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-#ifdef HAVE_GLIB
-#include <glib.h>
-#endif
 #ifdef HAVE_NSYNC
 #include <nsync_mu.h>
 #endif
@@ -89,133 +85,6 @@ static void mutex_release(void *mutex)
 {
     pthread_mutex_unlock(mutex);
 }
-
-/* ------------------------------------------------------------------------ pools of pthreads */
-
-/* A task of a pool. */
-struct task {
-    struct call call;
-    struct task *next; /* in the queue */
-    bool done;
-};
-
-/* Joins wait here. The mutex guards the fields of all tasks. */
-static pthread_mutex_t pool_mutex = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t task_done = PTHREAD_COND_INITIALIZER;
-static int task_joiners;
-
-static struct task *task_create(void (*func)(void *), void *arg, PyThread_ident_t *ident,
-                                PyThread_handle_t *handle)
-{
-    struct task *task = malloc(sizeof *task);
-    if (task != NULL) {
-        *task = (struct task){.call = {func, arg}};
-        *ident = *handle = (uintptr_t)task;
-    }
-    return task;
-}
-
-/* The caller has the mutex. */
-static void task_end(struct task *task)
-{
-    task->done = true;
-    if (task_joiners > 0) {
-        pthread_cond_broadcast(&task_done);
-    }
-}
-
-static int task_join(PyThread_handle_t handle)
-{
-    struct task *task = (struct task *)(uintptr_t)handle;
-    pthread_mutex_lock(&pool_mutex);
-    task_joiners++;
-    while (!task->done) {
-        pthread_cond_wait(&task_done, &pool_mutex);
-    }
-    task_joiners--;
-    pthread_mutex_unlock(&pool_mutex);
-    free(task);
-    return 0;
-}
-
-/* A simple pool: a queue, and a worker for each processor. */
-static struct {
-    pthread_cond_t filled;
-    struct task *first, **end;
-} queue = {.filled = PTHREAD_COND_INITIALIZER, .end = &queue.first};
-
-static void *worker(void *unused)
-{
-    pthread_mutex_lock(&pool_mutex);
-    for (;;) {
-        while (queue.first == NULL) {
-            pthread_cond_wait(&queue.filled, &pool_mutex);
-        }
-        struct task *task = queue.first;
-        queue.first = task->next;
-        if (queue.first == NULL) {
-            queue.end = &queue.first;
-        }
-        pthread_mutex_unlock(&pool_mutex);
-        task->call.func(task->call.arg);
-        pthread_mutex_lock(&pool_mutex);
-        task_end(task);
-    }
-    return unused;
-}
-
-static void pool_begin(void)
-{
-    for (long i = sysconf(_SC_NPROCESSORS_ONLN); i > 0; i--) {
-        pthread_t thread;
-        if (pthread_create(&thread, NULL, worker, NULL) != 0) {
-            fail("the pool got no thread");
-        }
-    }
-}
-
-static int pool_start(void (*func)(void *), void *arg, PyThread_ident_t *ident,
-                      PyThread_handle_t *handle)
-{
-    struct task *task = task_create(func, arg, ident, handle);
-    if (task == NULL) {
-        return -1;
-    }
-    pthread_mutex_lock(&pool_mutex);
-    *queue.end = task;
-    queue.end = &task->next;
-    pthread_cond_signal(&queue.filled);
-    pthread_mutex_unlock(&pool_mutex);
-    return 0;
-}
-
-#ifdef HAVE_GLIB
-
-static GThreadPool *glib_pool;
-
-static void glib_run(gpointer data, gpointer unused)
-{
-    struct task *task = data;
-    (void)unused;
-    task->call.func(task->call.arg);
-    pthread_mutex_lock(&pool_mutex);
-    task_end(task);
-    pthread_mutex_unlock(&pool_mutex);
-}
-
-static void glib_begin(void)
-{
-    glib_pool = g_thread_pool_new(glib_run, NULL, (gint)g_get_num_processors(), FALSE, NULL);
-}
-
-static int glib_start(void (*func)(void *), void *arg, PyThread_ident_t *ident,
-                      PyThread_handle_t *handle)
-{
-    struct task *task = task_create(func, arg, ident, handle);
-    return task != NULL && g_thread_pool_push(glib_pool, task, NULL) ? 0 : -1;
-}
-
-#endif
 
 /* ------------------------------------------------------------------------ single locks */
 
@@ -363,12 +232,11 @@ static struct layer load_empty(const char *path)
 
 /* ------------------------------------------------------------------------ all of them */
 
-/* Each layer has functions, or a function that loads them from a library; and perhaps a begin. */
+/* Each layer has functions, or a function that loads them from a library. */
 static const struct {
     const char *name;
     struct layer layer;
     struct layer (*load)(const char *library);
-    void (*begin)(void);
 } layers[] = {
     {.name = "PyThread", .load = load_pythread},
     {.name = "PyMutex", .load = load_pymutex},
@@ -380,12 +248,6 @@ static const struct {
                .free_lock = free,
                .acquire_lock = mutex_acquire,
                .release_lock = mutex_release}},
-    {.name = "pool of pthreads",
-     .layer = {.start = pool_start, .join = task_join},
-     .begin = pool_begin},
-#ifdef HAVE_GLIB
-    {.name = "GThreadPool", .layer = {.start = glib_start, .join = task_join}, .begin = glib_begin},
-#endif
     {.name = "sem_t", .layer = {.allocate_lock = semaphore_allocate, .free_lock = free}},
     {.name = "two exchanges"},
 #ifdef HAVE_NSYNC
@@ -401,9 +263,6 @@ struct layer layer_named(const char *name, const char *library)
 {
     for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
         if (strcmp(name, layers[i].name) == 0) {
-            if (layers[i].begin != NULL) {
-                layers[i].begin();
-            }
             return layers[i].load != NULL ? layers[i].load(library) : layers[i].layer;
         }
     }

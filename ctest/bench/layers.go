@@ -29,6 +29,8 @@ type how int
 
 const (
 	warm how = iota
+	oneProcessor
+	twoPrograms
 	fresh
 	filesOfGo
 	pythonStart
@@ -38,7 +40,11 @@ const (
 func (w id) measure(layer string) float64 {
 	switch w.how {
 	case warm:
-		return inWarmProcess(layer, w)
+		return inWarmProcess(layer).do(w)
+	case oneProcessor:
+		return inWarmProcess(layer, "taskset", "--cpu-list", "0").do(w)
+	case twoPrograms:
+		return inTwoProcesses(layer, w)
 	case fresh:
 		return inFreshProcess(layer, w)
 	case filesOfGo:
@@ -68,6 +74,8 @@ func command(layer string) *exec.Cmd {
 		return pythread(*libpython, "")
 	case "PyMutex":
 		return exec.Command(*program, layer, *libpython)
+	case ourMutex:
+		return exec.Command(*program, "PyMutex", *library)
 	case emptyLibrary:
 		return exec.Command(*program, layer, *empty)
 	case goPackage:
@@ -98,7 +106,13 @@ func start(c *exec.Cmd) *process {
 }
 
 func (p *process) do(w id) float64 {
-	fmt.Fprintln(p.in, w.do, w.n)
+	p.begin(w)
+	return p.result(w)
+}
+
+func (p *process) begin(w id) { fmt.Fprintln(p.in, w.do, w.n) }
+
+func (p *process) result(w id) float64 {
 	line, err := p.out.ReadString('\n')
 	if err != nil {
 		p.Wait()
@@ -114,12 +128,32 @@ func (p *process) end() error {
 
 var processes = map[string]*process{}
 
-// inWarmProcess does a work in a process that does many works.
-func inWarmProcess(layer string, w id) float64 {
-	if processes[layer] == nil {
-		processes[layer] = start(command(layer))
+// inWarmProcess returns the process that does many works of the layer, under a
+// command that starts it if there is one.
+func inWarmProcess(layer string, under ...string) *process {
+	key := strings.Join(append(under, layer), " ")
+	if processes[key] == nil {
+		processes[key] = startUnder(layer, under)
 	}
-	return processes[layer].do(w)
+	return processes[key]
+}
+
+func startUnder(layer string, under []string) *process {
+	c := command(layer)
+	if len(under) > 0 {
+		environment := c.Env
+		c = exec.Command(under[0], append(under[1:], c.Args...)...)
+		c.Env = environment
+	}
+	return start(c)
+}
+
+// inTwoProcesses does a work in two processes at once. It returns the mean.
+func inTwoProcesses(layer string, w id) float64 {
+	one, other := inWarmProcess(layer), inWarmProcess(layer, "env")
+	one.begin(w)
+	other.begin(w)
+	return (one.result(w) + other.result(w)) / 2
 }
 
 // inFreshProcess does a work in a process of its own.
@@ -200,13 +234,10 @@ func runGoBenchmark(layer string, w id) float64 {
 	parts := strings.Split("Benchmark"+fmt.Sprintf(w.do, name), "/")
 	output, _ := run(exec.Command(goTests, "-test.run=^$", "-test.benchtime=20ms",
 		"-test.bench=^"+strings.Join(parts, "$/^")+"$"))
-	line := regexp.MustCompile(`(?m)^Benchmark\S+\s+\d+\s+([0-9.]+) ns/op(?:.*\s(\d+) allocs/op)?`)
+	line := regexp.MustCompile(`(?m)^Benchmark\S+\s+\d+\s+([0-9.]+) ns/op`)
 	match := line.FindStringSubmatch(output)
 	if match == nil {
 		log.Fatalf("%s has no %v", goTests, parts)
-	}
-	if w.unit == "allocations" {
-		return number(match[2])
 	}
 	return number(match[1])
 }
@@ -237,7 +268,7 @@ func present(all []task) []task {
 
 func (t task) isThere(layer string) bool {
 	switch {
-	case t.how == warm || t.how == fresh:
+	case t.how <= fresh:
 		return hasProcess(layer)
 	case t.how == pythonStart:
 		return python != ""

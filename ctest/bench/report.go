@@ -43,19 +43,19 @@ type section struct {
 	Ours  []string `json:"ours"`
 	Rows  []line   `json:"rows"`
 
-	limits    []string
-	tableOnly bool
+	limits []string
 }
 
-// line is a row of the table. Against is empty if no other layer does the work, and
-// a spread is nil if a layer was not measured.
+// line is a row of the table. A spread is nil if a layer was not measured.
 type line struct {
 	Work    string  `json:"work"`
-	Against string  `json:"against,omitempty"`
+	Against string  `json:"against"`
 	Unit    string  `json:"unit"`
 	Rounds  int     `json:"rounds"`
 	Columns []cell  `json:"columns"`
 	Theirs  *spread `json:"theirs,omitempty"`
+
+	pictured bool
 }
 
 // cell is a row's result for one of our layers.
@@ -70,16 +70,13 @@ type cell struct {
 func (r results) compare() []section {
 	var sections []section
 	for _, g := range groups() {
-		s := section{Title: g.title, limits: g.limits, tableOnly: g.tableOnly}
+		s := section{Title: g.title, limits: g.limits}
 		for _, c := range g.columns {
 			s.Ours = append(s.Ours, c.title)
 		}
 		for _, w := range g.works {
 			for _, p := range w.peers {
 				s.Rows = append(s.Rows, r.line(g, w, p))
-			}
-			if len(w.peers) == 0 {
-				s.Rows = append(s.Rows, r.line(g, w, peer{}))
 			}
 		}
 		sections = append(sections, s)
@@ -89,7 +86,7 @@ func (r results) compare() []section {
 
 func (r results) line(g group, w work, p peer) line {
 	theirs := r[measured{w.id, p.layer}]
-	l := line{Work: w.name, Against: p.layer, Unit: w.unit, Theirs: spreadOf(theirs)}
+	l := line{Work: w.name, Against: p.layer, Unit: w.unit, Theirs: spreadOf(theirs), pictured: p.pictured}
 	if l.Unit == "" {
 		l.Unit = "ns"
 	}
@@ -118,42 +115,14 @@ func ratio(theirs, ours []float64) *spread {
 	return spreadOf(ratios)
 }
 
-// curve is the time that one layer takes for each of n things, for several n.
-type curve struct {
-	Title  string    `json:"title"`
-	Item   string    `json:"item"`
-	Layer  string    `json:"layer"`
-	Counts []int     `json:"counts"`
-	Median []float64 `json:"median"`
-}
-
-func (r results) curves() []curve {
-	var all []curve
-	for _, g := range growths {
-		for _, layer := range g.layers {
-			c := curve{Title: g.title, Item: g.item, Layer: layer}
-			for _, n := range g.numbers {
-				if s := spreadOf(r[measured{g.work.of(n), layer}]); s != nil {
-					c.Counts, c.Median = append(c.Counts, n), append(c.Median, s.Median)
-				}
-			}
-			if c.Counts != nil {
-				all = append(all, c)
-			}
-		}
-	}
-	return all
-}
-
 func report(r results) {
-	sections, curves, about := r.compare(), r.curves(), describe()
-	text := markdown(sections, curves, about)
+	sections, about := r.compare(), describe()
+	text := markdown(sections, about)
 	write("bench.md", text)
-	document, err := json.MarshalIndent(map[string]any{
-		"about": about, "sections": sections, "curves": curves}, "", "  ")
+	document, err := json.MarshalIndent(map[string]any{"about": about, "sections": sections}, "", "  ")
 	check(err)
 	write("bench.json", string(document)+"\n")
-	draw(sections, curves)
+	draw(sections)
 	fmt.Print("\n", text)
 }
 
@@ -188,20 +157,19 @@ func describe() string {
 
 // ---- the tables ------------------------------------------------------------
 
-// digits prints three significant digits.
+// digits prints two significant digits, and more of large numbers.
 func digits(value float64) string {
 	if value == math.Trunc(value) {
 		return strconv.FormatFloat(value, 'f', 0, 64)
 	}
-	places := 2 - int(math.Floor(math.Log10(math.Abs(value))))
+	places := 1 - int(math.Floor(math.Log10(math.Abs(value))))
 	return strconv.FormatFloat(value, 'f', max(places, 0), 64)
 }
 
 var scales = map[string][]string{
-	"ns":          {" ns", " µs", " ms", " s"},
-	"bytes":       {" bytes", " kB", " MB", " GB"},
-	"allocations": {""},
-	"threads":     {""},
+	"ns":      {" ns", " µs", " ms", " s"},
+	"bytes":   {" bytes", " kB", " MB", " GB"},
+	"threads": {""},
 }
 
 func quantity(value float64, unit string) string {
@@ -226,30 +194,34 @@ func (c cell) text(unit string) string {
 	}
 	target := ""
 	if c.Target != 0 {
-		target = " of ≥ " + strconv.FormatFloat(c.Target, 'g', 2, 64)
+		target = " of " + strconv.FormatFloat(c.Target, 'g', 2, 64)
 	}
-	return fmt.Sprintf("**%s** (%s to %s)%s; %s", digits(c.Ratio.Median), digits(c.Ratio.Lower),
-		digits(c.Ratio.Upper), target, median(c.Ours, unit))
+	text := fmt.Sprintf("**%s**%s (%s–%s)", digits(c.Ratio.Median), target, digits(c.Ratio.Lower),
+		digits(c.Ratio.Upper))
+	if unit != "ns" {
+		text += "; " + median(c.Ours, unit)
+	}
+	return text
 }
 
 const introduction = `# Speed
 
 Each ratio is the time or memory that another layer takes, divided by what libpythread takes. Above 1, libpythread
-is faster or smaller. A cell has the median of all rounds in bold, the quartiles, the target if there is one, and
-what libpythread takes. CLEAN and ALWAYS are modes of the library (` + "`pythread_set_reuse`" + `). The preset
-` + "`bench`" + ` measures, and the target ` + "`bench-save`" + ` then writes this file.
+is faster or smaller. A cell has the median of all rounds in bold, the target if there is one, the quartiles, and for
+sizes what libpythread takes. The last column has what the other layer takes. CLEAN and ALWAYS are modes of the library (` + "`pythread_set_reuse`" + `).
+The preset ` + "`bench`" + ` measures, and the target ` + "`bench-save`" + ` then writes this file.
 
-![the ratios, and what grows with the number of threads, locks and keys](../ctest/bench/bench.svg)
+![some of the ratios](../ctest/bench/bench.svg)
 `
 
-func markdown(sections []section, curves []curve, about string) string {
+func markdown(sections []section, about string) string {
 	var text strings.Builder
 	text.WriteString(introduction)
 	fmt.Fprintf(&text, "\n%s.\n", about)
 	for _, s := range sections {
 		lines := [][]string{append(append([]string{"work", "against"}, s.Ours...), "theirs")}
 		for _, l := range s.Rows {
-			cells := []string{l.Work, dashed(l.Against)}
+			cells := []string{l.Work, l.Against}
 			for _, c := range l.Columns {
 				cells = append(cells, c.text(l.Unit))
 			}
@@ -263,37 +235,7 @@ func markdown(sections []section, curves []curve, about string) string {
 			fmt.Fprintf(&text, "- %s\n", limit)
 		}
 	}
-	text.WriteString("\n## As the number grows\n\nThe time for each.\n")
-	for _, g := range growths {
-		header := []string{g.title}
-		for _, n := range g.numbers {
-			header = append(header, count(n, g.item))
-		}
-		lines := [][]string{header}
-		for _, c := range curves {
-			if c.Title != g.title {
-				continue
-			}
-			cells := []string{c.Layer}
-			for _, n := range g.numbers {
-				cell := "–"
-				if i := slices.Index(c.Counts, n); i >= 0 {
-					cell = quantity(c.Median[i], "ns")
-				}
-				cells = append(cells, cell)
-			}
-			lines = append(lines, cells)
-		}
-		text.WriteString("\n" + table(lines))
-	}
 	return text.String()
-}
-
-func dashed(text string) string {
-	if text == "" {
-		return "–"
-	}
-	return text
 }
 
 // table returns lines with a header as a Markdown table, with aligned columns.
@@ -324,9 +266,8 @@ func table(lines [][]string) string {
 var script string
 
 // draw runs bench.gp with its data.
-func draw(sections []section, curves []curve) {
-	contents := bars(sections) + panels(curves) + script
-	write("bench.gp", contents)
+func draw(sections []section) {
+	write("bench.gp", bars(sections)+script)
 	command := exec.Command("gnuplot", "bench.gp")
 	command.Dir = *out
 	if command.Err != nil {
@@ -336,60 +277,28 @@ func draw(sections []section, curves []curve) {
 	run(command)
 }
 
-// bars returns the ratios, each for one line of the picture: number of the line from
-// above, label, median, quartiles, text of the median, and median in mode ALWAYS.
-// Titles of sections have lines of their own.
+// bars returns the ratios that the picture shows, each for one line: number of the
+// line from above, label, ratio, and the ratio's text. Titles have lines of their
+// own.
 func bars(sections []section) string {
-	var data, titles strings.Builder
+	var data strings.Builder
 	data.WriteString("$bars << END\n")
 	at := 0
 	for _, s := range sections {
-		rows := slices.DeleteFunc(slices.Clone(s.Rows), func(l line) bool {
-			return s.tableOnly || l.Columns[0].Ratio == nil || l.Unit == "allocations"
-		})
-		if len(rows) == 0 {
-			continue
-		}
-		fmt.Fprintf(&titles, "set label '%s' at screen 0.01, first -%d font 'Arial Bold,12';", s.Title, at)
-		for _, l := range rows {
-			at++
-			first := l.Columns[0]
-			fmt.Fprintf(&data, "%d\t%s · %s\t%g\t%g\t%g\t%s", at, l.Work, l.Against, first.Ratio.Median,
-				first.Ratio.Lower, first.Ratio.Upper, digits(first.Ratio.Median))
-			value := "NaN"
-			if i := slices.Index(s.Ours, always); i > 0 && l.Columns[i].Ratio != nil {
-				value = fmt.Sprint(l.Columns[i].Ratio.Median)
-			}
-			data.WriteString("\t" + value + "\n")
-		}
-		at += 2
-	}
-	return fmt.Sprintf("%sEND\nlines = %d\ntitles = \"%s\"\n", data.String(), at, titles.String())
-}
-
-// colored has the layers with curves, in the order of the line styles in bench.gp.
-var colored = []string{clean, always, "CPython", "pthreads", "PyMutex", "nsync_mu"}
-
-// panels returns the curves, and the plots of each growth.
-func panels(curves []curve) string {
-	var data strings.Builder
-	for i, g := range growths {
-		var plots []string
-		for _, c := range curves {
-			if c.Title != g.title {
+		isFirst := true
+		for _, l := range s.Rows {
+			if !l.pictured || l.Columns[0].Ratio == nil {
 				continue
 			}
-			style := slices.Index(colored, c.Layer) + 1
-			name := fmt.Sprintf("$curve_%d_%d", i, style)
-			fmt.Fprintf(&data, "%s << END\n", name)
-			for j, n := range c.Counts {
-				fmt.Fprintf(&data, "%d\t%g\n", n, c.Median[j])
+			if isFirst {
+				fmt.Fprintf(&data, "%d\t%s\t1\t\n", at, s.Title)
+				at++
+				isFirst = false
 			}
-			data.WriteString("END\n")
-			plots = append(plots, fmt.Sprintf("%s using 1:($2 * 1e-9) linestyle %d notitle", name, style))
+			ratio := l.Columns[0].Ratio.Median
+			fmt.Fprintf(&data, "%d\t%s · %s\t%g\t%s\n", at, l.Work, l.Against, ratio, digits(ratio))
+			at++
 		}
-		fmt.Fprintf(&data, "title_%d = \"%s\"\nitems_%d = \"%ss\"\nplots_%d = \"%s\"\n",
-			i, g.title, i, g.item, i, strings.Join(plots, ", "))
 	}
-	return data.String()
+	return fmt.Sprintf("%sEND\nlines = %d\n", data.String(), at)
 }
