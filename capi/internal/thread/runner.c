@@ -63,7 +63,9 @@ static bool wait_for(struct thread_start *start)
     struct thread_start *none = NULL, *mine = start;
     /* This is read before a start can change it. */
     bool is_expected = start->is_quick;
-    /* Release: the start sees the ident. Sequentially consistent: see needs_os_thread. */
+    start->processor = os_processor();
+    /* Release: the start sees the ident and the processor. Sequentially consistent: see
+     * needs_os_thread. */
     bool is_waiting = atomic_compare_exchange_strong_explicit(
         &waiting, &none, start, memory_order_seq_cst, memory_order_relaxed);
     /* Not earlier: a thread that joins may make the next start at once. */

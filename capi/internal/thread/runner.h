@@ -17,7 +17,7 @@ bool runner_is_wanted(bool start_is_expected);
    once, because the goroutine waits until then. */
 struct thread_start *runner_take_start(void);
 
-/* Makes the start that the goroutine waits for. All but its state and ident come from `start`. */
+/* Makes the start that the goroutine waits for, as `start` is. Its ident stays. */
 void runner_make_start(struct thread_start *awaited, const struct thread_start *start);
 
 /* True if an OS thread must go back to Go, for a thread that needs one. A function is set before

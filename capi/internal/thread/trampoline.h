@@ -36,6 +36,8 @@ struct inheritance thread_inheritance(int reuse, uint64_t float_mode,
  */
 struct thread_start {
     PyThread_ident_t ident;
+    /* Where the goroutine waits. */
+    int processor;
     /* START_IS_MADE after the start has set all below. */
     atomic_uint state;
     thread_func func;
