@@ -215,6 +215,7 @@ func (t *thread) run(h *pythread.Handle) (isReusable bool) {
 	case C.OS_THREAD_WAS_UNFIT, C.OS_THREAD_NEVER_ENDS:
 		// This goroutine keeps its OS thread. So the new goroutine gets another one.
 		C.thread_wait_for_room()
+		C.runner_recall()
 		value := pythread.StartWith(func(other *pythread.Handle) {
 			other.SetName("runs thread " + strconv.FormatUint(uint64(h.Ident()), 10)) // for a dump
 			t.run(h)

@@ -13,7 +13,8 @@
  * `capacity` threads have room, and each takes room before Go knows it. So the reserve is not empty
  * when Go asks for an OS thread. Proof: Go asks when none of its OS threads is idle. Then each of
  * them
- *   - belongs to a thread, until its goroutine has left it or it ends with the thread;
+ *   - belongs to a thread, until its goroutine has left it or it ends with the thread, or to an
+ *     idle runner, and together these are at most `capacity` (needs_os_thread);
  *   - or has a Go processor: at most one less than there are, because Go asks on behalf of one;
  *   - or is one of Go's own;
  *   - or has given its Go processor away and is about to be idle, within nanoseconds.
@@ -79,7 +80,7 @@ static int quota(void)
 static atomic_int capacity;
 
 static bool takes_room(void);
-static bool needs_os_thread(void);
+static bool needs_os_thread(int waiting);
 static bool create_first(void *(*func)(void *), void *arg);
 
 #endif
@@ -228,7 +229,7 @@ static bool take(void)
 {
     unsigned taken = count_of(&room.taken);
     while ((int)(count_of(&room.allowed) - taken) > 0) {
-        /* Sequentially consistent, as idles needs. */
+        /* Sequentially consistent, as needs_os_thread needs. */
         if (atomic_compare_exchange_weak_explicit(&room.taken, &taken, taken + 1,
                                                   memory_order_seq_cst, memory_order_relaxed)) {
             return true;
@@ -325,14 +326,22 @@ static bool takes_room(void)
     return true;
 }
 
-/* True if a thread that has room has not come yet: it needs the OS thread of an idle runner. */
-static bool needs_os_thread(void)
+/*
+ * True if an idle runner must give its OS thread back, of `waiting` runners that are idle: if a
+ * thread that has room has not come yet, or if there are not OS threads for all threads and idle
+ * runners.
+ *
+ * A start takes room and then looks for an idle runner. A runner shows itself and then asks this.
+ * All four are sequentially consistent. So either the start takes a runner, or each runner that
+ * shows itself later counts the thread here.
+ */
+static bool needs_os_thread(int waiting)
 {
-    /* Sequentially consistent, as the exchange that takes room is, and the runner's step into
-       `waiting`, which a start loads after it has taken room. So either the start sees the runner,
-       or the runner sees here that the start's thread needs an OS thread. */
     unsigned taken = atomic_load_explicit(&room.taken, memory_order_seq_cst);
-    return (int)(taken - count_of(&thread_counts.came)) > 0;
+    /* Acquire: see take_any. */
+    unsigned left = atomic_load_explicit(&thread_counts.left, memory_order_acquire);
+    int now = atomic_load_explicit(&capacity, memory_order_relaxed);
+    return (int)(taken - count_of(&thread_counts.came)) > 0 || (int)(taken - left) + waiting > now;
 }
 
 /* ------------------------------------------------------------------------ pthread_create */

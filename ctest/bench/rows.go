@@ -93,7 +93,7 @@ func groups() []group {
 		{title: "First threads of a process", columns: modes, works: []work{
 			row("load, then first start and join", id{how: fresh, do: "load_and_first", n: 1},
 				against(emptyLibrary, 0.87, 0.87)),
-			row("64 threads to a barrier, first", id{how: fresh, do: "barrier", n: 64}, against("pthreads", 0.7, 0.7)),
+			row("64 threads to a barrier, first", id{how: fresh, do: "first_barrier", n: 64}, against("pthreads", 0.7, 0.7)),
 			row("python -c pass, preloaded", id{how: pythonStart},
 				against("CPython", atMost(1.05), atMost(1.05))),
 		}, limits: []string{

@@ -13,15 +13,19 @@ enum os_thread_fate runner_run(struct thread_start *start);
 /* True if a goroutine that has run a thread should wait for the next start. */
 bool runner_is_wanted(bool start_is_expected);
 
-/* Takes the start that a goroutine waits for. NULL: there is none. The caller makes the start at
+/* Takes a start that a goroutine waits for. NULL: there is none. The caller makes the start at
    once, because the goroutine waits until then. */
 struct thread_start *runner_take_start(void);
 
 /* Makes the start that the goroutine waits for, as `start` is. Its ident stays. */
 void runner_make_start(struct thread_start *awaited, const struct thread_start *start);
 
-/* True if an OS thread must go back to Go, for a thread that needs one. A function is set before
-   other threads exist, where OS threads are counted; else NULL. */
-extern bool (*runner_goes_back)(void);
+/* Ends the wait of a goroutine, if one waits, because another goroutine needs its OS thread. */
+void runner_recall(void);
+
+/* True if the OS thread of a goroutine that waits must go back to Go, for a thread that needs one.
+   `waiting` goroutines wait. A function is set before other threads exist, where OS threads are
+   counted; else NULL. */
+extern bool (*runner_goes_back)(int waiting);
 
 #endif
