@@ -109,6 +109,43 @@ TEST(starts_of_own_os_threads_fail_at_the_limit_of_processes_and_work_again)
     run_in_process(check_process_limit_on_own_os_threads, 50);
 }
 
+static pthread_key_t key;
+
+static void leave_behind(void *arg)
+{
+    EQ(pthread_setspecific(key, &key), 0);
+    count(arg);
+}
+
+/* A thread of the mode CLEAN comes to an OS thread on which one of the mode ALWAYS has left
+   something. No other thread runs that could make room. */
+static void check_mode_changes(long processes)
+{
+    PyThread_ident_t ident;
+    int started = 0;
+    EQ(pthread_key_create(&key, NULL), 0);
+    become_a_user_without_processes();
+    set_soft_limit(RLIMIT_NPROC, (rlim_t)processes);
+    for (int i = 0; i < 100; i++) {
+        pythread_set_reuse(i % 2 == 0 ? PYTHREAD_REUSE_ALWAYS : PYTHREAD_REUSE_CLEAN);
+        if (PyThread_start_joinable_thread(leave_behind, &ran, &ident, &handles[0]) == 0) {
+            started++;
+            join(handles[0]);
+        }
+    }
+    EQ(atomic_load(&ran), started);
+}
+
+TEST(threads_that_started_run_at_a_limit_whatever_modes_come_before)
+{
+    if (pythread_set_reuse(PYTHREAD_REUSE_CLEAN) == -1) {
+        test_skip("there is no mode CLEAN");
+    }
+    for (long processes = 14; processes <= 18; processes++) {
+        run_in_process(check_mode_changes, processes);
+    }
+}
+
 static void write_file(const char *folder, const char *name, const char *text)
 {
     char path[600];
