@@ -17,9 +17,24 @@ package capitest
 
 extern void capitest_call(void *func);
 
+static void nothing(void *unused) { (void)unused; }
+
 static int start_joinable(uintptr_t func, PyThread_ident_t *ident, PyThread_handle_t *handle)
 {
     return PyThread_start_joinable_thread(capitest_call, (void *)func, ident, handle);
+}
+
+static int start_and_join(int threads)
+{
+	PyThread_ident_t ident;
+	PyThread_handle_t handle;
+	for (int i = 0; i < threads; i++) {
+		if (PyThread_start_joinable_thread(nothing, NULL, &ident, &handle) != 0 ||
+			PyThread_join_thread(handle) != 0) {
+			return -1;
+		}
+	}
+	return 0;
 }
 
 static unsigned long start_detached(uintptr_t func)
@@ -239,6 +254,9 @@ func Cleanups() int { return int(C.capitest_cleanups) }
 func StartDetached(fn func()) pythread.Ident {
 	return pythread.Ident(C.start_detached(C.uintptr_t(cgo.NewHandle(fn))))
 }
+
+// StartAndJoin starts and joins so many threads in C, one after another.
+func StartAndJoin(threads int) bool { return C.start_and_join(C.int(threads)) == 0 }
 
 // Join is PyThread_join_thread. 0 means success.
 func Join(handle uintptr) syscall.Errno {
