@@ -172,6 +172,9 @@ func run(t *thread) {
 // defines it.
 var left = (*atomic.Uint32)(unsafe.Pointer(&C.thread_counts.left))
 
+// unfit counts the threads that keep an OS thread on which they cannot run.
+var unfit = (*atomic.Uint32)(unsafe.Pointer(&C.thread_counts.unfit))
+
 // main is the whole life of the thread. It returns the next thread of the
 // goroutine, or nil if the goroutine must end.
 func (t *thread) main() *thread {
@@ -220,6 +223,7 @@ func (t *thread) run(h *pythread.Handle) (isReusable bool) {
 			other.SetName("runs thread " + strconv.FormatUint(uint64(h.Ident()), 10)) // for a dump
 			t.run(h)
 		}).Join()
+		unfit.Add(^uint32(0))
 		if fate == C.OS_THREAD_NEVER_ENDS {
 			runtime.UnlockOSThread()
 		}

@@ -117,23 +117,28 @@ static void leave_behind(void *arg)
     count(arg);
 }
 
-/* A thread of the mode CLEAN comes to an OS thread on which one of the mode ALWAYS has left
+/* Threads of the mode CLEAN come to OS threads on which others of the mode ALWAYS have left
    something. No other thread runs that could make room. */
 static void check_mode_changes(long processes)
 {
     PyThread_ident_t ident;
-    int started = 0;
+    int all = 0;
     EQ(pthread_key_create(&key, NULL), 0);
     become_a_user_without_processes();
     set_soft_limit(RLIMIT_NPROC, (rlim_t)processes);
     for (int i = 0; i < 100; i++) {
+        int started = 0;
         pythread_set_reuse(i % 2 == 0 ? PYTHREAD_REUSE_ALWAYS : PYTHREAD_REUSE_CLEAN);
-        if (PyThread_start_joinable_thread(leave_behind, &ran, &ident, &handles[0]) == 0) {
-            started++;
-            join(handles[0]);
+        for (int tries = 1 + i / 2 % 5; tries > 0; tries--) {
+            started +=
+                PyThread_start_joinable_thread(leave_behind, &ran, &ident, &handles[started]) == 0;
         }
+        for (int h = 0; h < started; h++) {
+            join(handles[h]);
+        }
+        all += started;
     }
-    EQ(atomic_load(&ran), started);
+    EQ(atomic_load(&ran), all);
 }
 
 TEST(threads_that_started_run_at_a_limit_whatever_modes_come_before)

@@ -15,9 +15,6 @@
 bool (*thread_takes_room)(void);
 struct thread_counts thread_counts;
 
-/* How many threads wait for room. */
-static atomic_int waiters;
-
 void thread_came(void)
 {
     /* Relaxed: the counts publish no other memory, and a waiter checks them again after a while. */
@@ -27,23 +24,20 @@ void thread_came(void)
     }
 }
 
-/* True if a thread runs that does not wait for room. */
+/* True if an OS thread has a thread that runs. */
 static bool others_run(void)
 {
     unsigned left = atomic_load_explicit(&thread_counts.left, memory_order_relaxed);
     unsigned came = atomic_load_explicit(&thread_counts.came, memory_order_relaxed);
-    int waiting = atomic_load_explicit(&waiters, memory_order_relaxed);
-    return (int)(came - left) > waiting;
+    unsigned unfit = atomic_load_explicit(&thread_counts.unfit, memory_order_relaxed);
+    return (int)(came - left - unfit) > 0;
 }
 
 void thread_wait_for_room(void)
 {
-    if (thread_takes_room == NULL) {
-        return;
-    }
     thread_came();
-    atomic_fetch_add_explicit(&waiters, 1, memory_order_relaxed);
-    while (!thread_takes_room()) {
+    atomic_fetch_add_explicit(&thread_counts.unfit, 1, memory_order_relaxed);
+    while (thread_takes_room != NULL && !thread_takes_room()) {
         /* There will be room when another thread ends. If none runs, this takes more than there is:
            Go has some OS threads more than it needs for its own work. */
         if (!others_run()) {
@@ -52,5 +46,4 @@ void thread_wait_for_room(void)
         }
         os_sleep_a_millisecond();
     }
-    atomic_fetch_sub_explicit(&waiters, 1, memory_order_relaxed);
 }

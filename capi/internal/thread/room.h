@@ -14,6 +14,8 @@ extern bool (*thread_takes_room)(void);
 extern struct thread_counts {
     _Alignas(64) atomic_uint came;
     atomic_uint left;
+    /* How many threads keep an OS thread on which they cannot run. */
+    atomic_uint unfit;
     /* A waiter on came is woken at this number. */
     atomic_uint awaited;
 } thread_counts;
