@@ -41,7 +41,9 @@ void thread_wait_for_room(void)
         /* There will be room when another thread ends. If none runs, this takes more than there is:
            Go has some OS threads more than it needs for its own work. */
         if (!others_run()) {
+            /* The thread keeps its old room, and so must not be counted twice. */
             atomic_fetch_sub_explicit(&thread_counts.left, 1, memory_order_relaxed);
+            atomic_fetch_sub_explicit(&thread_counts.came, 1, memory_order_relaxed);
             break;
         }
         os_sleep_a_millisecond();
