@@ -97,7 +97,7 @@ func admit(h *pythread.Handle) *guest {
 				return g
 			}
 		}
-		if pythread.Ident(C.identity_current()) == ident {
+		if pythread.Ident(C.identity_self()) == ident {
 			return nil
 		}
 		panic("capi: Do of a thread that runs elsewhere")
