@@ -22,7 +22,7 @@
 #ifndef Py_LOCK_H
 #define Py_LOCK_H
 
-#include <pythread.h>
+#include "pythread.h"
 
 #ifdef __cplusplus
 extern "C" {
