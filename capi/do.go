@@ -110,6 +110,7 @@ func (g *guest) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.inDo = false
+	g.identity.sections = 0 // the frame of a section that has not ended is gone
 	hasValues := g.identity.values != C.struct_tss_values{}
 	switch {
 	case hasEnded(g.handle):

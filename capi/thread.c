@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include "_cgo_export.h"
+#include "sync/critical.h"
 #include "sync/identity.h"
 #include "sync/status.h"
 #include "system/name.h"
@@ -197,6 +198,7 @@ int PyThread_join_thread(PyThread_handle_t handle)
 {
     int saved = errno, error;
     struct visit visit;
+    critical_suspend();
     /* The handle is the thread's ident. */
     struct status_wait before = status_wait(WAITS_FOR_THREAD, handle);
     if (go_is_out_of_reach()) {
@@ -209,6 +211,7 @@ int PyThread_join_thread(PyThread_handle_t handle)
         quick_joined(handle);
     }
     status_wait_ends(before);
+    critical_resume();
     if (error == 0) {
         tsan_acquire(tsan_end_mark(handle));
     }
@@ -281,6 +284,7 @@ void PyThread_exit_thread(void)
 void PyThread_hang_thread(void)
 {
     static atomic_uint nothing;
+    critical_suspend();
     for (;;) {
         os_wait(&nothing, 0, OS_NO_DEADLINE);
     }

@@ -6,6 +6,7 @@
  */
 #include "trampoline.h"
 
+#include "sync/critical.h"
 #include "sync/status.h"
 #include "sync/tss.h"
 #include "system/os.h"
@@ -52,6 +53,7 @@ enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ide
                                struct inheritance creator)
 {
     status_become(ident);
+    critical_exchange(0); /* a thread that has ended in a section has left it there */
     float_mode_before = os_float_mode();
     os_set_float_mode(creator.float_mode);
     errno = 0;
