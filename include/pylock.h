@@ -154,7 +154,8 @@ PYTHREAD_NODISCARD PYTHREAD_API PyLockStatus pythread_mutex_lock_timed(PyMutex *
  * may have changed.
  *
  * The end of a wait blocks until the mutex of the newest section is free, also if the wait
- * itself had a limit. A wait in Go code suspends nothing.
+ * itself had a limit. While Go code waits that C code has called in a section, the section
+ * may stay locked.
  *
  * A section is in the frame of the function that begins it. The same thread ends it, after
  * all sections that have begun later. CPython: since 3.13.
