@@ -226,22 +226,17 @@ static bool reserves(struct bucket *bucket)
     return true;
 }
 
-/* Frees the byte, and wakes the first waiter; a goroutine is left to the caller. False where the
-   mutex is not locked. */
+/* Frees the byte, which was not LOCKED, and wakes the first waiter; a goroutine is left to the
+   caller. False where the mutex is not locked. */
 static bool unlock(PyMutex *m, struct waiter **goroutine)
 {
-    uint8_t now = LOCKED;
     atomic_uint *word = NULL;
     *goroutine = NULL;
-    tsan_release(m);
-    if (change(m, &now, FREE)) {
-        return true;
-    }
     struct bucket *bucket = enter(m);
     /* The parent's waiters, of which the byte tells in the child of a fork, do not exist. */
     struct waiter *first = *find(bucket, m);
     uint8_t next = first != NULL && reserves(bucket) ? RESERVED : FREE;
-    now = LOCKED;
+    uint8_t now = LOCKED;
     while (!change(m, &now, now == LOCKED ? FREE : next)) {
         if (now == FREE || now == RESERVED) {
             leave(bucket);
@@ -402,7 +397,12 @@ bool mutex_unlock(PyMutex *m, uintptr_t *goroutine)
 
 void PyMutex_Unlock(PyMutex *m)
 {
+    uint8_t locked = LOCKED;
     struct waiter *goroutine;
+    tsan_release(m);
+    if (change(m, &locked, FREE)) {
+        return;
+    }
     if (pythons.unlock != NULL) {
         pythons.unlock(m);
         return;
