@@ -9,9 +9,9 @@
  * of this header and Python.h, the one that comes first is used. Code with critical
  * sections of Python objects must include Python.h first.
  *
- * In a process with a Python 3.13 or newer that is loaded after this library, mutexes and
- * critical sections are Python's: the functions here call Python's functions, because
- * Python's own code uses the same mutexes. There pythread_mutex_lock_timed with a limit
+ * A process may load a Python 3.13 or newer after this library. Then mutexes and critical
+ * sections are Python's, because Python's own code uses the same mutexes. The functions
+ * here call Python's functions. There pythread_mutex_lock_timed with a limit
  * looks at the mutex once a millisecond, and Go code must not wait for such a mutex.
  * Python 3.13 has no critical sections with mutexes: there this library's are used.
  *
@@ -145,8 +145,8 @@ PYTHREAD_NODISCARD PYTHREAD_API PyLockStatus pythread_mutex_lock_timed(PyMutex *
  * --------------------------------------------------------------------- */
 
 /*
- * A critical section locks a mutex from its begin to its end, except while its thread waits
- * in a function of this library: for a mutex, for a lock or for the end of a thread. A wait
+ * A critical section locks a mutex from its begin to its end, except while its thread
+ * waits. A wait is one of this library's for a mutex, a lock or the end of a thread. It
  * suspends all sections of the thread: it unlocks their mutexes. When the wait is over, the
  * thread locks the mutex of its newest section again. It locks that of an older section
  * when the newer ones have ended. So threads never lock each other out, in whatever order

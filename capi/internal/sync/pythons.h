@@ -5,9 +5,9 @@
 #include "pylock.h"
 
 /*
- * The functions of a Python that this library is loaded before. This Python calls some of them
- * under these names, and others under names of its own, which wait in its own parking lot and
- * suspend the sections of its own threads. So the mutexes and sections of the process are Python's.
+ * The functions of a Python that this library is loaded before. This Python also has internal
+ * functions with other names. These wait in its own parking lot, and suspend the sections of its
+ * own threads. So the mutexes and sections of the process are Python's.
  *
  * All are NULL without a Python of 3.13 or newer. begin and begin2 are NULL in 3.13 too, which has
  * no sections with mutexes.
