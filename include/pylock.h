@@ -9,11 +9,12 @@
  * of this header and Python.h, the one that comes first is used. Code with critical
  * sections of Python objects must include Python.h first.
  *
- * A process may load a Python 3.13 or newer after this library. Then mutexes and critical
- * sections are Python's, because Python's own code uses the same mutexes. The functions
- * here call Python's functions. There pythread_mutex_lock_timed with a limit
- * looks at the mutex once a millisecond, and Go code must not wait for such a mutex.
- * Python 3.13 has no critical sections with mutexes: there this library's are used.
+ * A program may be linked with a Python 3.13 or newer after this library, or a Python may
+ * run with this library preloaded. Then mutexes and critical sections are Python's, because
+ * Python's own code uses the same mutexes: the functions here call Python's functions.
+ * There pythread_mutex_lock_timed with a limit looks at the mutex once a millisecond, and
+ * Go code must not wait for such a mutex. Python 3.13 has no critical sections with
+ * mutexes: there this library's are used.
  *
  * Code that was written for CPython often locks only if Py_GIL_DISABLED is defined.
  * Without Python there is no GIL: compile such code with -DPy_GIL_DISABLED.
