@@ -97,7 +97,7 @@ func admit(h *pythread.Handle) *guest {
 				return g
 			}
 		}
-		if pythread.Ident(C.identity_current()) == ident {
+		if pythread.Ident(C.identity_self()) == ident {
 			return nil
 		}
 		panic("capi: Do of a thread that runs elsewhere")
@@ -110,6 +110,7 @@ func (g *guest) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.inDo = false
+	g.identity.sections = 0 // the frame of a section that has not ended is gone
 	hasValues := g.identity.values != C.struct_tss_values{}
 	switch {
 	case hasEnded(g.handle):

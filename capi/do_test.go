@@ -116,6 +116,57 @@ func TestValuesFollowTheirThread(t *testing.T) {
 	}
 }
 
+// A wait shows which sections an OS thread is in, because it suspends them.
+func TestASectionIsThatOfTheOSThreadOrOfTheThreadInDo(t *testing.T) {
+	outer, inner, held := newMutex(t), newMutex(t), newMutex(t)
+	held.Lock()
+	check := func(m capi.Mutex, isSuspended bool, when string) {
+		t.Helper()
+		timeout := int64(5_000)
+		if isSuspended {
+			timeout = 30_000_000
+		}
+		got := make(chan bool)
+		go func() {
+			locked := m.LockTimed(timeout) == pythread.Acquired
+			if locked {
+				m.Unlock()
+			}
+			got <- locked
+		}()
+		for {
+			capitest.LockMutexTimed(held.Pointer(), 1000)
+			select {
+			case locked := <-got:
+				if locked != isSuspended {
+					t.Errorf("%s: suspended is %v, want %v", when, locked, isSuspended)
+				}
+				return
+			default:
+			}
+		}
+	}
+	key := newKeys(t, 1)
+	h, endThread := live(t)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	endOuter := capitest.BeginSection(outer.Pointer())
+	capi.Do(h, func() {
+		sets(key, 1) // so that the next Do finds all that this one leaves
+		capitest.BeginSection(inner.Pointer())
+		check(inner, true, "the thread's section in Do")
+		check(outer, false, "the OS thread's section in Do")
+	})
+	check(inner, false, "the thread's section after Do")
+	check(outer, true, "the OS thread's section after Do")
+	capi.Do(h, func() { check(inner, false, "a section of the last Do in the next one") })
+	if endOuter(); outer.IsLocked() || !inner.IsLocked() {
+		t.Error("the end of a section unlocked another mutex")
+	}
+	endThread()
+	drained(t)
+}
+
 func TestTheOSThreadsOwnValuesStay(t *testing.T) {
 	for _, outer := range fewAndMany {
 		for _, inner := range fewAndMany {

@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include "_cgo_export.h"
+#include "sync/critical.h"
 #include "sync/identity.h"
 #include "sync/status.h"
 #include "system/name.h"
@@ -108,7 +109,7 @@ static void tell_name(const char *name)
 {
     struct visit visit;
     if (enter_go(&visit)) {
-        go_set_name(self_ident, (char *)name);
+        go_set_name(identity_self(), (char *)name);
         leave_go(&visit);
     }
 }
@@ -149,7 +150,7 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
                             .arg = arg,
                             .joinable = joinable,
                             .mask = os_signal_mask()};
-        own_run_elsewhere(make_call, &call, self_ident);
+        own_run_elsewhere(make_call, &call, identity_self());
         ident = call.ident;
     } else if (go_is_lost()) {
         ident = forked_start(func, arg, joinable);
@@ -192,13 +193,13 @@ int PyThread_start_joinable_thread(void (*func)(void *), void *arg, PyThread_ide
 static int join(PyThread_handle_t handle, struct visit *visit)
 {
     unsigned seen = ends_seen(handle);
-    int error = go_begin_join(handle, self_ident);
+    int error = go_begin_join(handle, identity_self());
     leave_go(visit);
     while (error == EAGAIN) {
         ends_wait(handle, seen, OS_NO_DEADLINE);
         seen = ends_seen(handle);
         enter_go(visit);
-        error = go_end_join(handle, self_ident);
+        error = go_end_join(handle, identity_self());
         leave_go(visit);
     }
     return error;
@@ -208,6 +209,7 @@ int PyThread_join_thread(PyThread_handle_t handle)
 {
     int saved = errno, error;
     struct visit visit;
+    critical_suspend();
     /* The handle is the thread's ident. */
     struct status_wait before = status_wait(WAITS_FOR_THREAD, handle);
     if (go_is_out_of_reach()) {
@@ -216,10 +218,11 @@ int PyThread_join_thread(PyThread_handle_t handle)
         error = call.error;
     } else {
         quick_wait(handle);
-        error = enter_go(&visit) ? join(handle, &visit) : forked_join(handle, self_ident);
+        error = enter_go(&visit) ? join(handle, &visit) : forked_join(handle, identity_self());
         quick_joined(handle);
     }
     status_wait_ends(before);
+    critical_resume();
     if (error == 0) {
         tsan_acquire(tsan_end_mark(handle));
     }
@@ -271,10 +274,10 @@ int pythread_set_name(const char *name)
     if (!do_runs()) { /* in a Do the OS thread keeps its own name */
         os_set_name(kept);
     }
-    if (self_ident != 0 && go_is_out_of_reach()) {
+    if (identity_self() != 0 && go_is_out_of_reach()) {
         struct call call = {.what = SET_NAME, .name = kept};
         own_ask_elsewhere(make_call, &call);
-    } else if (self_ident != 0) {
+    } else if (identity_self() != 0) {
         tell_name(kept);
     }
     errno = saved;
@@ -292,6 +295,7 @@ void PyThread_exit_thread(void)
 void PyThread_hang_thread(void)
 {
     static atomic_uint nothing;
+    critical_suspend();
     for (;;) {
         os_wait(&nothing, 0, OS_NO_DEADLINE);
     }

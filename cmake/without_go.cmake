@@ -1,7 +1,7 @@
 # pythread::pythread without threads: the part of the library that never enters Go, for tools that
 # cannot run with a Go runtime in the process.
-foreach(file IN ITEMS sync/identity sync/lock sync/pylock sync/status sync/tss system/fork system/os_linux
-        system/os_posix)
+foreach(file IN ITEMS sync/critical sync/identity sync/lock sync/pylock sync/pythons sync/status
+        sync/tss system/fork system/os_linux system/os_posix)
     list(APPEND sources capi/internal/${file}.c)
 endforeach()
 add_library(pythread STATIC ${sources})

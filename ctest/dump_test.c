@@ -79,6 +79,33 @@ TEST(a_waiter_is_shown_with_its_mutex)
     check_dump_lacks("for mutex");
 }
 
+struct suspended {
+    PyThread_type_lock lock;
+    PyMutex mutex;
+};
+
+static void acquire_in_section(void *arg)
+{
+    struct suspended *suspended = arg;
+    Py_BEGIN_CRITICAL_SECTION_MUTEX(&suspended->mutex);
+    EQ(PyThread_acquire_lock(suspended->lock, WAIT_LOCK), 1);
+    Py_END_CRITICAL_SECTION();
+}
+
+TEST(a_thread_whose_section_is_suspended_is_shown_with_its_wait)
+{
+    struct suspended suspended = {.lock = PyThread_allocate_lock()};
+    EQ(PyThread_acquire_lock(suspended.lock, WAIT_LOCK), 1);
+    PyThread_handle_t thread = start(acquire_in_section, &suspended);
+    check_dump_has("for lock %p", suspended.lock);
+    PyMutex_Lock(&suspended.mutex);
+    PyThread_release_lock(suspended.lock);
+    check_dump_has("s for mutex %p\n", (void *)&suspended.mutex);
+    PyMutex_Unlock(&suspended.mutex);
+    join(thread);
+    PyThread_free_lock(suspended.lock);
+}
+
 struct passer {
     PyThread_type_lock lock;
     atomic_int arrived;

@@ -77,6 +77,20 @@ PyObject *(*info)(void) = PyThread_GetInfo;
 END
 }
 
+# CPython has mutexes since 3.13.
+test_mutexes_work_beside_any_python_h() {
+    find_python
+    for order in "Python pylock" "pylock Python"; do
+        for language in "c c11 $CC gcc clang" "c++ c++17 $CXX g++ clang++"; do
+            {
+                printf '#include <%s.h>\n' $order
+                echo 'static PyMutex mutex; void use(void);'
+                echo 'void use(void) { PyMutex_Lock(&mutex); PyMutex_Unlock(&mutex); }'
+            } | compiles $language
+        done
+    done
+}
+
 test_programs_in_comments_run() {
     awk '/^ \* @code$/ { file = "program" ++count ".c"; next }
          /^ \* @endcode$/ { file = ""; next }

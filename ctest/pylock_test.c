@@ -180,6 +180,27 @@ TEST(a_waiter_that_gives_up_leaves_no_trace)
     EQ(m._bits, UNLOCKED);
 }
 
+TEST(a_waiter_that_gives_up_leaves_the_wake_ups_of_others)
+{
+    PyMutex m = PyMutex_STATIC_INIT;
+    struct waiter before, after;
+    PyMutex_Lock(&m);
+    start_waiter(&before, &m, -1, 0);
+    wait_for_bits(&m, LOCKED | PARKED);
+    EQ(pythread_mutex_lock_timed(&m, 10000, 0), PY_LOCK_FAILURE);
+    EQ(m._bits, LOCKED | PARKED);
+    PyMutex_Unlock(&m);
+    EQ(end_of(&before), PY_LOCK_ACQUIRED);
+    /* Now the first one gives up. */
+    start_waiter(&before, &m, 200000, 0);
+    wait_for_bits(&m, LOCKED | PARKED);
+    start_waiter(&after, &m, -1, 0);
+    EQ(end_of(&before), PY_LOCK_FAILURE);
+    wait_for_bits(&m, LOCKED | PARKED);
+    PyMutex_Unlock(&m);
+    EQ(end_of(&after), PY_LOCK_ACQUIRED);
+}
+
 /* Nobody is awake for whom a byte of this value is kept. */
 TEST(a_reserved_mutex_is_free_in_the_end)
 {

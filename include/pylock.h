@@ -1,16 +1,20 @@
 /*
- * pylock.h - CPython's PyMutex (Include/cpython/pylock.h, Python/lock.c): a lock of
- * one byte, without a Python. It is a part of libpythread.
+ * pylock.h - CPython's PyMutex (Include/cpython/pylock.h, Python/lock.c), a lock of one
+ * byte, and its critical sections (Include/cpython/critical_section.h), without a Python.
+ * It is a part of libpythread.
  *
  * The names, the values of the byte and the contracts are those of CPython 3.13 to 3.15.
  * So objects that were compiled with CPython's header work with this library, and objects
- * that were compiled with this header work with CPython. The include guard is CPython's:
- * of this header and Python.h, the one that comes first is used.
+ * that were compiled with this header work with CPython. The include guards are CPython's:
+ * of this header and Python.h, the one that comes first is used. Code with critical
+ * sections of Python objects must include Python.h first.
  *
- * In a process with a Python 3.13 or newer that is loaded after this library, PyMutex is
- * Python's: PyMutex_Lock and PyMutex_Unlock call Python's functions, because Python's own
- * code locks the same mutexes. There pythread_mutex_lock_timed looks at the mutex once a
- * millisecond, and Go code must not wait for such a mutex.
+ * A program may be linked with a Python 3.13 or newer after this library, or a Python may
+ * run with this library preloaded. Then mutexes and critical sections are Python's, because
+ * Python's own code uses the same mutexes: the functions here call Python's functions.
+ * There pythread_mutex_lock_timed with a limit looks at the mutex once a millisecond, and
+ * Go code must not wait for such a mutex. Python 3.13 has no critical sections with
+ * mutexes: there this library's are used.
  *
  * Code that was written for CPython often locks only if Py_GIL_DISABLED is defined.
  * Without Python there is no GIL: compile such code with -DPy_GIL_DISABLED.
@@ -22,7 +26,7 @@
 #ifndef Py_LOCK_H
 #define Py_LOCK_H
 
-#include <pythread.h>
+#include "pythread.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -133,6 +137,145 @@ PYTHREAD_API int PyMutex_IsLocked(PyMutex *m);
 PYTHREAD_NODISCARD PYTHREAD_API PyLockStatus pythread_mutex_lock_timed(PyMutex *m,
                                                                        PY_TIMEOUT_T microseconds,
                                                                        int intr_flag);
+
+#ifndef Py_CRITICAL_SECTION_H
+#define Py_CRITICAL_SECTION_H
+
+/* ------------------------------------------------------------------------
+ * Critical sections
+ * --------------------------------------------------------------------- */
+
+/*
+ * A critical section locks a mutex from its begin to its end, except while its thread
+ * waits. A wait is one of this library's for a mutex, a lock or the end of a thread. It
+ * suspends all sections of the thread: it unlocks their mutexes. When the wait is over, the
+ * thread locks the mutex of its newest section again. It locks that of an older section
+ * when the newer ones have ended. So threads never lock each other out, in whatever order
+ * they nest their sections. After a wait, and after an inner section, what a section guards
+ * may have changed.
+ *
+ * The end of a wait blocks until the mutex of the newest section is free, also if the wait
+ * itself had a limit. While Go code waits that C code has called in a section, the section
+ * may stay locked.
+ *
+ * A section is in the frame of the function that begins it. The same thread ends it, after
+ * all sections that have begun later. CPython: since 3.13.
+ *
+ * @code
+ * #include <pylock.h>
+ * #include <stdio.h>
+ *
+ * static PyMutex first, second;
+ * static int count;
+ *
+ * static void add(PyMutex *outer, PyMutex *inner)
+ * {
+ *     for (int i = 0; i < 1000; i++) {
+ *         Py_BEGIN_CRITICAL_SECTION_MUTEX(outer);
+ *         Py_BEGIN_CRITICAL_SECTION2_MUTEX(outer, inner);
+ *         count++;
+ *         Py_END_CRITICAL_SECTION2();
+ *         Py_END_CRITICAL_SECTION();
+ *     }
+ * }
+ *
+ * static void add_in_order(void *arg)
+ * {
+ *     (void)arg;
+ *     add(&first, &second);
+ * }
+ *
+ * int main(void)
+ * {
+ *     PyThread_ident_t ident;
+ *     PyThread_handle_t thread;
+ *     if (PyThread_start_joinable_thread(add_in_order, NULL, &ident, &thread) != 0) {
+ *         return 1;
+ *     }
+ *     add(&second, &first);
+ *     PyThread_join_thread(thread);
+ *     printf("%d\n", count);
+ *     return count == 2000 ? 0 : 1;
+ * }
+ * @endcode
+ */
+typedef struct PyCriticalSection {
+    uintptr_t _cs_prev;
+    PyMutex *_cs_mutex;
+} PyCriticalSection;
+
+/* A critical section with two mutexes. CPython: since 3.13. */
+typedef struct PyCriticalSection2 {
+    PyCriticalSection _cs_base;
+    PyMutex *_cs_mutex2;
+} PyCriticalSection2;
+
+/*
+ * Begins a critical section. Blocks until the mutex is free. If the newest section of the
+ * thread has the mutex already, the new one and its end do nothing.
+ *
+ * c  the section, in the frame of the caller
+ * m  the mutex
+ *
+ * CPython: since 3.14.
+ */
+PYTHREAD_API void PyCriticalSection_BeginMutex(PyCriticalSection *c, PyMutex *m);
+
+/*
+ * Ends a critical section. If the section before it was suspended, blocks until the mutex
+ * of that section is free. CPython: since 3.13.
+ */
+PYTHREAD_API void PyCriticalSection_End(PyCriticalSection *c);
+
+/*
+ * Begins a critical section with two mutexes. Blocks until both are free. Their order does
+ * not matter. The same mutex twice counts as one. If the newest section of the thread has
+ * both already, the new one and its end do nothing.
+ *
+ * c   the section, in the frame of the caller
+ * m1  a mutex
+ * m2  another mutex, or the same
+ *
+ * CPython: since 3.14.
+ */
+PYTHREAD_API void PyCriticalSection2_BeginMutex(PyCriticalSection2 *c, PyMutex *m1, PyMutex *m2);
+
+/*
+ * Ends a critical section with two mutexes, as PyCriticalSection_End does.
+ * CPython: since 3.13.
+ */
+PYTHREAD_API void PyCriticalSection2_End(PyCriticalSection2 *c);
+
+/*
+ * Begins a block that is a critical section with a mutex. Py_END_CRITICAL_SECTION ends it.
+ * CPython's macro does nothing without Py_GIL_DISABLED. This one always locks, because
+ * there is no GIL. CPython: since 3.14.
+ */
+#define Py_BEGIN_CRITICAL_SECTION_MUTEX(mutex)                                                     \
+    {                                                                                              \
+        PyCriticalSection _py_cs;                                                                  \
+        PyCriticalSection_BeginMutex(&_py_cs, mutex)
+
+/* Ends the block of Py_BEGIN_CRITICAL_SECTION_MUTEX. CPython: since 3.13. */
+#define Py_END_CRITICAL_SECTION()                                                                  \
+    PyCriticalSection_End(&_py_cs);                                                                \
+    }
+
+/*
+ * Begins a block that is a critical section with two mutexes. Py_END_CRITICAL_SECTION2 ends
+ * it. It always locks, as Py_BEGIN_CRITICAL_SECTION_MUTEX does. CPython: since 3.14.
+ */
+#define Py_BEGIN_CRITICAL_SECTION2_MUTEX(m1, m2)                                                   \
+    {                                                                                              \
+        PyCriticalSection2 _py_cs2;                                                                \
+        PyCriticalSection2_BeginMutex(&_py_cs2, m1, m2)
+
+/* Ends the block of Py_BEGIN_CRITICAL_SECTION2_MUTEX. CPython: since 3.13. */
+#define Py_END_CRITICAL_SECTION2()                                                                 \
+    PyCriticalSection2_End(&_py_cs2);                                                              \
+    }
+
+#endif /* Py_CRITICAL_SECTION_H */
 
 #ifdef __GNUC__
 

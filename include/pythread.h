@@ -20,19 +20,8 @@
  * in a signal handler. Where a function differs, its comment says so. No
  * function sets errno: a return value alone reports a failure.
  */
-#ifndef Py_PYTHREAD_H
-#define Py_PYTHREAD_H
-
-#ifndef _WIN32
-#include <pthread.h>
-#endif
-#include <stddef.h>
-#include <stdint.h>
-
-/* The version of this library. The build reads these three lines. */
-#define PYTHREAD_VERSION_MAJOR 0
-#define PYTHREAD_VERSION_MINOR 1
-#define PYTHREAD_VERSION_PATCH 0
+/* Both headers need these macros, pylock.h also where Python.h came first. */
+#ifndef PYTHREAD_API
 
 /* On Windows the library's own build defines PYTHREAD_BUILD, and a program that links the static
    library defines PYTHREAD_STATIC. All others use the DLL. */
@@ -55,6 +44,22 @@
 #define PYTHREAD_NODISCARD
 #define PYTHREAD_DEPRECATED(instead)
 #endif
+
+#endif /* PYTHREAD_API */
+
+#ifndef Py_PYTHREAD_H
+#define Py_PYTHREAD_H
+
+#ifndef _WIN32
+#include <pthread.h>
+#endif
+#include <stddef.h>
+#include <stdint.h>
+
+/* The version of this library. The build reads these three lines. */
+#define PYTHREAD_VERSION_MAJOR 0
+#define PYTHREAD_VERSION_MINOR 1
+#define PYTHREAD_VERSION_PATCH 0
 
 #ifdef __cplusplus
 extern "C" {

@@ -50,6 +50,7 @@ function converted(line,    value) {
     getline
     next
 }
+/^#define [A-Za-z_]*_H$/ { next } # an include guard
 /^#ifdef __cplusplus/ && group { print "/** @} */"; group = 0 }
 /^\/\*/ && !/clang-format/ {
     inside = 1

@@ -172,6 +172,11 @@ func (b *bench) run(name string) (failed bool, output string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	command := []string{filepath.Join(b.build, "ctest", concept+"_test"), test}
+	if script, err := filepath.Abs(filepath.Join("ctest", concept+"_test.sh")); err != nil {
+		return false, "", err
+	} else if _, err := os.Stat(script); err == nil {
+		command = []string{"sh", script, test}
+	}
 	if strings.HasPrefix(concept, "preload") {
 		command = slices.Insert(command, 0, filepath.Join(b.dir, "pythread-run"))
 	}
@@ -179,7 +184,7 @@ func (b *bench) run(name string) (failed bool, output string, err error) {
 	run.Dir = b.dir
 	run.WaitDelay = time.Second
 	// By LD_LIBRARY_PATH the programs find this library before their own.
-	run.Env = append(os.Environ(), "LD_LIBRARY_PATH="+b.dir,
+	run.Env = append(os.Environ(), "LD_LIBRARY_PATH="+b.dir, "PYTHREAD_BINARY_DIR="+b.build,
 		"PYTHREAD_LIBRARY="+filepath.Join(b.dir, "libpythread.so.0"))
 	text, err := run.CombinedOutput()
 	switch {

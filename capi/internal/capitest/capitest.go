@@ -136,6 +136,20 @@ static void count(PyThread_type_lock lock, long long *counter, int times)
 static void lock_mutex(void *mutex) { PyMutex_Lock(mutex); }
 static void unlock_mutex(void *mutex) { PyMutex_Unlock(mutex); }
 
+// A critical section in memory of its own, because each call from Go has new frames.
+static PyCriticalSection *begin_section(void *mutex)
+{
+    PyCriticalSection *section = calloc(1, sizeof *section);
+    PyCriticalSection_BeginMutex(section, mutex);
+    return section;
+}
+
+static void end_section(PyCriticalSection *section)
+{
+    PyCriticalSection_End(section);
+    free(section);
+}
+
 // What a plain pthread counts, under a mutex.
 struct counting {
     pthread_t thread;
@@ -337,6 +351,13 @@ func LockMutex(mutex unsafe.Pointer) { C.lock_mutex(mutex) }
 
 // UnlockMutex is PyMutex_Unlock.
 func UnlockMutex(mutex unsafe.Pointer) { C.unlock_mutex(mutex) }
+
+// BeginSection is PyCriticalSection_BeginMutex. The function that it returns is
+// PyCriticalSection_End, on the same OS thread.
+func BeginSection(mutex unsafe.Pointer) (end func()) {
+	section := C.begin_section(mutex)
+	return func() { C.end_section(section) }
+}
 
 // LockMutexTimed is pythread_mutex_lock_timed, without intr_flag.
 func LockMutexTimed(mutex unsafe.Pointer, us int64) pythread.LockStatus {

@@ -7,9 +7,8 @@
 
 #include <stdbool.h>
 
-/* The ident of the thread that the calling OS thread runs; 0: not a thread of this library. Only
-   status.c changes it. */
-extern OS_THREAD_LOCAL PyThread_ident_t self_ident;
+/* The ident of the thread that the calling OS thread runs; 0: not a thread of this library. */
+PyThread_ident_t identity_self(void);
 
 /* The ident of the caller. 0: not known yet, identity_find finds it. This happens once on an
    OS thread that does not run a thread of this library. */
@@ -30,9 +29,6 @@ unsigned long identity_native_id(void);
    function changes this, and returns the old value. */
 bool identity_exchange_in_do(bool in_do);
 bool identity_is_in_do(void);
-
-/* Returns self_ident, for Go code, which cannot read a thread-local variable. */
-PyThread_ident_t identity_current(void);
 
 /* Makes the calling OS thread act as a thread that dumps see elsewhere. 0 ends this. */
 void identity_act_for(PyThread_ident_t ident);

@@ -2,7 +2,7 @@
  * lock.c - locks: binary semaphores in one word, and the waits for them.
  *
  * Why C: a free lock costs a C caller one exchange, a signal handler can end a wait, and locks work
- * in the child of a fork. This file calls only os.h and status.h.
+ * in the child of a fork. This calls os.h, status.h and critical.h.
  *
  * The word of a lock has one of four values:
  *
@@ -28,6 +28,7 @@
  */
 #include "lock.h"
 
+#include "critical.h"
 #include "identity.h"
 #include "status.h"
 #include "system/os.h"
@@ -180,9 +181,11 @@ static PyLockStatus wait_for(struct lock *lock, long long microseconds, int intr
     if (spin(lock)) {
         return PY_LOCK_ACQUIRED;
     }
+    critical_suspend();
     struct status_wait before = status_wait(WAITS_FOR_LOCK, (uintptr_t)lock);
     PyLockStatus status = wait_asleep(lock, deadline, intr_flag);
     status_wait_ends(before);
+    critical_resume();
     return status;
 }
 

@@ -1,6 +1,6 @@
 /*
- * mutex.h - how a waiter for a PyMutex and the parking lot deal with each other. A waiter is an OS
- * thread, or a goroutine, which waits by mutex.go.
+ * mutex.h - how critical.c locks a PyMutex, and how a waiter and the parking lot deal with each
+ * other. A waiter is an OS thread, or a goroutine, which waits by mutex.go.
  */
 #ifndef MUTEX_H
 #define MUTEX_H
@@ -13,6 +13,14 @@
 
 /* Code that was compiled with CPython's header or ours changes 0 to LOCKED and back by itself. */
 enum { MUTEX_FREE = _Py_UNLOCKED, MUTEX_LOCKED = _Py_LOCKED, MUTEX_RESERVED = 2 };
+
+/* Locks a mutex if its byte is `from`. Acquire: what the last holder did happens before what the
+   caller does next. */
+static inline bool mutex_take(PyMutex *m, uint8_t from)
+{
+    return __atomic_compare_exchange_n(&m->_bits, &from, MUTEX_LOCKED, false, __ATOMIC_ACQUIRE,
+                                       __ATOMIC_RELAXED);
+}
 
 /* A mutex is reserved at most once in this time, and a waiter that does not come for it loses it
    after this time. */
@@ -38,6 +46,9 @@ enum wish { STAY, LAPSED, LEAVE };
 
 /* Spins for the lock, for some microseconds at most, and reports whether it got the lock. */
 bool mutex_spin(PyMutex *m);
+
+/* Locks a mutex, in a sleep if need be. Fails as pythread_mutex_lock_timed does. */
+PyLockStatus mutex_wait(PyMutex *m, int64_t deadline, int intr_flag);
 
 /* How a waiter has settled. */
 struct settled {

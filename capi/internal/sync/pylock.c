@@ -1,7 +1,8 @@
 /*
  * pylock.c - PyMutex: a lock of one byte, and the parking lot, in which its waiters sleep.
  *
- * Why C: see lock.c. This calls os.h, fork.h and status.h.
+ * Why C: see lock.c. This calls os.h, fork.h, status.h and pythons.h. Callers lock a mutex by
+ * critical.c.
  *
  * The byte of a mutex has one of four values:
  *
@@ -34,11 +35,11 @@
  *
  * An unlock never gives the lock to a waiter, because all threads would wait until the waiter runs.
  * Instead the byte is RESERVED at times, and a waiter that is late loses the reservation.
- * lock_model.pml in ctest has the same algorithm in Promela.
+ * pylock_model.pml in ctest is the same algorithm in Promela, checked in every interleaving.
  */
-#define _GNU_SOURCE
 #include "mutex.h"
 
+#include "pythons.h"
 #include "status.h"
 #include "system/fork.h"
 #include "system/os.h"
@@ -46,12 +47,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-#ifndef _WIN32
-#include <dlfcn.h>
-#endif
 
-#undef PyMutex_Lock
 #undef PyMutex_Unlock
 #undef PyMutex_IsLocked
 
@@ -68,11 +64,6 @@ static bool change(PyMutex *m, uint8_t *from, uint8_t to)
 {
     return __atomic_compare_exchange_n(&m->_bits, from, to, false, __ATOMIC_ACQ_REL,
                                        __ATOMIC_RELAXED);
-}
-
-static bool take(PyMutex *m, uint8_t from)
-{
-    return change(m, &from, LOCKED);
 }
 
 static uint8_t look(PyMutex *m)
@@ -235,22 +226,17 @@ static bool reserves(struct bucket *bucket)
     return true;
 }
 
-/* Frees the byte, and wakes the first waiter; a goroutine is left to the caller. False where the
-   mutex is not locked. */
+/* Frees the byte, which was not LOCKED, and wakes the first waiter; a goroutine is left to the
+   caller. False where the mutex is not locked. */
 static bool unlock(PyMutex *m, struct waiter **goroutine)
 {
-    uint8_t now = LOCKED;
     atomic_uint *word = NULL;
     *goroutine = NULL;
-    tsan_release(m);
-    if (change(m, &now, FREE)) {
-        return true;
-    }
     struct bucket *bucket = enter(m);
     /* The parent's waiters, of which the byte tells in the child of a fork, do not exist. */
     struct waiter *first = *find(bucket, m);
     uint8_t next = first != NULL && reserves(bucket) ? RESERVED : FREE;
-    now = LOCKED;
+    uint8_t now = LOCKED;
     while (!change(m, &now, now == LOCKED ? FREE : next)) {
         if (now == FREE || now == RESERVED) {
             leave(bucket);
@@ -328,7 +314,7 @@ bool mutex_spin(PyMutex *m)
     /* Each look takes the cache line from the holder: so the pauses get longer. */
     for (int pause = 1;; pause *= 2) {
         uint8_t now = look(m);
-        if (now == FREE && take(m, FREE)) {
+        if (now == FREE && mutex_take(m, FREE)) {
             return true;
         }
         for (int i = 0; i < pause; i++) {
@@ -339,17 +325,27 @@ bool mutex_spin(PyMutex *m)
     }
 }
 
-static PyLockStatus lock_taken(PyMutex *m, long long microseconds, int intr_flag)
+/* Locks a mutex whose unlock, which is Python's, wakes no waiter of this library. */
+static PyLockStatus wait_for_pythons(PyMutex *m, int64_t deadline)
 {
-    if (microseconds == 0) {
-        return take(m, FREE) || take(m, RESERVED) ? PY_LOCK_ACQUIRED : PY_LOCK_FAILURE;
-    }
-    int64_t deadline = os_deadline_in_us(microseconds);
-    if (mutex_spin(m)) {
+    if (deadline == OS_NO_DEADLINE) {
+        pythons.lock(m);
         return PY_LOCK_ACQUIRED;
     }
+    while (!mutex_take(m, FREE)) {
+        if (os_now_ns() >= deadline) {
+            return PY_LOCK_FAILURE;
+        }
+        os_sleep_a_millisecond();
+    }
+    return PY_LOCK_ACQUIRED;
+}
+
+PyLockStatus mutex_wait(PyMutex *m, int64_t deadline, int intr_flag)
+{
     struct status_wait before = status_wait(WAITS_FOR_MUTEX, (uintptr_t)m);
-    PyLockStatus status = wait_parked(m, deadline, intr_flag);
+    PyLockStatus status =
+        pythons.lock == NULL ? wait_parked(m, deadline, intr_flag) : wait_for_pythons(m, deadline);
     status_wait_ends(before);
     return status;
 }
@@ -397,75 +393,18 @@ bool mutex_unlock(PyMutex *m, uintptr_t *goroutine)
     return was_locked;
 }
 
-/* ------------------------------------------------------------------------ a Python's functions */
-
-/*
- * A Python that this library is loaded before has these functions too. It calls some by these names
- * and others by names of its own, whose waiters sleep in its own parking lot. So all of its mutexes
- * are its own: calls by these names go to it. NULL: there is none.
- */
-static void (*pythons_lock)(PyMutex *), (*pythons_unlock)(PyMutex *);
-
-#ifndef _WIN32
-__attribute__((constructor)) static void find_python(void)
-{
-    void *lock = dlsym(RTLD_NEXT, "PyMutex_Lock");
-    void *unlock = lock != NULL ? dlsym(RTLD_NEXT, "PyMutex_Unlock") : NULL;
-    if (unlock != NULL) {
-        memcpy(&pythons_lock, &lock, sizeof lock);
-        memcpy(&pythons_unlock, &unlock, sizeof unlock);
-    } else {
-        /* The first call returns the message, the second frees it. */
-        dlerror();
-        dlerror();
-    }
-}
-#endif
-
-/* Locks a mutex whose unlock, which is Python's, wakes no waiter of this library. */
-static PyLockStatus lock_by_polling(PyMutex *m, long long microseconds)
-{
-    int64_t deadline = os_deadline_in_us(microseconds);
-    while (!take(m, FREE)) {
-        if (os_now_ns() >= deadline) {
-            return PY_LOCK_FAILURE;
-        }
-        os_sleep_a_millisecond();
-    }
-    return PY_LOCK_ACQUIRED;
-}
-
 /* ------------------------------------------------------------------------ public functions */
-
-static inline PyLockStatus lock(PyMutex *m, long long microseconds, int intr_flag)
-{
-    PyLockStatus status = take(m, FREE) ? PY_LOCK_ACQUIRED : lock_taken(m, microseconds, intr_flag);
-    if (status == PY_LOCK_ACQUIRED) {
-        tsan_acquire(m);
-    }
-    return status;
-}
-
-PyLockStatus pythread_mutex_lock_timed(PyMutex *m, PY_TIMEOUT_T microseconds, int intr_flag)
-{
-    return pythons_lock == NULL ? lock(m, microseconds, intr_flag)
-                                : lock_by_polling(m, microseconds);
-}
-
-void PyMutex_Lock(PyMutex *m)
-{
-    if (pythons_lock != NULL) {
-        pythons_lock(m);
-    } else {
-        lock(m, -1, 0);
-    }
-}
 
 void PyMutex_Unlock(PyMutex *m)
 {
+    uint8_t locked = LOCKED;
     struct waiter *goroutine;
-    if (pythons_unlock != NULL) {
-        pythons_unlock(m);
+    tsan_release(m);
+    if (change(m, &locked, FREE)) {
+        return;
+    }
+    if (pythons.unlock != NULL) {
+        pythons.unlock(m);
         return;
     }
     if (!unlock(m, &goroutine)) {

@@ -186,7 +186,7 @@ void status_end(void)
 
 PyThread_ident_t status_become(PyThread_ident_t ident)
 {
-    PyThread_ident_t before = self_ident;
+    PyThread_ident_t before = identity_self();
     identity_act_for(ident);
     if (ident == 0) {
         status_end();
@@ -201,7 +201,7 @@ struct status_wait status_wait(enum status_reason reason, uintptr_t what)
     struct status_wait before = {.reason = WAITS_FOR_NOTHING};
     if (mine != NULL) {
         before = current_wait();
-    } else if (self_ident == 0) {
+    } else if (identity_self() == 0) {
         show(identity_caller(), false);
     }
     if (mine != NULL) {
@@ -279,7 +279,7 @@ void status_forget_all(void)
 void status_survive(void)
 {
     mine = NULL;
-    if (self_ident != 0) {
-        show(self_ident, true);
+    if (identity_self() != 0) {
+        show(identity_self(), true);
     }
 }

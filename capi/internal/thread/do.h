@@ -12,6 +12,7 @@ struct do_identity {
     PyThread_ident_t ident;   /* 0: not a thread of this library */
     bool in_do;               /* the thread is in capi.Do, not in a trampoline */
     struct tss_values values; /* the thread's values in thread-specific storage */
+    uintptr_t sections;       /* its critical sections (critical.h) */
 };
 
 /*

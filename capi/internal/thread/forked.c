@@ -277,8 +277,8 @@ static void add_survivor(PyThread_ident_t ident)
 
 static void survive(void)
 {
-    if (go_is_lost() && self_ident != 0) {
-        add_survivor(self_ident);
+    if (go_is_lost() && identity_self() != 0) {
+        add_survivor(identity_self());
     }
     status_survive();
 }

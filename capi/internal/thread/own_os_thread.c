@@ -121,7 +121,7 @@ bool own_run_elsewhere(void (*function)(void *), void *arg, PyThread_ident_t ide
 
 void own_ask_elsewhere(void (*function)(void *), void *arg)
 {
-    while (!own_run_elsewhere(function, arg, self_ident)) {
+    while (!own_run_elsewhere(function, arg, identity_self())) {
         /* No OS thread is left. There will be one when another ends. */
         os_sleep_a_millisecond();
     }

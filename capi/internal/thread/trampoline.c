@@ -18,6 +18,7 @@
 #include "go.h"
 #include "own_os_thread.h"
 #include "reuse.h"
+#include "sync/critical.h"
 #include "sync/status.h"
 #include "sync/tss.h"
 #include "system/os.h"
@@ -119,6 +120,7 @@ static void enter(PyThread_ident_t ident, const struct inheritance *creator)
         here->is_unchecked = true;
     }
     status_become(ident);
+    critical_exchange(0); /* a thread that has ended in a section has left it there */
     here->float_mode = os_float_mode();
     os_set_float_mode(creator->float_mode);
     if (here->discards_signals) {

@@ -6,6 +6,7 @@
  */
 #include "trampoline.h"
 
+#include "sync/critical.h"
 #include "sync/status.h"
 #include "sync/tss.h"
 #include "system/os.h"
@@ -51,6 +52,7 @@ void thread_exit(void)
 enum os_thread_fate thread_run(const struct thread_start *start)
 {
     status_become(start->ident);
+    critical_exchange(0); /* a thread that has ended in a section has left it there */
     float_mode_before = os_float_mode();
     os_set_float_mode(start->creator.float_mode);
     errno = 0;

@@ -1,0 +1,351 @@
+# pymutex_python_test.sh - mutexes and critical sections beside CPython: its headers, the objects that are
+# compiled with them, and a Python in the process.
+. "$(dirname "$0")/test.sh"
+
+# Finds a Python of 3.13 or newer with its headers. Sets python_include, and python_link, which is empty
+# without a shared libpython.
+find_python() {
+    for python in "${PYTHREAD_PYTHON:-python3}" python3.13 python3.14 python3.15 \
+        "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[3-9].*/bin/python3; do
+        "$python" -c '
+import os, sysconfig
+get, include = sysconfig.get_config_var, sysconfig.get_paths()["include"]
+library = get("LIBDIR") + "/" + get("LDLIBRARY") if get("Py_ENABLE_SHARED") else ""
+if any(os.path.exists(include + "/cpython/" + name) for name in ("lock.h", "pylock.h")):
+    print("python_include=" + include)
+    print("python_link=" + library)
+' >found 2>/dev/null || continue
+        if [ -s found ]; then
+            . ./found
+            echo "$python: $python_include"
+            return
+        fi
+    done
+    skip "no Python of 3.13 or newer with its headers, on PATH, under pyenv or in PYTHREAD_PYTHON"
+}
+
+# compiles: compiles the file source as C and as C++, with and without Py_GIL_DISABLED.
+compiles() {
+    for gil in -UPy_GIL_DISABLED -DPy_GIL_DISABLED; do
+        "$CC" -x c -std=c11 "$gil" -Wall -Wextra -Werror -I"$source_dir/include" \
+            -isystem "$python_include" -fsyntax-only source
+        "$CXX" -x c++ -std=c++17 "$gil" -Wall -Wextra -Werror -I"$source_dir/include" \
+            -isystem "$python_include" -fsyntax-only source
+    done
+}
+
+test_header_steps_aside_after_python_h() {
+    find_python
+    cat >source <<'END'
+#include <Python.h>
+#include <pylock.h>
+#ifdef PYTHREAD_VERSION_MAJOR
+#error "it does not step aside"
+#endif
+static PyMutex mutex;
+void use(PyObject *object);
+void use(PyObject *object)
+{
+    PyMutex_Lock(&mutex);
+    Py_BEGIN_CRITICAL_SECTION(object);
+    Py_INCREF(object);
+    Py_END_CRITICAL_SECTION();
+    PyMutex_Unlock(&mutex);
+}
+END
+    compiles
+}
+
+test_header_goes_before_python_h() {
+    find_python
+    cat >source <<'END'
+#include <pylock.h>
+#include <Python.h>
+static PyMutex mutex = PyMutex_STATIC_INIT, other;
+PyObject *use(PyObject *object);
+PyObject *use(PyObject *object)
+{
+    PyMutex_Lock(&other);
+    PyMutex_Unlock(&other);
+    Py_BEGIN_CRITICAL_SECTION_MUTEX(&mutex);
+    Py_BEGIN_CRITICAL_SECTION2_MUTEX(&mutex, &other);
+    Py_INCREF(object);
+    Py_END_CRITICAL_SECTION2();
+    Py_END_CRITICAL_SECTION();
+    return object;
+}
+END
+    compiles
+}
+
+test_objects_of_both_headers_share_a_mutex() {
+    find_python
+    cat >theirs.c <<'END'
+#include <Python.h>
+extern PyMutex mutex;
+extern long count;
+void *count_theirs(void *unused);
+void *count_theirs(void *unused)
+{
+    for (int i = 0; i < 100000; i++) {
+        PyMutex_Lock(&mutex);
+        count++;
+        PyMutex_Unlock(&mutex);
+    }
+    return unused;
+}
+END
+    cat >ours.c <<'END'
+#include <pylock.h>
+#include <stdio.h>
+PyMutex mutex;
+long count;
+extern void *count_theirs(void *);
+static void *count_ours(void *unused)
+{
+    for (int i = 0; i < 100000; i++) {
+        Py_BEGIN_CRITICAL_SECTION_MUTEX(&mutex);
+        count++;
+        Py_END_CRITICAL_SECTION();
+    }
+    return unused;
+}
+int main(void)
+{
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) {
+        if (pthread_create(&threads[i], NULL, i % 2 ? count_theirs : count_ours, NULL) != 0) {
+            return 1;
+        }
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    printf("%ld, byte %d\n", count, mutex._bits);
+    return count != 400000 || mutex._bits != 0;
+}
+END
+    "$CC" -c -I"$python_include" theirs.c
+    "$CC" -I"$source_dir/include" ours.c theirs.o "$PYTHREAD_LIBRARY" -Wl,-rpath,"$binary_dir" \
+        -lpthread -o program
+    ./program
+}
+
+# The main thread waits for a mutex, and its holder needs the GIL. With SECTION it also needs a mutex
+# whose section the main thread is in.
+write_gil_program() {
+    cat >program.c <<'END'
+#ifdef SECTION
+#include <pylock.h>
+#endif
+#include <Python.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+static PyMutex mutex, guarding;
+static int turns;
+static void *hold(void *ready)
+{
+    PyMutex_Lock(&mutex);
+    if (write(*(int *)ready, "!", 1) != 1) {
+        return NULL;
+    }
+    PyGILState_STATE state = PyGILState_Ensure();
+    PyRun_SimpleString("turns = 1");
+    PyMutex_Lock(&guarding);
+    turns++;
+    PyMutex_Unlock(&guarding);
+    PyGILState_Release(state);
+    PyMutex_Unlock(&mutex);
+    return NULL;
+}
+int main(void)
+{
+    int ends[2];
+    char byte;
+    pthread_t thread;
+    alarm(50);
+    Py_Initialize();
+#ifdef SECTION
+    PyCriticalSection section;
+    PyCriticalSection_BeginMutex(&section, &guarding);
+#endif
+    if (pipe(ends) != 0 || pthread_create(&thread, NULL, hold, &ends[1]) != 0 ||
+        read(ends[0], &byte, 1) != 1) {
+        return 1;
+    }
+    PyMutex_Lock(&mutex);
+    printf("%d turn, the GIL is %s\n", turns, PyGILState_Check() ? "held" : "lost");
+    int is_right = turns == 1 && PyGILState_Check();
+    PyMutex_Unlock(&mutex);
+#ifdef SECTION
+    PyCriticalSection_End(&section);
+    is_right = is_right && guarding._bits == 0;
+#endif
+    pthread_join(thread, NULL);
+    return Py_FinalizeEx() != 0 || !is_right;
+}
+END
+}
+
+# run_with_python LIBRARY... [OPTION]: runs it, linked with the libraries in this order.
+run_with_python() {
+    "$CC" -I"$source_dir/include" -I"$python_include" program.c "$@" -Wl,-rpath,"$binary_dir" \
+        -Wl,-rpath,"${python_link%/*}" -lpthread -o program
+    PYTHONHOME=${python_link%/lib/*} ./program
+}
+
+test_a_wait_gives_up_the_gil() {
+    find_python
+    [ -n "$python_link" ] || skip "$python has no shared libpython"
+    write_gil_program
+    run_with_python "$PYTHREAD_LIBRARY" "$python_link"
+    run_with_python "$python_link" "$PYTHREAD_LIBRARY"
+    run_with_python "$PYTHREAD_LIBRARY" "$python_link" -DSECTION
+}
+
+# A library with the functions of a Python: of 3.13, or with BEGIN_MUTEX of a newer one. They count.
+write_functions_of_python() {
+    cat >python.c <<'END'
+#include <sched.h>
+#include <stddef.h>
+int locks, begins, ends;
+void PyMutex_Lock(unsigned char *mutex)
+{
+    unsigned char unlocked = 0;
+    locks++;
+    while (!__atomic_compare_exchange_n(mutex, &unlocked, 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+        unlocked = 0;
+        sched_yield();
+    }
+}
+void PyMutex_Unlock(unsigned char *mutex)
+{
+    __atomic_store_n(mutex, 0, __ATOMIC_RELEASE);
+}
+/* A section has its mutex, or something else that is not NULL, in its second field. */
+void PyCriticalSection_Begin(void **c, void *object)
+{
+    c[1] = object;
+    begins++;
+}
+void PyCriticalSection2_Begin(void **c, void *object, void *other)
+{
+    c[1] = object;
+    c[2] = other;
+    begins++;
+}
+void PyCriticalSection_End(void **c)
+{
+    c[1] = NULL;
+    ends++;
+}
+void PyCriticalSection2_End(void **c)
+{
+    c[1] = c[2] = NULL;
+    ends++;
+}
+#ifdef BEGIN_MUTEX
+void PyCriticalSection_BeginMutex(void **c, void *mutex)
+{
+    PyCriticalSection_Begin(c, mutex);
+}
+void PyCriticalSection2_BeginMutex(void **c, void *mutex, void *other)
+{
+    PyCriticalSection2_Begin(c, mutex, other);
+}
+#endif
+END
+    "$CC" -shared -fPIC "$@" python.c -o libpython.so
+}
+
+run_with_functions_of_python() {
+    "$CC" -Wall -Wextra -Werror -I"$source_dir/include" program.c "$PYTHREAD_LIBRARY" \
+        ./libpython.so -Wl,-rpath,"$binary_dir" -lpthread -o program
+    ./program
+}
+
+test_a_section_ends_where_it_has_begun() {
+    write_functions_of_python
+    cat >program.c <<'END'
+#include <pylock.h>
+#include <stdio.h>
+extern int locks, begins, ends;
+extern void PyCriticalSection_Begin(PyCriticalSection *c, void *object);
+extern void PyCriticalSection2_Begin(PyCriticalSection2 *c, void *object, void *other);
+static PyMutex a, b, awaited;
+static int object;
+
+#define CHECK(what)                                                                                \
+    if (!(what)) {                                                                                 \
+        fprintf(stderr, "%d: not so: %s (%d ends)\n", __LINE__, #what, ends);                      \
+        return 1;                                                                                  \
+    }
+
+/* Ends the wait of the main thread when both mutexes are free. */
+static void *release(void *unused)
+{
+    (PyMutex_Lock)(&a);
+    (PyMutex_Lock)(&b);
+    PyMutex_Unlock(&b);
+    PyMutex_Unlock(&a);
+    PyMutex_Unlock(&awaited);
+    return unused;
+}
+
+int main(void)
+{
+    PyCriticalSection ours, same, theirs;
+    PyCriticalSection2 our_two, their_two;
+    pthread_t thread;
+
+    PyCriticalSection_Begin(&theirs, &object);
+    PyCriticalSection_BeginMutex(&ours, &a);
+    PyCriticalSection2_Begin(&their_two, &object, &object);
+    PyCriticalSection2_BeginMutex(&our_two, &a, &b);
+    PyCriticalSection_BeginMutex(&same, &b);
+    CHECK(PyMutex_IsLocked(&a) && PyMutex_IsLocked(&b));
+    PyCriticalSection_End(&same);
+    CHECK(PyMutex_IsLocked(&b) && ends == 0);
+
+    PyMutex_Lock(&awaited);
+    CHECK(pthread_create(&thread, NULL, release, NULL) == 0);
+    PyMutex_Lock(&awaited);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(PyMutex_IsLocked(&a) && PyMutex_IsLocked(&b) && locks > 0);
+
+    PyCriticalSection2_End(&our_two);
+    CHECK(PyMutex_IsLocked(&a) && !PyMutex_IsLocked(&b) && ends == 0);
+    PyCriticalSection2_End(&their_two);
+    CHECK(PyMutex_IsLocked(&a) && ends == 1);
+    PyCriticalSection_End(&ours);
+    CHECK(!PyMutex_IsLocked(&a) && ends == 1);
+    PyCriticalSection_End(&theirs);
+    CHECK(begins == 2 && ends == 2);
+    return 0;
+}
+END
+    run_with_functions_of_python
+}
+
+test_sections_are_those_of_a_python_that_has_them_with_mutexes() {
+    write_functions_of_python -DBEGIN_MUTEX
+    cat >program.c <<'END'
+#include <pylock.h>
+extern int begins, ends;
+static PyMutex a, b;
+int main(void)
+{
+    int is_right = 1;
+    Py_BEGIN_CRITICAL_SECTION_MUTEX(&a);
+    Py_BEGIN_CRITICAL_SECTION2_MUTEX(&a, &b);
+    is_right = begins == 2 && a._bits == 0 && b._bits == 0;
+    Py_END_CRITICAL_SECTION2();
+    Py_END_CRITICAL_SECTION();
+    return !is_right || ends != 2;
+}
+END
+    run_with_functions_of_python
+}
+
+main "$@"
