@@ -96,6 +96,11 @@ static bool is_in_range(void)
     return !self.has_range || page - self.first_page < self.pages;
 }
 
+uintptr_t go_stack_end(void)
+{
+    return self.pages != 0 && is_in_range() ? (uintptr_t)self.first_page << PAGE_BITS : 0;
+}
+
 bool go_is_in_reach(void)
 {
     return go_is_here() && is_in_range();

@@ -28,6 +28,10 @@ void go_leaves_os_thread(void);
 /* Notes that the calling OS thread is Go's. Go can be called there only on its own stack. */
 void go_made_os_thread(void);
 
+/* The end of the stack that the caller runs on, if the OS thread is Go's and the stack its own.
+   Else 0. */
+uintptr_t go_stack_end(void);
+
 /* True if the caller may call Go. */
 bool go_is_in_reach(void);
 
