@@ -39,6 +39,10 @@ bool go_is_in_reach(void);
    caller is on a stack that the program has made. */
 bool go_is_out_of_reach(void);
 
+/* Calls func, which does not return, on the OS thread's own stack. If the caller is on another
+   stack, all frames on both are lost. */
+__attribute__((noreturn)) void go_leave_stack(void (*func)(void));
+
 /* True if the calling OS thread has called Go before. The second one notes that it does so now. */
 bool go_knows_os_thread(void);
 void go_meets_os_thread(void);
