@@ -137,7 +137,7 @@ static void enter(PyThread_ident_t ident, const struct inheritance *creator)
  */
 static void give_back_stack(void)
 {
-    enum { MOMENT_NS = 20000 };
+    enum { MOMENT_NS = 50000 };
     int64_t now = os_now_ns();
     uintptr_t end = go_stack_end();
     if (now - here->ended > MOMENT_NS && end != 0) {
