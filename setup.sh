@@ -4,7 +4,7 @@
 #   ./setup.sh                 for the library, the demo and the tests
 #   ./setup.sh --with-python   also for the tests with a Python interpreter
 #   ./setup.sh --with-tools    also the tools of the tests: spin, clang, clang-format, ninja,
-#                              lintian, abidiff; doxygen and man for the documentation
+#                              lintian, abidiff, strace; doxygen and man for the documentation
 #   ./setup.sh --with-bench    also for the benchmarks: nsync, which they measure, and gnuplot
 #   ./setup.sh --with-cross    also for the presets arm64 and windows, and the C compilers for the other
 #                              processors for which Go makes shared libraries
@@ -63,7 +63,7 @@ if $python && ! pkg-config --exists python3-embed 2>/dev/null; then
     missing="$missing python3-dev"
 fi
 if $tools; then
-    for tool in spin clang clang-format lintian doxygen; do
+    for tool in spin clang clang-format lintian doxygen strace; do
         has $tool || missing="$missing $tool"
     done
     has abidiff || missing="$missing abigail-tools"

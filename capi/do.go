@@ -31,8 +31,9 @@ import (
 // Handle or has ended, and if fn is nil. It panics before it changes anything.
 //
 // If C code in fn calls PyThread_exit_thread, that is a runtime.Goexit: it ends
-// the goroutine that called Do, past the frames of the C code. C code must not
-// call pthread_exit, which would end an OS thread of the Go runtime.
+// the goroutine that called Do, past the frames of the C code, also from the stack
+// of a coroutine. C code must not call pthread_exit, which would end an OS thread
+// of the Go runtime.
 func Do(h *pythread.Handle, fn func()) {
 	if h == nil || h.Ident() == 0 {
 		panic("capi: Do of no thread")

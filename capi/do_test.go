@@ -228,6 +228,7 @@ func TestPanicAndGoexitPutBackWhatWasBefore(t *testing.T) {
 		"panic":       func() { panic("out") },
 		"Goexit":      runtime.Goexit,
 		"exit_thread": capitest.Exit,
+		"coroutine":   capitest.ExitInCoroutine,
 	} {
 		t.Run(name, func(t *testing.T) {
 			outer, endOuter := live(t)

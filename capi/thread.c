@@ -287,7 +287,7 @@ int pythread_set_name(const char *name)
 void PyThread_exit_thread(void)
 {
     if (do_runs() && go_is_here()) {
-        go_exit_thread();
+        go_leave_stack(go_exit_thread);
     }
     thread_exit();
 }

@@ -11,6 +11,7 @@
 
 #include "_cgo_export.h"
 #include "thread/go.h"
+#include "thread/own_os_thread.h"
 
 #include <signal.h>
 
@@ -26,6 +27,9 @@ static void meet_go(void)
 #else
     stack_t signal_stack;
     os_signals mask = os_signal_mask();
+    if (go_stack_end() == 0) { /* the OS thread is not Go's */
+        own_watch_caller();
+    }
     sigaltstack(NULL, &signal_stack);
     go_init_thread();
     os_set_signal_mask(mask);

@@ -40,6 +40,41 @@ TEST(a_thread_that_joins_takes_no_signal_of_the_process)
     wait_for_signals(kill_and_join);
 }
 
+/* ------------------------------------------------------------------------ locks of the system */
+
+/* Returns what the library writes to stderr when a free lock is released. */
+static void read_message(char *message, size_t size)
+{
+    int ends[2], stderr_before = dup(STDERR_FILENO);
+    PyThread_type_lock lock = PyThread_allocate_lock();
+    EQ(pipe(ends), 0);
+    EQ(dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
+    PyThread_release_lock(lock);
+    EQ(dup2(stderr_before, STDERR_FILENO), STDERR_FILENO);
+    ssize_t length = read(ends[0], message, size - 1);
+    GT(length, 0);
+    message[length] = '\0';
+    PyThread_free_lock(lock);
+}
+
+static void write_message(void *unused)
+{
+    char message[200];
+    (void)unused;
+    read_message(message, sizeof message);
+    CHECK(strstr(message, "lock") != NULL);
+}
+
+TEST(all_functions_work_while_the_streams_of_the_c_library_are_locked)
+{
+    flockfile(stdin);
+    flockfile(stdout);
+    flockfile(stderr);
+    run_all_kinds(20);
+    /* Another thread does not own the streams. */
+    join(start(write_message, NULL));
+}
+
 /* ------------------------------------------------------------------------ variables of threads */
 
 struct image {

@@ -111,7 +111,7 @@ cases() {
 
 test_each_promise_has_its_cases() {
     cases >cases
-    awk -F '|' '/^\|/ { print $4 }' "$source_dir/docs/promises.md" | grep -oE '`[a-z_]+\\?\.[^`]*`' |
+    awk -F '|' '/^\|/ { print $(NF - 1) }' "$source_dir/docs/contexts.md" | grep -oE '`[a-z_]+\\?\.[^`]*`' |
         tr -d '`' >patterns
     [ "$(wc -l <patterns)" -gt 10 ] || fail "found but: $(cat patterns)"
     while read -r pattern; do

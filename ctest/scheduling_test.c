@@ -109,3 +109,26 @@ TEST(threads_of_main_have_mains_nice_value_also_where_none_may_lower_its_own)
     EQ(setrlimit(RLIMIT_NICE, &none), 0);
     check_scheduling_after(start_first_nicely);
 }
+
+/* ------------------------------------------------------------------------ real-time priority */
+
+static void look_at_policy(void *policy)
+{
+    *(int *)policy = sched_getscheduler(0);
+}
+
+TEST(a_real_time_thread_starts_the_first_thread_and_others_with_its_priority)
+{
+    const struct sched_param lowest = {.sched_priority = sched_get_priority_min(SCHED_FIFO)};
+    if (sched_setscheduler(0, SCHED_FIFO, &lowest) != 0) {
+        test_skip("no right to real-time priority");
+    }
+    for (int mode = PYTHREAD_REUSE_CLEAN; mode <= PYTHREAD_REUSE_NEVER; mode++) {
+        int policy = -1;
+        pythread_set_reuse(mode);
+        join(start(look_at_policy, &policy));
+        EQ(policy, SCHED_FIFO);
+    }
+    run_all_kinds(20);
+    EQ(sched_getscheduler(0), SCHED_FIFO);
+}

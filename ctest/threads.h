@@ -128,13 +128,13 @@ static inline void run_all_kinds(int rounds)
     }
 }
 
-/* Checks that no thread, no handle and, after a while, no goroutine is left. */
+/* Checks that no thread, no handle and no goroutine is left, after a while. */
 static inline void check_nothing_is_left(void)
 {
     pythread_stats stats;
     for (int i = 0; i < 20000; i++) {
         pythread_get_stats(&stats, sizeof stats);
-        if (stats.goroutines == 0 && stats.threads == 0) {
+        if (stats.goroutines == 0 && stats.threads == 0 && stats.handles == 0) {
             break;
         }
         sleep_ms(1);

@@ -45,8 +45,8 @@ __attribute__((constructor)) static void at_load(void)
 {
     own_main_ends = main_ends;
     if (os_thread_id() == (unsigned long)getpid()) {
-        own_watch_main();
+        own_watch_caller();
     }
     /* The thread that forks is the child's main thread. */
-    pthread_atfork(NULL, NULL, own_watch_main);
+    pthread_atfork(NULL, NULL, own_watch_caller);
 }

@@ -11,6 +11,7 @@ package capitest
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <ucontext.h>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -77,6 +78,20 @@ static void call_and_exit(void *func)
     capitest_call(func);
     PyThread_exit_thread();
     pthread_cleanup_pop(0);
+}
+
+// One thread at a time may call this.
+static void exit_in_coroutine(void)
+{
+    enum { STACK = 64 * 1024 };
+    static char stack[STACK];
+    ucontext_t coroutine, back;
+    getcontext(&coroutine);
+    coroutine.uc_stack.ss_sp = stack;
+    coroutine.uc_stack.ss_size = STACK;
+    coroutine.uc_link = NULL;
+    makecontext(&coroutine, PyThread_exit_thread, 0);
+    swapcontext(&back, &coroutine);
 }
 
 static int start_that_exits(uintptr_t func, PyThread_ident_t *ident, PyThread_handle_t *handle)
@@ -294,6 +309,9 @@ func SetName(name string) syscall.Errno {
 
 // Exit is PyThread_exit_thread.
 func Exit() { C.PyThread_exit_thread() }
+
+// ExitInCoroutine calls PyThread_exit_thread on a stack that C code has made.
+func ExitInCoroutine() { C.exit_in_coroutine() }
 
 // Key is a Py_tss_t, a key for thread-specific storage.
 type Key struct{ key *C.Py_tss_t }

@@ -98,6 +98,10 @@ struct os_range {
 /* The stack with which the calling thread was made. Empty if the system does not say. */
 struct os_range os_stack(void);
 
+/* Gives memory back that calls have used below the caller's frame, down to low. The nearest part,
+   which the next calls use too, stays. */
+void os_give_back_stack(uintptr_t low);
+
 /* A buffer for a thread's name. */
 #ifdef __linux__
 #define OS_NAME_SIZE 16

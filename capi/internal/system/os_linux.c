@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -206,6 +207,18 @@ struct os_range os_stack(void)
     }
     errno = saved;
     return stack;
+}
+
+void os_give_back_stack(uintptr_t low)
+{
+    enum { STAYS = 256 * 1024 };
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t end = ((uintptr_t)__builtin_frame_address(0) - STAYS) & -page;
+    int saved = errno;
+    if (end > low) {
+        madvise((void *)low, end - low, MADV_DONTNEED);
+    }
+    errno = saved;
 }
 
 size_t os_thread_count(void)

@@ -384,6 +384,11 @@ struct os_range os_stack(void)
     return (struct os_range){0, 0};
 }
 
+void os_give_back_stack(uintptr_t low)
+{
+    (void)low;
+}
+
 unsigned long os_thread_id(void)
 {
 #if defined(__APPLE__)

@@ -15,6 +15,10 @@
 #include "system/fork.h"
 
 #include <limits.h>
+#include <stdlib.h>
+#ifndef _WIN32
+#include <ucontext.h>
+#endif
 
 /* The epoch of the process that has started Go, or begins to start it. 0 while Go sleeps. */
 #ifndef _WIN32 /* On Windows Go starts at load, and the library for C has no other one. */
@@ -96,6 +100,11 @@ static bool is_in_range(void)
     return !self.has_range || page - self.first_page < self.pages;
 }
 
+uintptr_t go_stack_end(void)
+{
+    return self.pages != 0 && is_in_range() ? (uintptr_t)self.first_page << PAGE_BITS : 0;
+}
+
 bool go_is_in_reach(void)
 {
     return go_is_here() && is_in_range();
@@ -104,6 +113,24 @@ bool go_is_in_reach(void)
 bool go_is_out_of_reach(void)
 {
     return !is_in_range() && go_is_here();
+}
+
+void go_leave_stack(void (*func)(void))
+{
+#ifndef _WIN32 /* There Go is in reach on any stack. */
+    if (!is_in_range()) {
+        /* How much of the own stack is in use is not known, and makes no difference. */
+        ucontext_t context;
+        getcontext(&context);
+        context.uc_stack.ss_sp = (void *)((uintptr_t)self.first_page << PAGE_BITS);
+        context.uc_stack.ss_size = (size_t)self.pages << PAGE_BITS >> 1;
+        context.uc_link = NULL;
+        makecontext(&context, func, 0);
+        setcontext(&context);
+    }
+#endif
+    func();
+    abort();
 }
 
 bool go_knows_os_thread(void)

@@ -28,12 +28,20 @@ void go_leaves_os_thread(void);
 /* Notes that the calling OS thread is Go's. Go can be called there only on its own stack. */
 void go_made_os_thread(void);
 
+/* The end of the stack that the caller runs on, if the OS thread is Go's and the stack its own.
+   Else 0. */
+uintptr_t go_stack_end(void);
+
 /* True if the caller may call Go. */
 bool go_is_in_reach(void);
 
 /* True if Go is here, but the caller must not enter it: Go has left the calling OS thread, or the
    caller is on a stack that the program has made. */
 bool go_is_out_of_reach(void);
+
+/* Calls func, which does not return, on the OS thread's own stack. If the caller is on another
+   stack, all frames on both are lost. */
+__attribute__((noreturn)) void go_leave_stack(void (*func)(void));
 
 /* True if the calling OS thread has called Go before. The second one notes that it does so now. */
 bool go_knows_os_thread(void);

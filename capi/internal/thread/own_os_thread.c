@@ -201,6 +201,11 @@ static void os_thread_ends(void *value)
     if (end->round + 1 < PTHREAD_DESTRUCTOR_ITERATIONS) {
         tell_of_end(end);
     }
+    if (end->round + 2 >= PTHREAD_DESTRUCTOR_ITERATIONS) {
+        /* After a later call of Go, Go's own destructor might not run any more. It takes back what
+           Go has given the OS thread. */
+        go_leaves_os_thread();
+    }
     if (++end->round >= PTHREAD_DESTRUCTOR_ITERATIONS || pthread_setspecific(key, end) != 0) {
         finish(end);
         if (own_main_ends != NULL && os_thread_id() == (unsigned long)getpid()) {
@@ -254,7 +259,7 @@ static void func_ends(void *end)
     finish(end);
 }
 
-void own_watch_main(void)
+void own_watch_caller(void)
 {
     if (has_key && pthread_getspecific(key) == NULL) {
         watched_end(0);

@@ -36,10 +36,10 @@ bool own_watch_end(PyThread_ident_t ident, os_signals mask);
 void own_begin_destructors(void);
 
 /*
- * Makes the calling OS thread, which is the main thread, call own_main_ends, if that is set, after
- * its last destructor.
+ * Watches the end of the calling OS thread, which is not Go's. Its last destructors find Go out of
+ * reach. After its last destructor the main thread calls own_main_ends, if that is set.
  */
-void own_watch_main(void);
+void own_watch_caller(void);
 extern void (*own_main_ends)(void);
 
 /* Takes the ends of OS threads that were started or watched here; NULL for none. The caller must
