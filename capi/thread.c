@@ -20,7 +20,7 @@
 #include "thread/own_os_thread.h"
 #include "thread/quick.h"
 #include "thread/reuse.h"
-#include "thread/room.h"
+#include "thread/permit.h"
 #include "thread/trampoline.h"
 #include "visit.h"
 
@@ -143,7 +143,7 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
         ident = forked_start(func, arg, joinable);
     } else if (wake_go()) {
         int mode = reuse_mode();
-        if (thread_takes_room != NULL && !thread_takes_room()) {
+        if (thread_takes_permit != NULL && !thread_takes_permit()) {
             ident = 0;
         } else if (reuse_wants_own_pthread(mode) || stack_size() != 0) {
             ident = start_own(func, arg, joinable);

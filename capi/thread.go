@@ -3,7 +3,7 @@ package capi
 // #include "thread/ends.h"
 // #include "thread/own_os_thread.h"
 // #include "thread/trampoline.h"
-// #include "thread/room.h"
+// #include "thread/permit.h"
 // #include <errno.h>
 import "C"
 
@@ -188,7 +188,7 @@ func (t *thread) run(h *pythread.Handle) (isReusable bool) {
 		t.watchOSThread()
 	case C.OS_THREAD_WAS_UNFIT, C.OS_THREAD_NEVER_ENDS:
 		// This goroutine keeps its OS thread. So the new goroutine gets another one.
-		C.thread_wait_for_room()
+		C.thread_wait_for_permit()
 		value := pythread.StartWith(func(other *pythread.Handle) {
 			other.SetName("runs thread " + strconv.FormatUint(uint64(h.Ident()), 10)) // for a dump
 			t.run(h)

@@ -10,9 +10,9 @@
  * start of Go.
  *
  * Invariant: once Go runs, Go and the reserve together have quota() + capacity OS threads. At most
- * `capacity` threads have room, and each takes room before Go knows it. So the reserve is not empty
- * when Go asks for an OS thread. Proof: Go asks when none of its OS threads is idle. Then each of
- * them
+ * `capacity` threads have a permit, and each takes it before Go knows the thread. So the reserve is
+ * not empty when Go asks for an OS thread. Proof: Go asks when none of its OS threads is idle. Then
+ * each of them
  *   - belongs to a thread, until its goroutine has left it or it ends with the thread;
  *   - or has a Go processor: at most one less than there are, because Go asks on behalf of one;
  *   - or is one of Go's own;
@@ -30,7 +30,7 @@
 #include "nofile/nofile.h"
 #include "thread/own_os_thread.h"
 #include "thread/runner.h"
-#include "thread/room.h"
+#include "thread/permit.h"
 #include "system/tsan.h"
 #include "_cgo_export.h"
 #include "go_start.h"
@@ -78,7 +78,7 @@ static int quota(void)
 /* The number of threads for which there are OS threads. */
 static atomic_int capacity;
 
-static bool takes_room(void);
+static bool takes_permit(void);
 static bool needs_os_thread(void);
 static bool create_first(void *(*func)(void *), void *arg);
 
@@ -97,7 +97,7 @@ __attribute__((constructor(101))) static void before_go_starts(int argc, char **
     go_start_leaves_signals(argv);
     if (__real_pthread_create != NULL) {
         atomic_store_explicit(&capacity, -quota(), memory_order_relaxed);
-        thread_takes_room = takes_room;
+        thread_takes_permit = takes_permit;
         runner_goes_back = needs_os_thread;
         go_start_waits(create_first);
     }
@@ -207,29 +207,29 @@ static bool call_spare(void *(*func)(void *), void *arg)
     return true;
 }
 
-/* ------------------------------------------------------------------------ room */
+/* ------------------------------------------------------------------------ permits */
 
 /*
- * How many threads have taken room, and up to which number they may, as far as is known. These have
- * a cache line of their own, so that starts do not wait for the counts of threads that run.
+ * How many permits were taken, and up to which number they may be taken, as far as is known. These
+ * have a cache line of their own, so that starts do not wait for the counts of threads that run.
  */
 static struct {
     _Alignas(64) atomic_uint taken;
     atomic_uint allowed;
-} room;
+} permits;
 
 static unsigned count_of(atomic_uint *counter)
 {
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-/* Takes room, up to the known number. */
+/* Takes a permit, up to the known number. */
 static bool take(void)
 {
-    unsigned taken = count_of(&room.taken);
-    while ((int)(count_of(&room.allowed) - taken) > 0) {
+    unsigned taken = count_of(&permits.taken);
+    while ((int)(count_of(&permits.allowed) - taken) > 0) {
         /* Sequentially consistent, as idles needs. */
-        if (atomic_compare_exchange_weak_explicit(&room.taken, &taken, taken + 1,
+        if (atomic_compare_exchange_weak_explicit(&permits.taken, &taken, taken + 1,
                                                   memory_order_seq_cst, memory_order_relaxed)) {
             return true;
         }
@@ -237,14 +237,14 @@ static bool take(void)
     return false;
 }
 
-/* Takes room, also room that threads have left. */
+/* Takes a permit, also one that a thread has left. */
 static bool take_any(void)
 {
     /* Acquire: a thread that ends with its OS thread lowers `capacity` before it raises `left`. So
        the sum is never too high, and an old sum does no harm. */
     unsigned left = atomic_load_explicit(&thread_counts.left, memory_order_acquire);
     int now = atomic_load_explicit(&capacity, memory_order_relaxed);
-    atomic_store_explicit(&room.allowed, left + (unsigned)now, memory_order_relaxed);
+    atomic_store_explicit(&permits.allowed, left + (unsigned)now, memory_order_relaxed);
     return take();
 }
 
@@ -296,12 +296,12 @@ static void add_processors(void)
 }
 
 /*
- * Takes room for a thread, and makes room if there is none. Threads that have room and do not run
- * yet may end soon. So a start that is far ahead of them waits for them, instead of making OS
- * threads, and no start fails while threads are queued. The wait ends, because each queued thread
- * gets its OS thread.
+ * Takes a permit for a thread. If none is left, adds an OS thread, and with it a permit. Threads
+ * that have a permit and do not run yet may end soon. So a start that is far ahead of them waits
+ * for them, instead of making OS threads, and no start fails while threads are queued. The wait
+ * ends, because each queued thread gets its OS thread.
  */
-static bool takes_room(void)
+static bool takes_permit(void)
 {
     enum { AHEAD = 64 };
     if (take()) {
@@ -310,7 +310,7 @@ static bool takes_room(void)
     while (!take_any()) {
         unsigned came = count_of(&thread_counts.came);
         int running = (int)(came - count_of(&thread_counts.left));
-        int queued = (int)(count_of(&room.taken) - came);
+        int queued = (int)(count_of(&permits.taken) - came);
         if (running >= 2 * atomic_load_explicit(&processors, memory_order_relaxed)) {
             add_processors();
         }
@@ -325,13 +325,14 @@ static bool takes_room(void)
     return true;
 }
 
-/* True if a thread that has room has not come yet: it needs the OS thread of an idle runner. */
+/* True if a thread that has a permit has not come yet: it needs the OS thread of an idle runner. */
 static bool needs_os_thread(void)
 {
-    /* Sequentially consistent, as the exchange that takes room is, and the runner's step into
-       `waiting`, which a start loads after it has taken room. So either the start sees the runner,
-       or the runner sees here that the start's thread needs an OS thread. */
-    unsigned taken = atomic_load_explicit(&room.taken, memory_order_seq_cst);
+    /* Sequentially consistent, as two other operations are: the exchange that takes a permit, and
+       the runner's step into `waiting`. A start loads `waiting` after it has taken a permit. So
+       either the start sees the runner, or the runner sees here that the start's thread needs an
+       OS thread. */
+    unsigned taken = atomic_load_explicit(&permits.taken, memory_order_seq_cst);
     return (int)(taken - count_of(&thread_counts.came)) > 0;
 }
 
@@ -356,7 +357,7 @@ static bool create_called(void *(*func)(void *), void *arg)
 }
 
 /* Makes Go's first OS thread, and beside the start of Go those that the first thread needs. Where
-   the system refuses one of these, the start that takes room sees it. */
+   the system refuses one of these, the start tries again when it takes a permit. */
 static bool create_first(void *(*func)(void *), void *arg)
 {
     if (!create_called(func, arg)) {

@@ -11,7 +11,7 @@
 #define _GNU_SOURCE
 #include "trampoline.h"
 
-#include "room.h"
+#include "permit.h"
 
 #include "clean.h"
 #include "forked.h"

@@ -1,18 +1,18 @@
 /*
- * room.c - counts for how many threads there are OS threads.
+ * permit.c - permits: a thread starts only if there is an OS thread for it.
  *
- * libpythread/ counts OS threads, and sets thread_takes_room. In a Go program that is NULL, and
- * there is always room. Invariant: a thread that was started comes once, and leaves once.
+ * libpythread/ counts OS threads, and sets thread_takes_permit. In a Go program that is NULL, and
+ * no thread needs a permit. Invariant: a thread that was started comes once, and leaves once.
  *
  * The files of this folder, thread.c, thread.go and libpythread/ call this. It calls os.h.
  */
-#include "room.h"
+#include "permit.h"
 
 #include "system/os.h"
 
 #include <limits.h>
 
-bool (*thread_takes_room)(void);
+bool (*thread_takes_permit)(void);
 struct thread_counts thread_counts;
 
 void thread_came(void)
@@ -24,11 +24,11 @@ void thread_came(void)
     }
 }
 
-void thread_wait_for_room(void)
+void thread_wait_for_permit(void)
 {
     thread_came();
-    while (thread_takes_room != NULL && !thread_takes_room()) {
-        /* There will be room when another thread ends. */
+    while (thread_takes_permit != NULL && !thread_takes_permit()) {
+        /* Another thread leaves its permit when it ends. */
         os_sleep_a_millisecond();
     }
 }

@@ -1,13 +1,13 @@
-/* room.h - counts for how many threads there are OS threads. */
-#ifndef ROOM_H
-#define ROOM_H
+/* permit.h - permits: a thread starts only if there is an OS thread for it. */
+#ifndef PERMIT_H
+#define PERMIT_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
 
-/* Takes room for a thread, before its start. False if there is none and none can be made. NULL: no
-   limit is checked. Set before other threads exist. */
-extern bool (*thread_takes_room)(void);
+/* Takes a permit for a thread, before its start. False if none is left and no OS thread can be
+   made. NULL: no thread needs a permit. Set before other threads exist. */
+extern bool (*thread_takes_permit)(void);
 
 /* How many threads have come to their OS threads, and how many have left them to others, since the
    library was loaded. These have a cache line of their own, which starts do not write. */
@@ -21,8 +21,8 @@ extern struct thread_counts {
 /* Counts a thread that has come. */
 void thread_came(void);
 
-/* Waits until there is room and takes it, for a thread that cannot run on the OS thread to which it
+/* Waits for another permit and takes it, for a thread that cannot run on the OS thread to which it
    has come. */
-void thread_wait_for_room(void);
+void thread_wait_for_permit(void);
 
 #endif
