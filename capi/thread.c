@@ -13,7 +13,6 @@
 #include "system/os.h"
 #include "system/stack.h"
 #include "system/tsan.h"
-#include "thread/do.h"
 #include "thread/ends.h"
 #include "thread/forked.h"
 #include "thread/go.h"
@@ -257,7 +256,7 @@ int pythread_set_name(const char *name)
         return EINVAL;
     }
     name_copy(kept, name);
-    if (!do_runs()) { /* in a Do the OS thread keeps its own name */
+    if (!identity_is_in_do()) { /* in a Do the OS thread keeps its own name */
         os_set_name(kept);
     }
     if (self_ident != 0 && go_is_out_of_reach()) {
@@ -272,7 +271,7 @@ int pythread_set_name(const char *name)
 
 void PyThread_exit_thread(void)
 {
-    if (do_runs() && go_is_here()) {
+    if (identity_is_in_do() && go_is_here()) {
         go_exit_thread();
     }
     thread_exit();

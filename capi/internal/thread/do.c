@@ -16,8 +16,3 @@ void do_exchange(struct do_identity *identity)
     identity->ident = status_become(identity->ident);
     tss_swap(&identity->values);
 }
-
-bool do_runs(void)
-{
-    return identity_is_in_do();
-}
