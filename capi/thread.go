@@ -104,8 +104,8 @@ func (t *thread) spend() bool {
 	return true
 }
 
-// find returns the thread of a C handle, or an errno if the handle is spent or
-// never was a handle.
+// find returns the thread of a C handle. It returns an errno if the handle is spent,
+// or never was a handle.
 func find(handle C.PyThread_handle_t) (*thread, C.int) {
 	if t := threads.get(pythread.Ident(handle)); t != nil && !t.spent.Load() {
 		return t, 0
@@ -243,7 +243,7 @@ func (t *thread) endOSThread() {
 	t.leave()
 }
 
-// watchEnds starts the goroutine that C reports the ends of OS threads to.
+// watchEnds starts the goroutine to which C reports the ends of OS threads.
 var watchEnds = sync.OnceFunc(func() {
 	go func() {
 		for {
@@ -269,7 +269,7 @@ func (t *thread) stop() {
 
 // tellEnd wakes the joins of t.
 func (t *thread) tellEnd() {
-	// As ends_count does, without a call of C where no join waits.
+	// This is ends_count, without a call of C where no join waits.
 	count := &endCounts[t.key()%C.END_COUNTS]
 	count.ends.Add(1)
 	if count.joins.Load() != 0 {
@@ -343,16 +343,16 @@ func go_end_join(handle C.PyThread_handle_t, joiner C.PyThread_ident_t) C.int {
 	return 0
 }
 
-// joins guards joined, which has for each thread of this library that joins the
-// thread that it waits for.
+// joined maps each thread that waits in a join to the thread for which it waits.
+// joins guards it.
 var (
 	joins  sync.Mutex
 	joined = map[pythread.Ident]pythread.Ident{}
 )
 
 // beginJoin notes that the joiner waits for t. It reports false if the wait would
-// never end: if t is the joiner, or waits for the joiner, directly or through other
-// threads. If several threads close such a ring at once, the last one sees the
+// never end, because t is the joiner, or waits for the joiner, directly or through
+// other threads. If several threads close such a ring at once, the last one sees the
 // ring, because all check and note under one mutex.
 func (t *thread) beginJoin(joiner pythread.Ident) bool {
 	if joiner == 0 {

@@ -59,7 +59,7 @@ void forked_count_from(PyThread_ident_t ident)
     }
 }
 
-/* The caller has the mutex, as for all static functions here. */
+/* The caller has the mutex. The same holds for add, drop, find_handle, joins_self and wait_for. */
 static struct thread *find(PyThread_ident_t ident)
 {
     struct thread *thread = first;

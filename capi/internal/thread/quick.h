@@ -14,7 +14,8 @@ bool quick_start(void);
  */
 void quick_started(PyThread_ident_t ident, unsigned ends, bool is_quick);
 
-/* Begins a join by the calling thread. If that has just started the thread, spins for the end. */
+/* Begins a join by the calling thread. Spins for the end, if the caller has just started the
+   thread. */
 void quick_look(PyThread_handle_t handle);
 
 /* Notes that the calling thread has joined a thread. */

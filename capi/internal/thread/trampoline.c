@@ -11,12 +11,11 @@
 #define _GNU_SOURCE
 #include "trampoline.h"
 
-#include "permit.h"
-
 #include "clean.h"
 #include "forked.h"
 #include "go.h"
 #include "own_os_thread.h"
+#include "permit.h"
 #include "reuse.h"
 #include "sync/status.h"
 #include "sync/tss.h"
@@ -52,9 +51,8 @@ THREAD_LOCAL struct os_thread *here;
 
 bool signals_stay_blocked;
 
-/* The OS thread that Go never ends. No thread runs there: one that left something could not be
- * joined.
- */
+/* The OS thread that Go never ends. No thread runs there, because a thread that left something
+   there could not be joined. */
 static uintptr_t gos_first;
 
 void thread_note_gos_first(void)
@@ -173,8 +171,7 @@ static bool is_as_new(void)
    run on an OS thread that Go has left, so their signals are blocked. */
 static os_signals mask_of_destructors(void)
 {
-    /* This does not change the mask: a thread that does may take a signal that is meant for main.
-     */
+    /* This does not set the mask: a thread that does may take a signal that is meant for main. */
     return os_with_signal(os_with_signal(os_signal_mask(), SIGURG), SIGPIPE);
 }
 
@@ -232,7 +229,7 @@ enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ide
         pthread_testcancel();
         exited = false;
     } else {
-        /* If one of them exits, the exit comes here again. */
+        /* If a destructor exits, the exit comes here again. */
         clean_run_destructors();
     }
     pthread_cleanup_pop(0);
@@ -241,7 +238,7 @@ enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ide
         pthread_exit(NULL);
     }
     tsan_release(tsan_end_mark(ident));
-    /* An OS thread that has begun to exit takes no cancellation any more. */
+    /* An OS thread that has begun to exit is not reusable: it takes no cancellation any more. */
     bool is_reusable = !exited && (!is_checked || is_as_new());
     /* If the OS thread ends, its destructors still run as this thread. */
     bool is_watched = !is_reusable && own_watch_end(ident, mask_of_destructors());

@@ -23,9 +23,9 @@ struct inheritance {
 #endif
 };
 
-/* Returns what a thread inherits that the calling thread creates in this mode of reuse. float_mode
-   is the caller's mode, while Go's mode is in use. signal_mask is the caller's mask, if the caller
-   has blocked signals meanwhile; else NULL. */
+/* Returns what a new thread inherits from the calling thread, in this mode of reuse. float_mode is
+   the mode that the caller had before its visit. signal_mask is the mask that it had, if the visit
+   blocks signals; else NULL. */
 struct inheritance thread_inheritance(int reuse, uint64_t float_mode,
                                       const os_signals *signal_mask);
 
