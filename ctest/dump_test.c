@@ -262,6 +262,17 @@ TEST(threads_that_have_ended_are_not_shown)
     check_ended_threads_are_gone(1);
 }
 
+TEST(a_thread_is_shown_after_many_have_ended)
+{
+    for (int i = 0; i < 10000 / SLOWER; i++) {
+        join(start(nothing, NULL));
+    }
+    PyThread_handle_t thread = start(stay, NULL);
+    check_dump_has("thread %llu", (unsigned long long)thread);
+    atomic_store(&leave, true);
+    join(thread);
+}
+
 TEST(a_thousand_threads_are_shown)
 {
     enum { THREADS = 1000 };

@@ -10,7 +10,8 @@
 //
 // then lines that begin with "- ", a text that FILE has exactly once. The lines
 // that follow begin with "+ ", and are the text that replaces it. FILE is a name
-// without a directory, so that files may move.
+// without a directory, so that files may move. CASE is CONCEPT.NAME for a case in
+// C, and PACKAGE.TestName for a Go test.
 package main
 
 import (
@@ -24,7 +25,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 )
@@ -150,13 +150,15 @@ func (b *bench) makeCompanion() error {
 	return nil
 }
 
+func goCommand() string { return cmp.Or(os.Getenv("GO"), "go") }
+
 // make builds the library and its companion.
 func (b *bench) make() error {
 	if err := b.makeCompanion(); err != nil {
 		return err
 	}
 	script := filepath.Join(b.build, "pythread.map")
-	build := exec.Command(cmp.Or(os.Getenv("GO"), "go"), "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false",
+	build := exec.Command(goCommand(), "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false",
 		"-ldflags", "-extldflags '-Wl,-soname,libpythread.so.0 -Wl,--version-script="+script+"'",
 		"-o", "libpythread.so.0", "./capi/libpythread")
 	build.Dir = b.dir
@@ -166,15 +168,28 @@ func (b *bench) make() error {
 	return nil
 }
 
+// isGo reports whether a case is a Go test.
+func isGo(test string) bool { return strings.HasPrefix(test, "Test") }
+
+// command returns the command that runs a case.
+func (b *bench) command(name string) []string {
+	concept, test, _ := strings.Cut(name, ".")
+	program := filepath.Join(b.build, "ctest", concept+"_test")
+	switch {
+	case isGo(test):
+		// A test that hangs has to end itself, because the end of the go command does not end it.
+		return []string{goCommand(), "test", "-count=1", "-timeout=30s", "-run=^" + test + "$", "./" + concept}
+	case strings.HasPrefix(concept, "preload"):
+		return []string{filepath.Join(b.dir, "pythread-run"), program, test}
+	}
+	return []string{program, test}
+}
+
 // run runs a case once and returns its error and its output.
 func (b *bench) run(name string) (failed bool, output string, err error) {
-	concept, test, _ := strings.Cut(name, ".")
+	command := b.command(name)
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	command := []string{filepath.Join(b.build, "ctest", concept+"_test"), test}
-	if strings.HasPrefix(concept, "preload") {
-		command = slices.Insert(command, 0, filepath.Join(b.dir, "pythread-run"))
-	}
 	run := exec.CommandContext(ctx, command[0], command[1:]...)
 	run.Dir = b.dir
 	run.WaitDelay = time.Second
