@@ -304,7 +304,7 @@ TEST(a_file_that_cannot_be_written_is_told)
     int full = open("/dev/full", O_WRONLY);
     GE(full, 0);
     EQ(pythread_dump(full), ENOSPC);
-    /* And the next dump is whole. */
+    /* The next dump is whole. */
     check_dump_has("pythread: the threads of process %d\n", (int)getpid());
 }
 

@@ -147,7 +147,7 @@ TEST(bursts_at_a_limit_of_few_processes_neither_hang_nor_lose_a_thread)
 enum { REFUSALS = 20 };
 static atomic_int accepted, arrived, left;
 static sem_t burst_gate, burst_ends;
-static pthread_key_t soiled;
+static pthread_key_t left_key;
 
 /* The last two bits of the habit say how the thread ends, and the bit before whether it leaves
    something behind. */
@@ -156,7 +156,7 @@ static void wait_for_burst(void *habit)
     count(&arrived);
     wait_at_door(&burst_gate);
     if (((uintptr_t)habit & 4) != 0) {
-        EQ(pthread_setspecific(soiled, &burst_gate), 0);
+        EQ(pthread_setspecific(left_key, &burst_gate), 0);
     }
     count(&left);
     end((enum end)((uintptr_t)habit % ENDS));
@@ -195,7 +195,7 @@ static void check_whole_burst(long processes, int reuse)
     pthread_t pthreads[STARTERS];
     pythread_set_reuse(reuse);
     become_a_user_without_processes();
-    EQ(pthread_key_create(&soiled, nothing), 0);
+    EQ(pthread_key_create(&left_key, nothing), 0);
     EQ(sem_init(&begin, 0, 0), 0);
     EQ(sem_init(&burst_gate, 0, 0), 0);
     EQ(sem_init(&burst_ends, 0, 0), 0);

@@ -1,6 +1,6 @@
 /*
  * loading_state_test.c - neither loading the library nor its first start changes what the program
- * has: its handlers, signal mask, signal stack, limits and environment. Both need no file.
+ * has: its handlers, signal mask, signal stack, limits and environment. Neither needs a file.
  */
 #define _GNU_SOURCE
 #include "loading.h"

@@ -98,8 +98,7 @@ static void *count_in_child(void *arg)
     return NULL;
 }
 
-/* The thread that forked holds the lock. The other threads were doing something or other with it.
- */
+/* The thread that forked holds the lock. The other threads may have been in any use of it. */
 static void go_on_with_lock(void *arg)
 {
     (void)arg;
