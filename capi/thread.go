@@ -9,7 +9,6 @@ import "C"
 
 import (
 	"runtime"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -155,16 +154,31 @@ var left = (*atomic.Uint32)(unsafe.Pointer(&C.thread_counts.left))
 // main is the whole life of the thread. It reports whether the goroutine may go on
 // to another thread.
 func (t *thread) main() (mayGoOn bool) {
+	// The goroutine stays on its OS thread until C has restored the OS thread. If it
+	// ends without UnlockOSThread, Go ends the OS thread.
+	runtime.LockOSThread()
+	switch C.thread_prepare(&t.creator) {
+	case C.OS_THREAD_IS_UNFIT:
+		// The OS thread ends with this goroutine. Its end counts as that of a thread,
+		// but the thread keeps its permit, and goes on to another OS thread.
+		left.Add(^uint32(0))
+		go run(t)
+		return false
+	case C.OS_THREAD_NEVER_ENDS:
+		// This goroutine keeps its OS thread. So the new goroutine gets another one.
+		go run(t)
+		<-t.handle.Done()
+		runtime.UnlockOSThread()
+		return false
+	}
 	defer t.end()
-	t.core.Run(func(h *pythread.Handle) { mayGoOn = t.run(h) })
+	t.core.Run(func(*pythread.Handle) { mayGoOn = t.run() })
 	return mayGoOn
 }
 
-// run runs fn on an OS thread of the Go runtime. It reports whether the OS thread
+// run runs fn on the OS thread of the goroutine. It reports whether the OS thread
 // goes on to other threads, with this goroutine or another.
-func (t *thread) run(h *pythread.Handle) (isReusable bool) {
-	// The goroutine stays on its OS thread until C has restored the OS thread.
-	runtime.LockOSThread()
+func (t *thread) run() (isReusable bool) {
 	hasLeft := false
 	defer func() {
 		if !hasLeft {
@@ -175,30 +189,15 @@ func (t *thread) run(h *pythread.Handle) (isReusable bool) {
 			left.Add(1)
 		}
 	}()
-	fate := C.thread_run(t.fn, t.arg, C.PyThread_ident_t(h.Ident()), t.creator)
+	fate := C.thread_run(t.fn, t.arg, C.PyThread_ident_t(t.ident()), t.creator)
 	hasLeft = true
-	// If the goroutine ends without UnlockOSThread, Go ends the OS thread.
 	switch fate {
 	case C.OS_THREAD_IS_REUSABLE:
 		runtime.UnlockOSThread()
 		left.Add(1)
 		return true
-	case C.OS_THREAD_ENDS:
 	case C.OS_THREAD_ENDS_WATCHED:
 		t.watchOSThread()
-	case C.OS_THREAD_WAS_UNFIT, C.OS_THREAD_NEVER_ENDS:
-		// This goroutine keeps its OS thread. So the new goroutine gets another one.
-		C.thread_wait_for_permit()
-		value := pythread.StartWith(func(other *pythread.Handle) {
-			other.SetName("runs thread " + strconv.FormatUint(uint64(h.Ident()), 10)) // for a dump
-			t.run(h)
-		}).Join()
-		if fate == C.OS_THREAD_NEVER_ENDS {
-			runtime.UnlockOSThread()
-		}
-		if value != nil {
-			panic(value)
-		}
 	}
 	return false
 }

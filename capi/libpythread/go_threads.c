@@ -20,6 +20,10 @@
  * Together these are fewer than the quota and the threads. There may be any number of the last
  * kind, if the system stops OS threads at that point. The quota has room for more than were ever
  * seen.
+ *
+ * Exception: after a change from the mode ALWAYS to CLEAN, the OS thread to which a thread has come
+ * may be unfit. It ends, which lowers `capacity`, and the thread keeps its permit. Then Go may find
+ * the reserve empty, and waits until the system has an OS thread in place of the one that ended.
  */
 #define _GNU_SOURCE
 #include "go_threads.h"

@@ -23,12 +23,3 @@ void thread_came(void)
         os_wake(&thread_counts.came, INT_MAX);
     }
 }
-
-void thread_wait_for_permit(void)
-{
-    thread_came();
-    while (thread_takes_permit != NULL && !thread_takes_permit()) {
-        /* Another thread leaves its permit when it ends. */
-        os_sleep_a_millisecond();
-    }
-}

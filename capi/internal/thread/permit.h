@@ -21,8 +21,4 @@ extern struct thread_counts {
 /* Counts a thread that has come. */
 void thread_came(void);
 
-/* Waits for another permit and takes it, for a thread that cannot run on the OS thread to which it
-   has come. */
-void thread_wait_for_permit(void);
-
 #endif

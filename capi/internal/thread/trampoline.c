@@ -195,25 +195,30 @@ static void stop_exit(void *arg)
     forked_end(trampoline->ident);
 }
 
+enum os_thread_state thread_prepare(const struct inheritance *creator)
+{
+    if (os_self() == gos_first) {
+        return OS_THREAD_NEVER_ENDS;
+    }
+    if (!come_here()) {
+        return OS_THREAD_IS_UNFIT;
+    }
+    if (creator->reuse == PYTHREAD_REUSE_CLEAN && here->is_unchecked) {
+        if (!clean_is_clean(&here->mark, NULL) || !clean_has_initial_scheduling()) {
+            forget_here();
+            return OS_THREAD_IS_UNFIT;
+        }
+        clean_drop_blocks();
+    }
+    return OS_THREAD_IS_FIT;
+}
+
 enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ident,
                                struct inheritance creator)
 {
     volatile bool exited = true;
     struct trampoline trampoline = {.ident = ident};
     bool is_checked = creator.reuse == PYTHREAD_REUSE_CLEAN;
-    if (os_self() == gos_first) {
-        return OS_THREAD_NEVER_ENDS;
-    }
-    if (!come_here()) {
-        return OS_THREAD_WAS_UNFIT;
-    }
-    if (is_checked && here->is_unchecked) {
-        if (!clean_is_clean(&here->mark, NULL) || !clean_has_initial_scheduling()) {
-            forget_here();
-            return OS_THREAD_WAS_UNFIT;
-        }
-        clean_drop_blocks();
-    }
     thread_came();
     enter(ident, &creator);
     pthread_cleanup_push(stop_exit, &trampoline);

@@ -29,21 +29,30 @@ struct inheritance {
 struct inheritance thread_inheritance(int reuse, uint64_t float_mode,
                                       const os_signals *signal_mask);
 
+/* Whether a thread can run on an OS thread of Go. */
+enum os_thread_state {
+    OS_THREAD_IS_FIT,
+    OS_THREAD_IS_UNFIT,  /* another thread has left something; so the OS thread must end */
+    OS_THREAD_NEVER_ENDS /* Go never ends it */
+};
+
+/* Prepares the calling OS thread, which is Go's, for a thread of this creator. */
+enum os_thread_state thread_prepare(const struct inheritance *creator);
+
 /* What happens to an OS thread of Go after a thread on it. */
 enum os_thread_fate {
     OS_THREAD_IS_REUSABLE,
-    OS_THREAD_ENDS,         /* it is unfit for another thread, and ends */
-    OS_THREAD_ENDS_WATCHED, /* it is unfit, and ends; own_take_ends reports its end */
-    OS_THREAD_WAS_UNFIT,    /* it was unfit before, and ends; the thread has not run */
-    OS_THREAD_NEVER_ENDS    /* Go never ends it, so the thread has not run on it */
+    OS_THREAD_ENDS,        /* it is unfit for another thread, and ends */
+    OS_THREAD_ENDS_WATCHED /* it is unfit, and ends; own_take_ends reports its end */
 };
 
 /* Notes that Go never ends the calling OS thread. */
 void thread_note_gos_first(void);
 
 /*
- * Runs func(arg) as the thread `ident` on the calling OS thread, which is Go's, until it returns,
- * exits or is cancelled. If func forks, this does not return in the child, which must not enter Go.
+ * Runs func(arg) as the thread `ident` on the calling OS thread, which thread_prepare has found
+ * fit, until it returns, exits or is cancelled. If func forks, this does not return in the child,
+ * which must not enter Go.
  */
 enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ident,
                                struct inheritance creator);

@@ -48,6 +48,12 @@ void thread_exit(void)
     longjmp(exit_to, 1);
 }
 
+enum os_thread_state thread_prepare(const struct inheritance *creator)
+{
+    (void)creator;
+    return OS_THREAD_IS_FIT;
+}
+
 enum os_thread_fate thread_run(thread_func func, void *arg, PyThread_ident_t ident,
                                struct inheritance creator)
 {
