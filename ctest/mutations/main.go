@@ -73,7 +73,12 @@ func parse(list string) (mistakes []*mistake, err error) {
 }
 
 // bench is a copy of the sources, where the library is built.
-type bench struct{ dir, build string }
+type bench struct {
+	dir, build string
+	// flags are for the C compiler. A new one makes the go command compile all C
+	// files again. It does not see changes of headers in other folders.
+	flags string
+}
 
 // companion is the source of what pythread-run preloads beside the library.
 const companion = "preload.c"
@@ -162,6 +167,7 @@ func (b *bench) make() error {
 		"-ldflags", "-extldflags '-Wl,-soname,libpythread.so.0 -Wl,--version-script="+script+"'",
 		"-o", "libpythread.so.0", "./capi/libpythread")
 	build.Dir = b.dir
+	build.Env = append(os.Environ(), b.flags)
 	if output, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %v\n%s", err, output)
 	}
@@ -194,7 +200,7 @@ func (b *bench) run(name string) (failed bool, output string, err error) {
 	run.Dir = b.dir
 	run.WaitDelay = time.Second
 	// By LD_LIBRARY_PATH the programs find this library before their own.
-	run.Env = append(os.Environ(), "LD_LIBRARY_PATH="+b.dir,
+	run.Env = append(os.Environ(), b.flags, "LD_LIBRARY_PATH="+b.dir,
 		"PYTHREAD_LIBRARY="+filepath.Join(b.dir, "libpythread.so.0"))
 	text, err := run.CombinedOutput()
 	switch {
@@ -219,6 +225,10 @@ func (b *bench) missed(m *mistake) error {
 		return err
 	}
 	defer os.WriteFile(path, []byte(text), 0o644)
+	b.flags = "CGO_CFLAGS=-O2 -g"
+	if strings.HasSuffix(m.file, ".h") {
+		b.flags += fmt.Sprintf(" -DMISTAKE=%d", m.line)
+	}
 	if err := b.make(); err != nil {
 		return err
 	}
@@ -238,6 +248,7 @@ func (b *bench) missed(m *mistake) error {
 
 // pass returns an error if a case fails without a mistake.
 func (b *bench) pass(mistakes []*mistake) error {
+	b.flags = "CGO_CFLAGS=-O2 -g"
 	if err := b.make(); err != nil {
 		return err
 	}

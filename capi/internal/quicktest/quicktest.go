@@ -55,7 +55,10 @@ import "C"
 import (
 	"time"
 
-	_ "github.com/seed-c0a0ef17/pythread/capi" // a change of quick.c is a change of this package
+	// With package thread the go command builds this package again when quick.c has
+	// changed. Package thread needs the rest of capi.
+	_ "github.com/seed-c0a0ef17/pythread/capi"
+	_ "github.com/seed-c0a0ef17/pythread/capi/internal/thread"
 )
 
 // thread is a thread that Start has started.
