@@ -53,8 +53,8 @@ func (m Mutex) Lock() {
 // It is pythread_mutex_lock_timed with a timeout of 0.
 func (m Mutex) TryLock() bool { return m.LockTimed(0) == pythread.Acquired }
 
-// LockTimed waits for the lock for at least us microseconds of the monotonic clock
-// and returns [pythread.Acquired], or [pythread.Failure] if the lock was not free in
+// LockTimed waits for the lock for at least us microseconds of the monotonic clock.
+// It returns [pythread.Acquired], or [pythread.Failure] if the lock was not free in
 // that time. Zero tries once, any negative us waits without limit, and more than
 // [pythread.TimeoutMax] counts as TimeoutMax.
 //

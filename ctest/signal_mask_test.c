@@ -1,7 +1,7 @@
 /*
  * signal_mask_test.c - a thread begins with the signal mask of its creator. A start changes neither
- * the mask nor the signal stack of its caller, so that a signal goes to the threads that the
- * program wants it to go to.
+ * the mask nor the signal stack of its caller. So a signal goes to the threads that the program has
+ * chosen.
  */
 #define _GNU_SOURCE
 #include "handler_place.h"

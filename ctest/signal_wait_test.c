@@ -1,6 +1,6 @@
 /*
- * signal_wait_test.c - a program that blocks signals and waits for them, by sigwait, sigtimedwait
- * or a signalfd, gets each, since no OS thread of the library takes one.
+ * signal_wait_test.c - a program that blocks signals and waits for them gets each, because no OS
+ * thread of the library takes one. It waits by sigwait, by sigtimedwait or by a signalfd.
  */
 #define _GNU_SOURCE
 #include "process.h"

@@ -300,8 +300,8 @@ func TestWaitersAreWokenInOrderByAddress(t *testing.T) {
 	}
 }
 
-// reserve returns a mutex that is reserved for the waiter that it returns, which
-// is old, was woken once and lost, and has been woken again.
+// reserve returns a mutex and an old waiter for which the mutex is reserved. The
+// waiter was woken once, found the mutex locked, and has been woken again.
 func reserve(t *testing.T) (*Mutex, *waiter) {
 	m, w := heldMutex(), agedWaiter(true)
 	m.enqueue(w)

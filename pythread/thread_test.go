@@ -295,8 +295,8 @@ func TestKeptHandleDoesNotKeepWhatFnCaptured(t *testing.T) {
 	runtime.KeepAlive(h)
 }
 
-// eventually calls ok until it returns nil, for a time that is long even on a
-// busy machine, and fails the test with the last error after that.
+// eventually calls ok until it returns nil. It fails the test with the last error
+// after a time that is long even on a busy machine.
 func eventually(t *testing.T, ok func() error) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
