@@ -343,8 +343,8 @@ func TestReservedMutexMayBeTaken(t *testing.T) {
 	for _, l := range locks {
 		t.Run(l.name, func(t *testing.T) {
 			m, w := reserve(t)
-			// The waiter has no processor, it seems. Others take the lock all the
-			// same: at once those that do not wait, the others after lapse.
+			// The waiter does not run. So others take the lock: a call that does not
+			// wait takes it at once, and a call that waits takes it after lapse.
 			if got := l.lock(m); got != Acquired {
 				if l.busy == waits {
 					t.Errorf("lock of a reserved mutex: %v", got)

@@ -95,7 +95,7 @@ func recovered(f func()) (value any) {
 
 func TestIdentsAreUnique(t *testing.T) {
 	// The race detector allows 8,000 goroutines, so few threads live at once.
-	// All the starters start threads at the same time, and for long.
+	// All the starters start threads at the same time, for a long time.
 	const starters, rounds, batch = 50, 40, 50
 	idents := make([][]Ident, starters)
 	var all sync.WaitGroup
