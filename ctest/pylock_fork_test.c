@@ -26,7 +26,7 @@ static void skip_where_children_start_no_threads(void)
 {
     test_skip_under_asan(ASAN_AFTER_FORK);
     if (UNDER_TSAN) {
-        test_skip("ThreadSanitizer does not bear threads in the child of a fork");
+        test_skip("ThreadSanitizer does not support threads in the child of a fork");
     }
 }
 
