@@ -147,8 +147,7 @@ func go_start_thread(fn C.thread_func, arg unsafe.Pointer, creator C.struct_inhe
 	return C.PyThread_ident_t(ident)
 }
 
-// left counts the threads that have left their OS threads to others. thread.c
-// defines it.
+// left counts the threads that have left their OS threads to others (permit.c).
 var left = (*atomic.Uint32)(unsafe.Pointer(&C.thread_counts.left))
 
 // main is the whole life of the thread. It reports whether the goroutine may go on
