@@ -17,8 +17,8 @@
 // Use this package in a Go program that runs C code written against CPython's
 // thread layer: an extension module, an interpreter, a plugin. Go code that needs
 // only threads and locks uses package pythread, or the go statement and package
-// sync. They need no cgo. A wait for a [pythread.Lock], a [sync.Mutex] or a [Mutex]
-// keeps a goroutine, where a wait for a [Lock] keeps an OS thread.
+// sync. Those need no cgo. A wait for a [pythread.Lock], a [sync.Mutex] or a [Mutex]
+// keeps a goroutine; a wait for a [Lock] keeps an OS thread.
 //
 // # C code in a Go program
 //
@@ -39,8 +39,8 @@
 // started it. PyThread_get_thread_ident returns the pthread_self() of the OS thread
 // on which the call happens, and values in thread-specific storage remain there.
 // Such a call must not end in PyThread_exit_thread or pthread_exit, which would end
-// the OS thread. In [Do] the caller is a thread. In a thread that C code started it
-// is one too, also below Go functions.
+// the OS thread. In [Do] the caller is a thread. In a thread that C code started, the
+// caller is that thread, even below Go functions.
 //
 // # Signals and forks
 //

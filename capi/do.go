@@ -66,10 +66,11 @@ type guest struct {
 	identity C.struct_do_identity
 }
 
-// guests are all guests.
+// guests has every guest.
 var guests sync.Map // of pythread.Ident to *guest
 
-// admit makes h a guest and returns it, or returns nil if the caller is h already.
+// admit makes h a guest and returns the guest. It returns nil if the caller is h
+// already.
 func admit(h *pythread.Handle) *guest {
 	ident := h.Ident()
 	for {

@@ -20,9 +20,9 @@ import (
 // use.
 //
 // An acquire or release without contention costs the same as in pure Go: one
-// atomic instruction, and no call into C. A wait happens in C and keeps an OS
-// thread, where a wait for a [pythread.Lock] keeps a goroutine. So use a
-// pythread.Lock if C code does not use the lock.
+// atomic instruction, and no call of C. A wait happens in C and keeps an OS thread;
+// a wait for a [pythread.Lock] keeps a goroutine. So use a pythread.Lock if C code
+// does not use the lock.
 //
 // A Lock may be copied; the copies are the same lock. The zero Lock must not be
 // used.
@@ -67,13 +67,14 @@ func (l Lock) Acquire() {
 }
 
 // hold ends an acquire that has the lock. It notes for pythread_dump that Go code
-// holds the lock. The lock guards its holder, so no other write races with this.
+// holds the lock. The lock guards the field holder, so no other write races with
+// this one.
 func (l Lock) hold() {
 	*(*C.PyThread_ident_t)(unsafe.Add(l.Pointer(), C.LOCK_HOLDER_OFFSET)) = 0
 	l.acquired()
 }
 
-// acquire calls AcquireTimed of C.
+// acquire is PyThread_acquire_lock_timed.
 func (l Lock) acquire(us int64) pythread.LockStatus {
 	return pythread.LockStatus(C.PyThread_acquire_lock_timed(l.c(), C.longlong(us), 0))
 }

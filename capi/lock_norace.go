@@ -2,6 +2,6 @@
 
 package capi
 
-// What lock_race.go tells the race detector.
+// Without the race detector these do nothing (lock_race.go).
 func (l Lock) acquired() {}
 func (l Lock) released() {}

@@ -42,7 +42,7 @@ func TestBothSidesSeeWhetherALockIsHeld(t *testing.T) {
 	lock.Release()
 }
 
-func TestALockThatMeetsNobodyIsNotACallOfC(t *testing.T) {
+func TestALockWithoutContentionDoesNotCallC(t *testing.T) {
 	lock := newLock(t)
 	before := runtime.NumCgoCall()
 	for range 1000 {

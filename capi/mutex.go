@@ -20,19 +20,19 @@ import (
 //
 // It has the contract of [pythread.Mutex]: a lock of one byte that any goroutine and
 // any thread may unlock, not recursive. What happens before an unlock happens before
-// the return of the lock that comes next, on either side. Goroutines and threads wait
-// in one queue. All methods are safe for concurrent use.
+// the return of the next lock, in Go and in C. Goroutines and threads wait in one
+// queue. All methods are safe for concurrent use.
 //
 // A lock or an unlock without contention does not call C. A wait keeps a goroutine,
 // not an OS thread. All waits of the program together keep at most one OS thread.
-// C code that unlocks wakes a goroutine without a call of Go.
+// When C code unlocks the mutex, it wakes a goroutine without a call of Go.
 //
 // A Mutex may be copied; the copies are the same mutex. The zero Mutex must not be
 // used, and no Mutex may be used in a bubble of testing/synctest.
 type Mutex struct{ bits *uint8 }
 
 // WrapMutex returns the mutex for a PyMutex, a byte, which C code may still use. The
-// byte is in C memory, and must stay there as long as C or Go uses it.
+// byte must be in C memory, and stay there as long as C or Go uses the mutex.
 func WrapMutex(mutex unsafe.Pointer) Mutex { return Mutex{(*uint8)(mutex)} }
 
 // Pointer returns the PyMutex, for C code to use.
@@ -45,7 +45,7 @@ func (m Mutex) Lock() {
 	if !octet.CompareAndSwap(m.bits, C.MUTEX_FREE, C.MUTEX_LOCKED) {
 		m.lock(-1, nil)
 	}
-	m.told().acquired()
+	m.asLock().acquired()
 }
 
 // TryLock takes the lock if it is free and reports whether it did. It does not wait.
@@ -53,9 +53,9 @@ func (m Mutex) Lock() {
 // It is pythread_mutex_lock_timed with a timeout of 0.
 func (m Mutex) TryLock() bool { return m.LockTimed(0) == pythread.Acquired }
 
-// LockTimed waits for the lock for at least us microseconds of the monotonic clock
-// and returns [pythread.Acquired], or [pythread.Failure] if it was not free in that
-// time. Zero tries without waiting, any negative us waits for ever, and more than
+// LockTimed waits for the lock for at least us microseconds of the monotonic clock.
+// It returns [pythread.Acquired], or [pythread.Failure] if the lock was not free in
+// that time. Zero tries once, any negative us waits without limit, and more than
 // [pythread.TimeoutMax] counts as TimeoutMax.
 //
 // It is pythread_mutex_lock_timed with an intr_flag of 0.
@@ -68,17 +68,17 @@ func (m Mutex) LockTimed(us int64) pythread.LockStatus {
 }
 
 // LockContext waits until it has the lock and returns [pythread.Acquired], or until
-// ctx is done and returns [pythread.Interrupted]. The lock comes first: if it is free,
-// the outcome is Acquired, even if ctx was done before the call.
+// ctx is done and returns [pythread.Interrupted]. If the lock is free, the result is
+// Acquired, even if ctx was done before the call.
 //
-// It is pythread_mutex_lock_timed with an intr_flag of 1, where a signal to the
-// thread does what the end of ctx does here.
+// It is pythread_mutex_lock_timed with an intr_flag of 1. There a signal to the
+// thread ends the wait, as the end of ctx does here.
 func (m Mutex) LockContext(ctx context.Context) pythread.LockStatus {
 	return m.lockWithin(-1, ctx.Done())
 }
 
-// IsLocked reports whether the mutex is locked at this moment, by whichever side: for
-// assertions and for debugging.
+// IsLocked reports whether the mutex is locked at this moment, by Go or C code. It is
+// for assertions and for debugging.
 //
 // It is PyMutex_IsLocked.
 func (m Mutex) IsLocked() bool { return octet.Load(m.bits)&C.MUTEX_LOCKED != 0 }
@@ -88,7 +88,7 @@ func (m Mutex) IsLocked() bool { return octet.Load(m.bits)&C.MUTEX_LOCKED != 0 }
 //
 // It is PyMutex_Unlock, which ends the process instead of a panic.
 func (m Mutex) Unlock() {
-	m.told().released()
+	m.asLock().released()
 	if octet.CompareAndSwap(m.bits, C.MUTEX_LOCKED, C.MUTEX_FREE) {
 		return
 	}
@@ -103,8 +103,8 @@ func (m Mutex) Unlock() {
 
 func (m Mutex) c() *C.PyMutex { return (*C.PyMutex)(m.Pointer()) }
 
-// told is by what the race detector is told of m: as of a Lock at its address.
-func (m Mutex) told() Lock { return WrapLock(m.Pointer()) }
+// asLock returns the Lock as which the race detector sees m (lock_race.go).
+func (m Mutex) asLock() Lock { return WrapLock(m.Pointer()) }
 
 func (m Mutex) lockWithin(timeout time.Duration, cancel <-chan struct{}) pythread.LockStatus {
 	status := pythread.Acquired
@@ -112,14 +112,14 @@ func (m Mutex) lockWithin(timeout time.Duration, cancel <-chan struct{}) pythrea
 		status = m.lock(timeout, cancel)
 	}
 	if status == pythread.Acquired {
-		m.told().acquired()
+		m.asLock().acquired()
 	}
 	return status
 }
 
-// lock gets the lock, or gives up when timeout has passed (with Failure; if it is
-// negative, never; if zero, at once) or when cancel can be received from (with
-// Interrupted).
+// lock waits for the lock. It returns Failure when timeout has passed, at once if
+// timeout is zero and never if timeout is negative. It returns Interrupted when
+// cancel is ready.
 func (m Mutex) lock(timeout time.Duration, cancel <-chan struct{}) pythread.LockStatus {
 	if timeout == 0 {
 		if m.take(C.MUTEX_FREE) || m.take(C.MUTEX_RESERVED) {
@@ -137,8 +137,9 @@ func (m Mutex) take(from uint8) bool {
 	return octet.Load(m.bits) == from && octet.CompareAndSwap(m.bits, from, C.MUTEX_LOCKED)
 }
 
-// standAside lets others run for as long as the lock is reserved for a waiter, but not
-// longer than that has to come for it, and reports whether it has the lock.
+// standAside lets others run while the lock is reserved for a waiter. When the waiter
+// has not taken the lock in its time, standAside takes it. It reports whether it has
+// the lock.
 func (m Mutex) standAside() bool {
 	if octet.Load(m.bits) != C.MUTEX_RESERVED {
 		return false
@@ -152,15 +153,16 @@ func (m Mutex) standAside() bool {
 	return m.take(C.MUTEX_FREE)
 }
 
-// waiter is a goroutine as C's parking lot sees it. While it is in the lot, or to be
-// woken, the goroutine does not go on.
+// waiter is a goroutine as the parking lot in C sees it (pylock.c). The goroutine does
+// not go on while its waiter is in the lot, or before a wake-up that is under way.
 type waiter struct {
 	c     *C.struct_waiter
 	token chan struct{} // capacity 1, so that a send never blocks
 }
 
-// waiters are all that were ever made: as many as have waited at the same time. C
-// knows one by its place here, plus 1. A free one is not in the lot, and has no token.
+// waiters has every waiter that was ever made: as many as have waited at the same
+// time. C knows a waiter by its index in all, plus 1. A free waiter is not in the lot,
+// and has no token.
 var waiters struct {
 	mu   sync.Mutex
 	all  []*waiter
@@ -190,7 +192,7 @@ func (w *waiter) end() {
 	waiters.mu.Unlock()
 }
 
-// wake wakes a goroutine that was taken out of its sleep in the lot.
+// wake wakes a goroutine whose waiter was taken out of the lot.
 func wake(goroutine C.uintptr_t) {
 	waiters.mu.Lock()
 	w := waiters.all[goroutine-1]
@@ -198,7 +200,7 @@ func wake(goroutine C.uintptr_t) {
 	w.token <- struct{}{}
 }
 
-// wait is lock where the goroutine has to sleep.
+// wait is the part of lock in which the goroutine sleeps.
 func (m Mutex) wait(timeout time.Duration, cancel <-chan struct{}) pythread.LockStatus {
 	var expired <-chan time.Time
 	if timeout > 0 {
@@ -210,12 +212,12 @@ func (m Mutex) wait(timeout time.Duration, cancel <-chan struct{}) pythread.Lock
 	w := newWaiter()
 	defer w.end()
 	w.c.mutex = m.c()
-	// It has stood aside, so that it takes a lock that is reserved.
+	// The goroutine has stood aside, so it takes even a lock that is reserved.
 	status, wish := pythread.Acquired, uint32(C.LAPSED)
 	for {
 		settled := C.mutex_settle(w.c, wish)
 		if wish == C.LEAVE && settled.was_woken {
-			<-w.token // somebody is about to send it
+			<-w.token // the goroutine that wakes this one is about to send it
 		}
 		if settled.has_lock {
 			return pythread.Acquired
@@ -233,8 +235,8 @@ func (m Mutex) wait(timeout time.Duration, cancel <-chan struct{}) pythread.Lock
 	}
 }
 
-// awaitRings has one goroutine wake those that C code has unlocked a mutex for. It
-// sleeps in C, on the OS thread that all of them take.
+// awaitRings starts the goroutine that wakes other goroutines for unlocks in C code.
+// It sleeps in C, on the one OS thread that all waits together keep.
 var awaitRings = sync.OnceFunc(func() {
 	go func() {
 		for {
@@ -243,8 +245,8 @@ var awaitRings = sync.OnceFunc(func() {
 				w = w.rung_before
 				wake(goroutine)
 			}
-			// Those that were woken run now, on this goroutine's processor, and do not
-			// wait until it is seen that this goroutine sleeps in C.
+			// The goroutines that were woken run now, on this goroutine's processor.
+			// Otherwise they would wait until Go sees that this goroutine sleeps in C.
 			runtime.Gosched()
 		}
 	}()

@@ -60,7 +60,7 @@ func TestBothSidesSeeWhetherAMutexIsLocked(t *testing.T) {
 	untilBits(t, m, 0)
 }
 
-func TestAMutexThatMeetsNobodyIsNotACallOfC(t *testing.T) {
+func TestAMutexWithoutContentionDoesNotCallC(t *testing.T) {
 	m := newMutex(t)
 	before := runtime.NumCgoCall()
 	for range 1000 {
@@ -191,7 +191,8 @@ func TestGoroutinesAndThreadsComeInTheirOrder(t *testing.T) {
 func TestAReservedMutexMayBeTaken(t *testing.T) {
 	m := newMutex(t)
 	for name, lock := range mutexWaits {
-		// For a waiter that does not come. The number is MUTEX_RESERVED of mutex.h.
+		// This reserves the mutex, but no waiter comes. The number is MUTEX_RESERVED
+		// of mutex.h.
 		*(*uint8)(m.Pointer()) = 2
 		if m.IsLocked() || !lock(m) || !m.IsLocked() {
 			t.Errorf("%s: no lock", name)
@@ -308,7 +309,7 @@ func TestCancelRacingUnlockLosesNoMutex(t *testing.T) {
 
 func TestParkedGoroutinesTakeNoOSThreadsAndLittleMemory(t *testing.T) {
 	// The race detector allows 8,000 goroutines.
-	goroutines, most := 100_000, uint64(3072) // bytes each
+	goroutines, most := 100_000, uint64(4096) // bytes each: twice a goroutine's stack
 	if raceEnabled {
 		goroutines, most = 5000, 10_000
 	}
@@ -348,7 +349,7 @@ func TestParkedGoroutinesTakeNoOSThreadsAndLittleMemory(t *testing.T) {
 	untilBits(t, m, 0)
 }
 
-// memoryInUse is Go's and malloc's.
+// memoryInUse returns the bytes that Go and malloc have in use.
 func memoryInUse() uint64 {
 	var stats runtime.MemStats
 	runtime.GC()
@@ -373,16 +374,16 @@ func BenchmarkMutexPair(b *testing.B) {
 	})
 }
 
-// BenchmarkMutexHanded is two wake-ups, by a mutex that is handed to and fro between a C
-// thread and a goroutine, or two C threads.
+// BenchmarkMutexHanded measures two wake-ups: a C thread and a goroutine, or two C
+// threads, hand a mutex to each other and back.
 func BenchmarkMutexHanded(b *testing.B) {
 	b.Run("goroutine_and_C", func(b *testing.B) {
-		capitest.HandToAndFro(b.N, func(there, back unsafe.Pointer) {
+		capitest.HandBackAndForth(b.N, func(there, back unsafe.Pointer) {
 			for range b.N {
 				capi.WrapMutex(there).Unlock()
 				capi.WrapMutex(back).Lock()
 			}
 		})
 	})
-	b.Run("two_of_C", func(b *testing.B) { capitest.HandToAndFro(b.N, nil) })
+	b.Run("two_of_C", func(b *testing.B) { capitest.HandBackAndForth(b.N, nil) })
 }

@@ -15,7 +15,7 @@ type table [64]struct {
 	_       [48]byte // so that each shard has a cache line
 }
 
-// add adds t. It changes nothing if t is there already.
+// add adds t.
 func (ts *table) add(ident pythread.Ident, t *thread) {
 	s := &ts[ident%pythread.Ident(len(ts))]
 	s.mu.Lock()
@@ -26,7 +26,7 @@ func (ts *table) add(ident pythread.Ident, t *thread) {
 	s.mu.Unlock()
 }
 
-// get returns the thread with this ident, nil if there is none.
+// get returns the thread with this ident, or nil if there is none.
 func (ts *table) get(ident pythread.Ident) *thread {
 	s := &ts[ident%pythread.Ident(len(ts))]
 	s.mu.Lock()

@@ -14,14 +14,13 @@
 #include "system/os.h"
 #include "system/stack.h"
 #include "system/tsan.h"
-#include "thread/do.h"
 #include "thread/ends.h"
 #include "thread/forked.h"
 #include "thread/go.h"
 #include "thread/own_os_thread.h"
 #include "thread/quick.h"
 #include "thread/reuse.h"
-#include "thread/room.h"
+#include "thread/permit.h"
 #include "thread/runner.h"
 #include "visit.h"
 
@@ -156,7 +155,7 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
         ident = forked_start(func, arg, joinable);
     } else if (wake_go()) {
         int mode = reuse_mode();
-        if (thread_takes_room != NULL && !thread_takes_room()) {
+        if (thread_takes_permit != NULL && !thread_takes_permit()) {
             ident = 0;
         } else if (reuse_wants_own_pthread(mode) || stack_size() != 0) {
             ident = start_own(func, arg, joinable);
@@ -271,7 +270,7 @@ int pythread_set_name(const char *name)
         return EINVAL;
     }
     name_copy(kept, name);
-    if (!do_runs()) { /* in a Do the OS thread keeps its own name */
+    if (!identity_is_in_do()) { /* in a Do the OS thread keeps its own name */
         os_set_name(kept);
     }
     if (identity_self() != 0 && go_is_out_of_reach()) {
@@ -286,7 +285,7 @@ int pythread_set_name(const char *name)
 
 void PyThread_exit_thread(void)
 {
-    if (do_runs() && go_is_here()) {
+    if (identity_is_in_do() && go_is_here()) {
         go_leave_stack(go_exit_thread);
     }
     thread_exit();

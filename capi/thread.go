@@ -5,13 +5,12 @@ package capi
 // #include "thread/trampoline.h"
 // #include "thread/runner.h"
 // #include "thread/forked.h"
-// #include "thread/room.h"
+// #include "thread/permit.h"
 // #include <errno.h>
 import "C"
 
 import (
 	"runtime"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -119,8 +118,8 @@ func (t *thread) spend() bool {
 	return true
 }
 
-// find returns the thread of a C handle, or an errno if the handle is spent or
-// never was a handle.
+// find returns the thread of a C handle. It returns an errno if the handle is spent,
+// or never was a handle.
 func find(handle C.PyThread_handle_t) (*thread, C.int) {
 	if t := threads.get(pythread.Ident(handle)); t != nil && !t.isSpent() {
 		return t, 0
@@ -168,30 +167,47 @@ func run(t *thread) {
 	}
 }
 
-// left counts the threads that have left their OS threads to others. thread.c
-// defines it.
+// left counts the threads that have left their OS threads to others (permit.c).
 var left = (*atomic.Uint32)(unsafe.Pointer(&C.thread_counts.left))
-
-// unfit counts the threads that keep an OS thread on which they cannot run.
-var unfit = (*atomic.Uint32)(unsafe.Pointer(&C.thread_counts.unfit))
 
 // main is the whole life of the thread. It returns the next thread of the
 // goroutine, or nil if the goroutine must end.
 func (t *thread) main() *thread {
+	// The goroutine stays on its OS thread until C has restored the OS thread. If it
+	// ends without UnlockOSThread, Go ends the OS thread.
+	runtime.LockOSThread()
+	switch C.runner_prepare(&t.start) {
+	case C.OS_THREAD_IS_IDLE:
+		runtime.UnlockOSThread()
+		t.core.Run(func(*pythread.Handle) {})
+		t.end()
+		return nil
+	case C.OS_THREAD_IS_UNFIT:
+		// The OS thread ends with this goroutine. Its end counts as that of a thread,
+		// but the thread keeps its permit, and goes on to another OS thread.
+		left.Add(^uint32(0))
+		C.runner_recall()
+		go run(t)
+		return nil
+	case C.OS_THREAD_NEVER_ENDS:
+		// This goroutine keeps its OS thread. So the new goroutine gets another one.
+		go run(t)
+		<-t.handle.Done()
+		runtime.UnlockOSThread()
+		return nil
+	}
 	defer t.end()
-	t.core.Run(func(h *pythread.Handle) {
-		if t.run(h) && bool(C.runner_is_wanted(t.start.is_quick)) {
+	t.core.Run(func(*pythread.Handle) {
+		if t.run() && bool(C.runner_is_wanted(t.start.is_quick)) {
 			t.next = newThread(C.struct_thread_start{is_quick: t.start.is_quick})
 		}
 	})
 	return t.next
 }
 
-// run runs fn on an OS thread of the Go runtime. It reports whether the OS thread
+// run runs fn on the OS thread of the goroutine. It reports whether the OS thread
 // goes on to other threads, with this goroutine or another.
-func (t *thread) run(h *pythread.Handle) (isReusable bool) {
-	// The goroutine stays on its OS thread until C has restored the OS thread.
-	runtime.LockOSThread()
+func (t *thread) run() (isReusable bool) {
 	hasLeft := false
 	defer func() {
 		if !hasLeft {
@@ -202,34 +218,15 @@ func (t *thread) run(h *pythread.Handle) (isReusable bool) {
 			left.Add(1)
 		}
 	}()
-	fate := C.runner_run(&t.start)
+	fate := C.thread_run(&t.start)
 	hasLeft = true
-	// If the goroutine ends without UnlockOSThread, Go ends the OS thread.
 	switch fate {
 	case C.OS_THREAD_IS_REUSABLE:
 		runtime.UnlockOSThread()
 		left.Add(1)
 		return true
-	case C.OS_THREAD_IS_IDLE:
-		runtime.UnlockOSThread()
-	case C.OS_THREAD_ENDS:
 	case C.OS_THREAD_ENDS_WATCHED:
 		t.watchOSThread()
-	case C.OS_THREAD_WAS_UNFIT, C.OS_THREAD_NEVER_ENDS:
-		// This goroutine keeps its OS thread. So the new goroutine gets another one.
-		C.thread_wait_for_room()
-		C.runner_recall()
-		value := pythread.StartWith(func(other *pythread.Handle) {
-			other.SetName("runs thread " + strconv.FormatUint(uint64(h.Ident()), 10)) // for a dump
-			t.run(h)
-		}).Join()
-		unfit.Add(^uint32(0))
-		if fate == C.OS_THREAD_NEVER_ENDS {
-			runtime.UnlockOSThread()
-		}
-		if value != nil {
-			panic(value)
-		}
 	}
 	return false
 }
@@ -274,7 +271,7 @@ func (t *thread) endOSThread() {
 	t.leave()
 }
 
-// watchEnds starts the goroutine that C reports the ends of OS threads to.
+// watchEnds starts the goroutine to which C reports the ends of OS threads.
 var watchEnds = sync.OnceFunc(func() {
 	go func() {
 		for {
@@ -305,7 +302,7 @@ func (t *thread) stop() {
 
 // tellEnd wakes the joins of t.
 func (t *thread) tellEnd() {
-	// As ends_count does, without a call of C where no join waits.
+	// This is ends_count, without a call of C where no join waits.
 	count := &endCounts[t.key()%C.END_COUNTS]
 	count.ends.Add(1)
 	if count.joins.Load() != 0 {
@@ -379,16 +376,16 @@ func go_end_join(handle C.PyThread_handle_t, joiner C.PyThread_ident_t) C.int {
 	return 0
 }
 
-// joins guards joined, which has for each thread of this library that joins the
-// thread that it waits for.
+// joined maps each thread that waits in a join to the thread for which it waits.
+// joins guards it.
 var (
 	joins  sync.Mutex
 	joined = map[pythread.Ident]pythread.Ident{}
 )
 
 // beginJoin notes that the joiner waits for t. It reports false if the wait would
-// never end: if t is the joiner, or waits for the joiner, directly or through other
-// threads. If several threads close such a ring at once, the last one sees the
+// never end, because t is the joiner, or waits for the joiner, directly or through
+// other threads. If several threads close such a ring at once, the last one sees the
 // ring, because all check and note under one mutex.
 func (t *thread) beginJoin(joiner pythread.Ident) bool {
 	if joiner == 0 {

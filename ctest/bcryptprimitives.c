@@ -1,6 +1,6 @@
 /*
- * bcryptprimitives.c - the DLL of that name that the Go runtime wants for its random numbers, for
- * systems that stand in for an older Windows, as Wine 8 does. It is for tests alone.
+ * bcryptprimitives.c - the DLL from which the Go runtime gets its random numbers. Older versions of
+ * Windows do not have it, nor does Wine 8. It is for tests alone.
  */
 #include <windows.h>
 

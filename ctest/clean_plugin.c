@@ -7,7 +7,7 @@
 
 int plugin_count(void);
 
-/* The program's: what to call, with the function below. */
+/* The program defines this. The plugin calls it with the function below. */
 extern void (*plugin_calls)(int (*count)(void));
 
 /* As large as PLUGIN_SIZE says: the static area has no room for a large one. */

@@ -12,7 +12,7 @@
 
 /* ------------------------------------------------------------------------ one habit at a time */
 
-/* Runs a thread that leaves nothing. True where its OS thread had been used. */
+/* Runs a thread that leaves nothing. True if its OS thread had been used. */
 static bool visit_cleanly(void)
 {
     struct visit visit = {.habit = NOTHING};
@@ -21,9 +21,9 @@ static bool visit_cleanly(void)
 }
 
 /*
- * Threads that end in all ways and leave one thing. After each come threads that look for it, and
- * leave nothing: if the first leaves its OS thread to others all the same, they find that. And
- * these are so many that the next thread of the habit gets an OS thread that others use.
+ * Runs threads that leave one thing, and end in all ways. After each come threads that look for it,
+ * and leave nothing. They find it if they get the OS thread of the first. They are so many that the
+ * next thread with the habit gets an OS thread that others use.
  */
 static void check_habit(enum habit habit)
 {
@@ -98,7 +98,7 @@ TEST(detached_threads_cannot_tell_that_their_os_threads_were_used)
         }
     }
     wait_for_count(&ended, THREADS);
-    /* Their OS threads end after them. */
+    /* The OS threads end after their threads. */
     for (int i = 0; i < 20000 && atomic_load(&key_destructions) != atomic_load(&keys_set); i++) {
         sleep_ms(1);
     }
@@ -177,7 +177,7 @@ TEST(destructors_use_the_library_as_their_thread)
     }
 }
 
-/* What the thread blocks, and so its destructors: no other signals than those that Go handles. */
+/* The signal that the thread blocks. Its destructors block this one and those that Go handles. */
 enum { BLOCKED = SIGUSR1 };
 static atomic_int right_masks;
 
@@ -194,7 +194,7 @@ static void look_at_mask(void *unused)
     atomic_fetch_add(&right_masks, 1);
 }
 
-/* What C++ registers destructors with. */
+/* C++ registers destructors by this function. */
 extern int __cxa_thread_atexit_impl(void (*destroy)(void *), void *object, void *module);
 extern void *__dso_handle;
 
@@ -227,21 +227,21 @@ TEST(destructors_run_with_the_signal_mask_of_their_thread)
 
 /* ------------------------------------------------------------------------ modes */
 
-static void soil(void *unused)
+static void leave_name(void *unused)
 {
     (void)unused;
     variable = 4;
-    EQ(prctl(PR_SET_NAME, "soiled"), 0);
+    EQ(prctl(PR_SET_NAME, "changed"), 0);
 }
 
-TEST(a_change_from_always_to_clean_holds_for_soiled_os_threads)
+TEST(a_change_from_always_to_clean_holds_for_used_os_threads)
 {
     struct visit visit = {.habit = NOTHING};
     begin();
     for (int i = 0; i < 50; i++) {
         pythread_set_reuse(PYTHREAD_REUSE_ALWAYS);
         join(start(nothing, NULL));
-        join(start(soil, NULL));
+        join(start(leave_name, NULL));
         pythread_set_reuse(PYTHREAD_REUSE_CLEAN);
         join(start(visit_os_thread, &visit));
     }
@@ -270,7 +270,7 @@ TEST(the_environment_sets_the_mode)
 
 /* ------------------------------------------------------------------------ modules */
 
-/* What the plugins call when they are loaded and unloaded. They find it here. */
+/* The plugins call this function of the program when they are loaded and unloaded. */
 extern void (*plugin_calls)(int (*plugin_count)(void));
 void (*plugin_calls)(int (*plugin_count)(void));
 
@@ -370,8 +370,8 @@ TEST(threads_share_os_threads_however_many_modules_there_are)
     check_sharing();
 }
 
-/* What a thread does while the loader is busy, but for what would wait for the loader itself: the
-   registration of a C++ object's destructor. */
+/* Threads do these things while the loader is busy. One thing is left out, because it would wait
+   for the loader: the registration of a C++ object's destructor. */
 static int count_module(struct dl_phdr_info *info, size_t size, void *count)
 {
     (void)info;

@@ -125,7 +125,7 @@ TEST(go_runs_without_the_callers_floating_point_exceptions)
         join(start(nothing, NULL));
     }
     EQ(fegetexcept(), TRAPS);
-    /* A thread has them, as it inherits its creator's modes. */
+    /* A thread inherits its creator's modes. */
     join(start(look_at_exceptions, &exceptions));
     EQ(exceptions, TRAPS);
     join(start(nothing, NULL));

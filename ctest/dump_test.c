@@ -231,7 +231,7 @@ TEST(a_thread_that_runs_and_one_that_waits_elsewhere_are_told_apart)
 
 static void name_by_system(void *door)
 {
-    EQ(prctl(PR_SET_NAME, "by the system", 0, 0, 0), 0);
+    EQ(prctl(PR_SET_NAME, "by (the) system", 0, 0, 0), 0);
     wait_at_door(door);
 }
 
@@ -246,7 +246,7 @@ TEST(names_of_all_kinds_are_shown_on_one_line)
     sem_t door;
     EQ(sem_init(&door, 0, 0), 0);
     PyThread_handle_t first = start(name_by_system, &door), second = start(name_by_library, &door);
-    check_dump_has("thread 1 \"by the system\", OS thread ");
+    check_dump_has("thread 1 \"by (the) system\", OS thread ");
     check_dump_has("thread 2 \"a??name?\", OS thread ");
     sem_post(&door);
     sem_post(&door);
@@ -289,6 +289,17 @@ TEST(threads_that_have_ended_are_not_shown)
     check_ended_threads_are_gone(1);
 }
 
+TEST(a_thread_is_shown_after_many_have_ended)
+{
+    for (int i = 0; i < 10000 / SLOWER; i++) {
+        join(start(nothing, NULL));
+    }
+    PyThread_handle_t thread = start(stay, NULL);
+    check_dump_has("thread %llu", (unsigned long long)thread);
+    atomic_store(&leave, true);
+    join(thread);
+}
+
 TEST(a_thousand_threads_are_shown)
 {
     enum { THREADS = 1000 };
@@ -320,7 +331,7 @@ TEST(a_file_that_cannot_be_written_is_told)
     int full = open("/dev/full", O_WRONLY);
     GE(full, 0);
     EQ(pythread_dump(full), ENOSPC);
-    /* And the next dump is whole. */
+    /* The next dump is whole. */
     check_dump_has("pythread: the threads of process %d\n", (int)getpid());
 }
 

@@ -1,6 +1,6 @@
 /*
- * exec_test.c - programs are executed as without the library, beside the process and in its place,
- * and the process exits whatever its threads do.
+ * exec_test.c - a process with threads executes programs, in a child and in its own place, as it
+ * does without the library. It exits whatever its threads do.
  */
 #define _GNU_SOURCE
 #include "forks.h"

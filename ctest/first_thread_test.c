@@ -140,7 +140,7 @@ static int enter_namespaces(void)
     return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 ? 0 : errno;
 }
 
-/* The kernel wants that the caller is the only thread of its process. */
+/* The kernel refuses this to a process with more than one OS thread. */
 TEST(a_process_may_enter_namespaces_before_its_first_thread)
 {
     int error = status_in_child(enter_namespaces);
@@ -289,6 +289,6 @@ TEST(settings_of_other_go_programs_change_nothing)
     char *before = getenv(variable);
     alarm(50);
     run_all_kinds(2);
-    /* The program still has its own. */
+    /* The program still has its own environment. */
     EQ_PTR(getenv(variable), before);
 }

@@ -1,4 +1,4 @@
-# floors.sh - the files of capi call only files of the floors below their own, and no circle of them
+# floors_test.sh - the files of capi call only files of the floors below their own, and no circle of them
 # call each other. CONTRIBUTING.md has the floors, highest first: the table that begins "| floor |".
 . "$(dirname "$0")/test.sh"
 

@@ -190,12 +190,15 @@ static inline void use_threads(void)
     PyThread_handle_t handles[ROUNDS], own;
     PyThread_ident_t ident, other;
     atomic_int counter = 0;
-    pythread_stats before, after;
+    pythread_stats before, during, after;
     struct exchange exchange = {PyThread_allocate_lock(), PyThread_allocate_lock(), 1};
     pythread_get_stats(&before, sizeof before);
     EQ(PyThread_acquire_lock(exchange.ping, WAIT_LOCK), 1);
     EQ(PyThread_acquire_lock(exchange.pong, WAIT_LOCK), 1);
     EQ(PyThread_start_joinable_thread(answer, &exchange, &ident, &own), 0);
+    pythread_get_stats(&during, sizeof during);
+    GE(during.threads, 1);
+    EQ(during.handles, before.handles + 1);
     PyThread_release_lock(exchange.ping);
     EQ(PyThread_acquire_lock(exchange.pong, WAIT_LOCK), 1);
     EQ(exchange.value, 2);

@@ -9,7 +9,7 @@ test_race() {
 
 test_capi() {
     cd "$source_dir"
-    "$go" test ./capi
+    "$go" test ./capi ./capi/internal/...
 }
 
 test_mistakes_of_the_list_of_mutations_stand_in_the_sources() {

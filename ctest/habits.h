@@ -97,7 +97,7 @@ static inline void leave_behind(enum habit habit)
         touch_object();
         break;
     case NAME:
-        EQ(prctl(PR_SET_NAME, "soiled"), 0);
+        EQ(prctl(PR_SET_NAME, "changed"), 0);
         break;
     case PROCESSORS:
         CPU_ZERO(&one);

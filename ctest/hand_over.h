@@ -2,8 +2,8 @@
  * hand_over.h - a thread that releases a lock and takes it again at once does not keep a waiter
  * from the lock: the release hands the lock over to the waiter now and then.
  *
- * Without that the thread would be first in almost every round. For a thread that is woken needs
- * time to run, and one of SCHED_BATCH does not run in place of its waker.
+ * Without the hand-over the thread would be first in almost every round, because a thread that is
+ * woken needs time to run. A thread of SCHED_BATCH does not run in place of its waker.
  */
 #ifndef HAND_OVER_H
 #define HAND_OVER_H

@@ -13,10 +13,10 @@
 #include <sys/syscall.h>
 
 /*
- * What a handler compares its place with: whether the OS thread is the program's, its signal stack,
- * and the stacks of pthreads. Volatile: the compiler knows that the C library's calls for signals
- * change none of these variables, and could move a write past such a call. But the handler that
- * runs when the call returns reads them.
+ * A handler compares its place with these: whether the OS thread is the program's, its signal
+ * stack, and the stacks of pthreads. They are volatile, because the handler reads them when a call
+ * for signals returns. The compiler knows that such a call changes none of them, and could move a
+ * write past it.
  */
 static _Thread_local volatile bool is_programs;
 static _Thread_local char *volatile signal_stack;
@@ -39,7 +39,7 @@ static inline void check_place(int sig)
 {
     int saved = errno;
     char here;
-    /* On one of the library's OS threads only while it runs a thread. */
+    /* One of the library's OS threads may run a handler only while it runs a thread. */
     if (!is_programs && PyThread_get_thread_ident() == (unsigned long)pthread_self()) {
         atomic_fetch_add(&strays, 1);
     }
@@ -71,8 +71,7 @@ static inline void set_signal_stack(void)
 {
     stack_t stack = {.ss_size = SIGNAL_STACK, .ss_sp = malloc(SIGNAL_STACK)};
     CHECK(stack.ss_sp != NULL);
-    /* Before the call: a signal that comes during it is handled on the new stack when it returns.
-     */
+    /* Before the call: a signal during the call is handled when it returns, on the new stack. */
     signal_stack = stack.ss_sp;
     EQ(sigaltstack(&stack, NULL), 0);
 }

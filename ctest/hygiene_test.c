@@ -31,13 +31,13 @@ static void run_visit(void *arg)
     visit->func();
 }
 
-/* One thread soils its OS thread, the next one looks. Repeated until both have run on the same OS
-   thread often enough. */
-static void soil_and_look(void (*soil)(void), void (*look)(void))
+/* One thread changes its OS thread, and the next one looks at its own. Repeats this until both have
+   run on the same OS thread often enough. */
+static void change_and_look(void (*change)(void), void (*look)(void))
 {
     int shared = 0;
     for (int round = 0; round < 2000 && shared < 100; round++) {
-        struct visit first = {.func = soil}, second = {.func = look};
+        struct visit first = {.func = change}, second = {.func = look};
         join(start(run_visit, &first));
         join(start(run_visit, &second));
         shared += first.os_thread == second.os_thread;
@@ -45,7 +45,7 @@ static void soil_and_look(void (*soil)(void), void (*look)(void))
     EQ(shared, 100);
 }
 
-static void soil_and_stay(void *arg)
+static void change_and_stay(void *arg)
 {
     struct visit *visit = arg;
     visit->func();
@@ -53,7 +53,7 @@ static void soil_and_stay(void *arg)
 }
 
 /* The same with many threads at once, so that every kind of OS thread takes part. */
-static void soil_and_look_at_once(void (*soil)(void), void (*look)(void))
+static void change_and_look_at_once(void (*change)(void), void (*look)(void))
 {
     enum { THREADS = 320 };
     static PyThread_handle_t handles[THREADS];
@@ -61,8 +61,8 @@ static void soil_and_look_at_once(void (*soil)(void), void (*look)(void))
     atomic_store(&inside, 0);
     atomic_store(&leave, false);
     for (int i = 0; i < THREADS; i++) {
-        visits[i].func = soil;
-        handles[i] = start(soil_and_stay, &visits[i]);
+        visits[i].func = change;
+        handles[i] = start(change_and_stay, &visits[i]);
     }
     wait_for_count(&inside, THREADS);
     atomic_store(&leave, true);
@@ -78,15 +78,15 @@ static void soil_and_look_at_once(void (*soil)(void), void (*look)(void))
     }
 }
 
-static void soil_and_look_every_way(void (*soil)(void), void (*look)(void))
+static void change_and_look_every_way(void (*change)(void), void (*look)(void))
 {
     struct visit visit = {.func = look};
     join(start(run_visit, &visit));
-    soil_and_look(soil, look);
-    soil_and_look_at_once(soil, look);
+    change_and_look(change, look);
+    change_and_look_at_once(change, look);
     use_own_os_threads(1);
     for (int i = 0; i < 10; i++) {
-        visit.func = soil;
+        visit.func = change;
         join(start(run_visit, &visit));
         visit.func = look;
         join(start(run_visit, &visit));
@@ -122,7 +122,7 @@ TEST(a_thread_begins_with_empty_storage)
     old_key = PyThread_create_key();
     GE(old_key, 0);
     set_values();
-    soil_and_look_every_way(set_values, find_no_values);
+    change_and_look_every_way(set_values, find_no_values);
     EQ_PTR(PyThread_tss_get(&keys[0]), &keys[0]);
 }
 
@@ -141,13 +141,13 @@ static void find_no_errno(void)
 TEST(a_thread_begins_with_errno_0)
 {
     errno = EDOM;
-    soil_and_look_every_way(set_errno, find_no_errno);
+    change_and_look_every_way(set_errno, find_no_errno);
     EQ(errno, EDOM);
 }
 
 static void set_name(void)
 {
-    EQ(prctl(PR_SET_NAME, "soiled"), 0);
+    EQ(prctl(PR_SET_NAME, "changed"), 0);
 }
 
 static void find_creators_name(void)
@@ -160,7 +160,7 @@ static void find_creators_name(void)
 TEST(a_thread_begins_with_its_creators_name)
 {
     EQ(prctl(PR_SET_NAME, "creator"), 0);
-    soil_and_look_every_way(set_name, find_creators_name);
+    change_and_look_every_way(set_name, find_creators_name);
 }
 
 /* ------------------------------------------------------------------------ signals */
@@ -187,7 +187,7 @@ TEST(a_thread_begins_with_its_creators_mask)
     sigemptyset(&mask);
     sigaddset(&mask, SIGUSR1);
     EQ(pthread_sigmask(SIG_SETMASK, &mask, NULL), 0);
-    soil_and_look_every_way(block_signals, find_creators_mask);
+    change_and_look_every_way(block_signals, find_creators_mask);
     find_creators_mask();
 }
 
@@ -226,7 +226,7 @@ TEST(a_signal_that_a_thread_left_pending_is_gone_with_it)
 {
     signal(SIGUSR1, count_signal);
     signal(SIGRTMIN, count_signal);
-    soil_and_look_every_way(leave_signals_pending, find_nothing_pending);
+    change_and_look_every_way(leave_signals_pending, find_nothing_pending);
 }
 
 static pthread_t ended;
@@ -275,7 +275,7 @@ TEST(a_signal_that_is_pending_for_the_process_stays_so)
 {
     block_signals();
     EQ(kill(getpid(), SIGUSR1), 0);
-    soil_and_look_every_way(leave_mixed_signals, find_process_signal);
+    change_and_look_every_way(leave_mixed_signals, find_process_signal);
     find_process_signal();
 }
 
@@ -296,7 +296,7 @@ static void find_no_signal_stack(void)
 TEST(a_thread_begins_without_a_signal_stack)
 {
     set_signal_stack();
-    soil_and_look_every_way(set_signal_stack, find_no_signal_stack);
+    change_and_look_every_way(set_signal_stack, find_no_signal_stack);
 }
 
 static void use_signal_stack(void *memory)
@@ -355,7 +355,7 @@ static void find_default_cancellation(void)
 
 TEST(a_thread_begins_with_cancellation_by_default)
 {
-    soil_and_look_every_way(disable_cancellation, find_default_cancellation);
+    change_and_look_every_way(disable_cancellation, find_default_cancellation);
 }
 
 static atomic_int cleaned_up;
@@ -418,7 +418,7 @@ TEST(a_thread_begins_with_the_global_locale)
 {
     other_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     CHECK(other_locale != (locale_t)0);
-    soil_and_look_every_way(set_locale, find_global_locale);
+    change_and_look_every_way(set_locale, find_global_locale);
     freelocale(other_locale);
 }
 
@@ -437,6 +437,6 @@ TEST(a_thread_begins_with_its_creators_rounding)
     /* OS threads from before have another mode. */
     run_all_kinds(3);
     EQ(fesetround(FE_UPWARD), 0);
-    soil_and_look_every_way(round_down, find_creators_rounding);
+    change_and_look_every_way(round_down, find_creators_rounding);
     find_creators_rounding();
 }

@@ -147,7 +147,7 @@ TEST(bursts_at_a_limit_of_few_processes_neither_hang_nor_lose_a_thread)
 enum { REFUSALS = 20 };
 static atomic_int accepted, arrived, left;
 static sem_t burst_gate, burst_ends;
-static pthread_key_t soiled;
+static pthread_key_t left_key;
 
 /* The last two bits of the habit say how the thread ends, and the bit before whether it leaves
    something behind. */
@@ -156,7 +156,7 @@ static void wait_for_burst(void *habit)
     count(&arrived);
     wait_at_door(&burst_gate);
     if (((uintptr_t)habit & 4) != 0) {
-        EQ(pthread_setspecific(soiled, &burst_gate), 0);
+        EQ(pthread_setspecific(left_key, &burst_gate), 0);
     }
     count(&left);
     end((enum end)((uintptr_t)habit % ENDS));
@@ -195,7 +195,7 @@ static void check_whole_burst(long processes, int reuse)
     pthread_t pthreads[STARTERS];
     pythread_set_reuse(reuse);
     become_a_user_without_processes();
-    EQ(pthread_key_create(&soiled, nothing), 0);
+    EQ(pthread_key_create(&left_key, nothing), 0);
     EQ(sem_init(&begin, 0, 0), 0);
     EQ(sem_init(&burst_gate, 0, 0), 0);
     EQ(sem_init(&burst_ends, 0, 0), 0);
@@ -270,5 +270,53 @@ TEST(all_threads_of_a_burst_run_at_once_or_fail_to_start_on_used_os_threads)
     const long limits[] = {50, 300};
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
         run_in_process(check_whole_burst_on_used, limits[i]);
+    }
+}
+
+/* Starts threads until a start fails, and checks that all run at once. The last bits of the habit
+   are those of wait_for_burst. */
+static void fill(uintptr_t habit, long processes)
+{
+    static PyThread_handle_t handles[1000];
+    PyThread_ident_t ident;
+    int count = 0;
+    atomic_store(&arrived, 0);
+    while (PyThread_start_joinable_thread(wait_for_burst, (void *)habit, &ident, &handles[count]) ==
+           0) {
+        count++;
+        LT(count, processes);
+    }
+    GE(count, 1);
+    wait_for_count(&arrived, count);
+    for (int i = 0; i < count; i++) {
+        EQ(sem_post(&burst_gate), 0);
+    }
+    for (int i = 0; i < count; i++) {
+        join(handles[i]);
+    }
+}
+
+/* No OS thread is fit for the next threads then, and there can be no other until one ends. */
+static void change_from_always_to_clean(long processes)
+{
+    enum { LEAVES_A_KEY = 4 };
+    become_a_user_without_processes();
+    EQ(pthread_key_create(&left_key, nothing), 0);
+    EQ(sem_init(&burst_gate, 0, 0), 0);
+    set_soft_limit(RLIMIT_NPROC, (rlim_t)processes);
+    for (int i = 0; i < 3; i++) {
+        pythread_set_reuse(PYTHREAD_REUSE_ALWAYS);
+        fill(LEAVES_A_KEY, processes);
+        pythread_set_reuse(PYTHREAD_REUSE_CLEAN);
+        fill(0, processes);
+    }
+    check_nothing_is_left();
+}
+
+TEST(at_the_limit_threads_start_after_a_change_from_always_to_clean)
+{
+    const long limits[] = {50, 60, 100, 300};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        run_in_process(change_from_always_to_clean, limits[i]);
     }
 }

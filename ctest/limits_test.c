@@ -59,8 +59,8 @@ TEST(starts_fail_at_a_limit_of_few_processes_and_work_again)
     }
 }
 
-/* Go may need more OS threads than there can be: then no thread starts, and none when asked again.
-   When the limit is lifted the next one does. */
+/* If Go needs more OS threads than there can be, each start fails. The next start after the limit
+   was lifted works. */
 static void check_lifted_limit(int (*lift)(void))
 {
     int started = 0;

@@ -90,11 +90,12 @@ static inline void load_detached(int seconds, long long most)
 }
 
 enum { LOAD_STARTERS = 4, LOAD_CHILDREN = 16, LOAD_LOCKS = 5, LOAD_KEYS = 5 };
-/* The starters, all threads that they start at once, and as many detached threads from before. */
+/* The starters, all threads that they start at once, and as many detached threads of the round
+   before. */
 enum { LOAD_ALIVE = LOAD_STARTERS + 2 * 2 * LOAD_STARTERS * LOAD_CHILDREN };
 
 static PyThread_type_lock load_locks[LOAD_LOCKS];
-/* The lock with the same number guards each. */
+/* Each is guarded by the lock with the same number. */
 static long long load_guarded[LOAD_LOCKS];
 static Py_tss_t load_keys[LOAD_KEYS];
 static atomic_llong load_guarded_sum, load_started;

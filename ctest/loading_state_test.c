@@ -1,6 +1,6 @@
 /*
  * loading_state_test.c - neither loading the library nor its first start changes what the program
- * has: its handlers, signal mask, signal stack, limits and environment. Both need no file.
+ * has: its handlers, signal mask, signal stack, limits and environment. Neither needs a file.
  */
 #define _GNU_SOURCE
 #include "loading.h"
@@ -217,10 +217,26 @@ static void use_in_handler(void)
     }
 }
 
+static void count_value(void *value)
+{
+    ++*(int *)value;
+}
+
+static int value_of_handler;
+static PyThread_handle_t thread_of_handler;
+
+static void use_in_childs_handler(void)
+{
+    PyThread_ident_t ident;
+    use_in_handler();
+    value_of_handler = 0;
+    EQ(shared.start(count_value, &value_of_handler, &ident, &thread_of_handler), 0);
+}
+
 /* The program's fork handlers run before those of a library that was loaded later. */
 static void fork_with_handlers(int started)
 {
-    EQ(pthread_atfork(use_in_handler, use_in_handler, use_in_handler), 0);
+    EQ(pthread_atfork(use_in_handler, use_in_handler, use_in_childs_handler), 0);
     shared = load(RTLD_NOW);
     if (started != 0) {
         use_library(&shared);
@@ -232,6 +248,8 @@ static void fork_with_handlers(int started)
         if (child == 0) {
             pythread_stats stats;
             use_library(&shared);
+            EQ(shared.join(thread_of_handler), 0);
+            EQ(value_of_handler, 1);
             shared.get_stats(&stats, sizeof stats);
             EQ(stats.threads, 0);
             EQ(stats.handles, 0);

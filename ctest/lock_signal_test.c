@@ -8,26 +8,6 @@
 #include <limits.h>
 #include <sched.h>
 
-/* A signal that comes before the wait does not end it, so signals are sent until the wait has
-   ended. */
-static int interrupt(struct waiter *waiter)
-{
-    while (is_waiting(waiter)) {
-        pthread_kill(waiter->thread, SIGUSR1);
-        sleep_ms(1);
-    }
-    return end_of(waiter);
-}
-
-static void check_still_waiting_after_signals(struct waiter *waiter)
-{
-    for (int i = 0; i < 100; i++) {
-        pthread_kill(waiter->thread, SIGUSR1);
-        sleep_ms(1);
-        CHECK(is_waiting(waiter));
-    }
-}
-
 TEST(a_handler_ends_an_interruptible_wait)
 {
     static const struct {

@@ -1,6 +1,6 @@
 /*
  * main_exit_test.c - main may end before its threads, by PyThread_exit_thread or pthread_exit: the
- * process ends with the last thread. The checks of a case stand in an atexit handler.
+ * process ends with the last thread. A case does its checks in an atexit handler.
  */
 #define _GNU_SOURCE
 #include "threads.h"
@@ -33,7 +33,7 @@ static void check_counter(void)
     EQ(atomic_load(&counter), expected);
 }
 
-/* Called by main first: so many threads count after main's end. */
+/* Main calls this first, with the number of threads that count after main's end. */
 static void expect(int threads)
 {
     pthread_key_t key;

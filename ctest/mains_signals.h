@@ -49,7 +49,7 @@ static inline void destroy_nothing(void *unused)
     (void)unused;
 }
 
-/* Its OS thread, which is unfit for another thread, ends with it. */
+/* The OS thread is not reusable afterwards, so it ends with the thread. */
 static inline void leave_a_value_and_kill(void *arg)
 {
     EQ(pthread_setspecific(key_of_process, &key_of_process), 0);
@@ -63,9 +63,8 @@ static inline void kill_and_join(void *other)
     join(*(PyThread_handle_t *)other);
 }
 
-/* Main waits for a lock until a handler ends the wait. A signal that another thread takes ends
- * none.
- */
+/* Main waits for a lock until a handler ends the wait. A signal that another thread takes does not
+   end it. */
 static inline void wait_for_signals(void (*kill_from_thread)(void *))
 {
     enum { ROUNDS = 500 };
@@ -86,6 +85,10 @@ static inline void wait_for_signals(void (*kill_from_thread)(void *))
         join(killer);
         if (kill_from_thread != kill_and_join) {
             join(other);
+        }
+        /* After these, which leave nothing, the next killer is on an OS thread of Go again. */
+        for (int j = 0; j < 5; j++) {
+            join(start(nothing, NULL));
         }
     }
     EQ(atomic_load(&handled_by_others), 0);

@@ -1,5 +1,5 @@
 /*
- * misuse_test.c - what a program can do wrong with threads, or at an odd time, and what comes of
+ * misuse_test.c - mistakes of a program with threads, calls at an odd time, and what comes of
  * it: spent handles by the thousand, locks that their holders leave behind, a process that ends in
  * the middle of everything.
  */

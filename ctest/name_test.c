@@ -84,7 +84,7 @@ static void find_mains_name(void *unused)
 {
     (void)unused;
     check_name("main");
-    EQ(pythread_set_name("soiled"), 0);
+    EQ(pythread_set_name("changed"), 0);
 }
 
 TEST(a_name_does_not_reach_the_next_thread)

@@ -217,6 +217,7 @@ static void find_restrictions(void *unused)
 
 TEST(a_thread_on_its_own_os_thread_inherits_what_prctl_has_set_for_its_creator)
 {
+    let_go_start(); /* so that Go's OS threads do not inherit this */
     use_own_os_threads(1);
     EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
     EQ(prctl(PR_SET_TIMERSLACK, SLACK, 0, 0, 0), 0);

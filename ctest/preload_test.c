@@ -38,7 +38,7 @@ static PyThread_handle_t start_known(void (*func)(void *), void *arg, pthread_t 
     return handle;
 }
 
-/* What the functions say of a thread; all the same. */
+/* Asks all functions about a thread. They must return the same error; returns it. */
 static int ask_of(pthread_t thread)
 {
     char name[16];

@@ -79,8 +79,8 @@ static inline void set_soft_limit(int resource, rlim_t soft)
 
 /*
  * Runs func(argument) in a process of its own, and checks its exit status. If the process skips,
- * the case is skipped. The process executes the case anew, up to this call. A child of a fork would
- * not do, because it may never enter Go.
+ * the case is skipped. The process executes the case anew, up to this call. It is not a child of a
+ * fork, because that may never enter Go.
  */
 static inline void run_in_process(void (*func)(long), long argument)
 {

@@ -14,23 +14,19 @@ static atomic_bool stop;
 /* Runs func(arg) in a child, which ends well if every assertion holds. */
 static void in_child(void (*func)(void *), void *arg)
 {
-    pid_t child = fork();
-    int status;
-    GE(child, 0);
+    pid_t child = fork_mortal();
     if (child == 0) {
-        alarm(60);
         func(arg);
         _exit(0);
     }
-    EQ(waitpid(child, &status, 0), child);
-    EQ(status, 0);
+    reap(child, 0);
 }
 
 static void skip_where_children_start_no_threads(void)
 {
     test_skip_under_asan(ASAN_AFTER_FORK);
     if (UNDER_TSAN) {
-        test_skip("ThreadSanitizer does not bear threads in the child of a fork");
+        test_skip("ThreadSanitizer does not support threads in the child of a fork");
     }
 }
 

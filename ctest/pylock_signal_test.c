@@ -7,26 +7,6 @@
 
 #include <limits.h>
 
-/* A signal that comes before the wait does not end it, so signals are sent until the wait has
-   ended. */
-static int interrupt(struct waiter *waiter)
-{
-    while (is_waiting(waiter)) {
-        pthread_kill(waiter->thread, SIGUSR1);
-        sleep_ms(1);
-    }
-    return end_of(waiter);
-}
-
-static void check_still_waiting_after_signals(struct waiter *waiter)
-{
-    for (int i = 0; i < 100; i++) {
-        pthread_kill(waiter->thread, SIGUSR1);
-        sleep_ms(1);
-        CHECK(is_waiting(waiter));
-    }
-}
-
 TEST(a_handler_ends_an_interruptible_wait)
 {
     static const struct {
@@ -37,7 +17,7 @@ TEST(a_handler_ends_an_interruptible_wait)
     PyMutex_Lock(&m);
     for (size_t i = 0; i < sizeof waits / sizeof *waits; i++) {
         struct waiter waiter;
-        handle_signal(waits[i].flags);
+        handle_signal(ignore_signal, waits[i].flags);
         start_waiter(&waiter, &m, waits[i].microseconds, i % 2 == 0 ? 1 : -1);
         EQ(interrupt(&waiter), PY_LOCK_INTR);
         EQ(m._bits, LOCKED);
@@ -49,7 +29,7 @@ TEST(a_restarting_handler_does_not_end_a_wait_for_ever)
     PyMutex m = PyMutex_STATIC_INIT;
     struct waiter waiter;
     PyMutex_Lock(&m);
-    handle_signal(SA_RESTART);
+    handle_signal(ignore_signal, SA_RESTART);
     start_waiter(&waiter, &m, -1, 1);
     check_still_waiting_after_signals(&waiter);
     PyMutex_Unlock(&m);
@@ -63,7 +43,7 @@ TEST(no_handler_ends_an_uninterruptible_wait)
         PyMutex m = PyMutex_STATIC_INIT;
         struct waiter waiter;
         PyMutex_Lock(&m);
-        handle_signal(flags[i % 2]);
+        handle_signal(ignore_signal, flags[i % 2]);
         start_waiter(&waiter, &m, i < 2 ? -1 : MINUTE, 0);
         check_still_waiting_after_signals(&waiter);
         PyMutex_Unlock(&m);
@@ -76,7 +56,7 @@ TEST(handlers_move_no_deadline)
     PyMutex m = PyMutex_STATIC_INIT;
     struct waiter waiter;
     PyMutex_Lock(&m);
-    handle_signal(0);
+    handle_signal(ignore_signal, 0);
     start_waiter(&waiter, &m, 500000, 0);
     EQ(interrupt(&waiter), PY_LOCK_FAILURE);
     GE(waiter.waited, 500000000);

@@ -201,7 +201,7 @@ TEST(a_waiter_that_gives_up_leaves_the_wake_ups_of_others)
     EQ(end_of(&after), PY_LOCK_ACQUIRED);
 }
 
-/* Nobody is awake for whom a byte of this value is kept. */
+/* The byte is reserved for a waiter, but no waiter is awake. */
 TEST(a_reserved_mutex_is_free_in_the_end)
 {
     PyMutex m = {PARKED};
@@ -271,7 +271,7 @@ TEST(waiters_come_in_their_order)
     PyMutex m = PyMutex_STATIC_INIT;
     PyMutex_Lock(&m);
     for (int i = 0; i < COUNT; i++) {
-        /* Whoever settles now makes it 3 again; the mutex stays locked all the time. */
+        /* The next waiter that settles makes it 3 again; the mutex stays locked all the time. */
         __atomic_store_n(&m._bits, LOCKED, __ATOMIC_RELAXED);
         EQ(pthread_create(&threads[i], NULL, note_turn, &m), 0);
         wait_for_bits(&m, LOCKED | PARKED);

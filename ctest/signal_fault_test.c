@@ -85,7 +85,8 @@ TEST(a_handler_gets_faults_on_its_signal_stack_and_may_jump_out)
     recover_everywhere(SA_ONSTACK, true);
 }
 
-/* Runs func in a child, in main before any thread, in main after, in threads; its status. */
+/* Returns the status of a child that runs func: in main before its first thread (0), in main
+   afterwards (1), in a thread (2), or in a thread on an OS thread of its own (3). */
 static int status_of(void (*func)(void *), int where)
 {
     int status, ends[2];
@@ -111,7 +112,7 @@ static int status_of(void (*func)(void *), int where)
         _exit(0);
     }
     EQ(waitpid(child, &status, 0), child);
-    /* It said nothing: no traceback of Go. */
+    /* The child has written nothing: no traceback of Go. */
     close(ends[1]);
     char said[1024];
     ssize_t length = read(ends[0], said, sizeof said - 1);

@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-/* After exec, a signal can have its default or be ignored, and no more. */
+/* After exec no signal has a handler, only its default action or none. */
 static void check_no_handlers(void)
 {
     struct sigaction action;
@@ -108,7 +108,7 @@ static void interrupt_joiner(void *arg)
 {
     for (int i = 1; i <= 20; i++) {
         EQ(pthread_kill(joiner, SIGUSR1), 0);
-        /* During the join, which ends after this thread only. */
+        /* The handler runs during the join, which ends after this thread. */
         wait_for_at_least(&interrupted, i);
     }
     *(bool *)arg = true;
@@ -170,7 +170,7 @@ TEST(a_system_call_of_a_thread_is_interrupted_as_its_handler_asks)
         set_handler(SIGUSR1, count_interrupt, 0);
         PyThread_handle_t handle = start(read_interrupted, &reader);
         wait_for_at_least(&reader.steps, 1);
-        /* Again and again, since it may not be in the call yet. */
+        /* Again and again, since the thread may not be in the call yet. */
         while (atomic_load(&reader.steps) == 1) {
             EQ(pthread_kill(reader.pthread, SIGUSR1), 0);
             sleep_ms(1);

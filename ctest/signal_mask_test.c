@@ -1,7 +1,7 @@
 /*
  * signal_mask_test.c - a thread begins with the signal mask of its creator. A start changes neither
- * the mask nor the signal stack of its caller, so that a signal goes to the threads that the
- * program wants it to go to.
+ * the mask nor the signal stack of its caller. So a signal goes to the threads that the program has
+ * chosen.
  */
 #define _GNU_SOURCE
 #include "handler_place.h"
@@ -61,7 +61,7 @@ TEST(a_threads_thread_has_that_threads_mask)
     }
 }
 
-/* Calls that enter Go, the first of an OS thread and others, leave the caller's mask. */
+/* Calls that enter Go leave the caller's mask as it is, also the first call on an OS thread. */
 static void *check_own_mask(void *arg)
 {
     sigset_t mask;
@@ -76,7 +76,7 @@ static void *check_own_mask(void *arg)
     return arg;
 }
 
-/* They leave its signal stack, or that it has none. */
+/* They leave the caller's signal stack as it is, also if it has none. */
 static void *check_own_signal_stack(void *arg)
 {
     stack_t stack;
@@ -125,7 +125,7 @@ TEST(a_start_leaves_the_callers_signal_stack)
 }
 
 static atomic_int handled_inside, handled_elsewhere;
-/* Volatile, as what a handler compares its place with. */
+/* Volatile, because a handler reads it. */
 static _Thread_local volatile bool listens;
 
 static void count_where(int sig)
@@ -159,7 +159,7 @@ TEST(a_signal_to_the_process_goes_to_a_thread_that_does_not_block_it)
     EQ(atomic_load(&handled_elsewhere), 0);
     atomic_store(&leave, true);
     join(listener);
-    /* No OS thread takes it now: it waits until main does. */
+    /* No OS thread takes the signal now: it waits until main does. */
     EQ(kill(getpid(), SIGUSR1), 0);
     run_all_kinds(10);
     EQ(atomic_load(&handled_elsewhere), 0);

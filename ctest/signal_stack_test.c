@@ -79,7 +79,7 @@ static void set_alarm_mask(int how)
     EQ(pthread_sigmask(how, &set, NULL), 0);
 }
 
-/* The handler comes before or after, so that it finds the old or the new stack. */
+/* The handler runs before or after the change, so that it finds the old or the new stack. */
 static void change_signal_stack(char *memory)
 {
     stack_t stack = {.ss_sp = memory,
@@ -93,7 +93,7 @@ static void change_signal_stack(char *memory)
 
 static atomic_bool main_waits;
 
-/* What a thread does; at times it waits until the handler has run on it. */
+/* The function of a thread. At times it waits until the handler has run on the thread. */
 static void be_interrupted(void *threads_signal_stack)
 {
     handled_here = 0;

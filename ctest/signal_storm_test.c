@@ -14,11 +14,11 @@ static atomic_bool calm, over;
 static pthread_t targets[WORKERS + 1];
 static int storm_directed, storm_undirected;
 
-/* Signals to single threads and to the process, from an OS thread that handles none. */
+/* Sends signals to single threads and to the process, from an OS thread that handles none. */
 static void *storm(void *arg)
 {
     const struct timespec pause = {0, 100000};
-    /* At least once, however late this thread comes to run. */
+    /* At least once, however late this thread begins. */
     do {
         for (int i = 0; i <= WORKERS; i++) {
             EQ(pthread_kill(targets[i], SIGUSR1), 0);
@@ -46,7 +46,7 @@ static void work(void *target)
     *(pthread_t *)target = pthread_self();
     set_signal_stack();
     count(&in_place);
-    /* Together: one that comes late would miss the storm. */
+    /* All begin together, because a thread that comes late would miss the storm. */
     wait_for_at_least(&in_place, WORKERS);
     for (int i = 0; i < ROUNDS; i++) {
         int status = i % 3 == 0   ? PyThread_acquire_lock(lock, WAIT_LOCK)
@@ -61,7 +61,7 @@ static void work(void *target)
         }
     }
     EQ(atomic_load(&ran), started);
-    /* A target until the storm is over. */
+    /* The thread is a target until the storm is over. */
     count(&finished);
     while (!atomic_load(&over)) {
         sleep_ms(1);
@@ -105,7 +105,7 @@ static void weather_storm(int flags)
     EQ(locked, (long long)WORKERS * ROUNDS);
     EQ(atomic_load(&misplaced), 0);
     EQ(atomic_load(&strays), 0);
-    /* One that is pending is not queued again, so there may be fewer than were sent. */
+    /* A signal that is pending is not queued again, so there may be fewer than were sent. */
     for (size_t i = 0; i < sizeof sigs / sizeof *sigs; i++) {
         GT(atomic_load(&handled[sigs[i]]), 0);
     }
@@ -143,8 +143,8 @@ static atomic_int sent;
 enum { FIRE = 5 };
 static int fire[FIRE];
 
-/* Realtime signals are queued, and the queue is the user's: a thread that does not come to run
-   would fill it for all processes. So few are on their way at a time. */
+/* Realtime signals are queued, and all processes of a user share the queue. A thread that does not
+   run would fill it for all of them. So only a few signals are on their way at a time. */
 enum { REALTIME = 100 };
 static int realtime_sent;
 
@@ -177,7 +177,7 @@ static void set_starts(bool now)
     pthread_mutex_lock(&starter_mutex);
     starter = pthread_self();
     starts = now;
-    /* What was on its way to the thread before may have ended with it. */
+    /* Signals on their way to the thread before may have ended with that thread. */
     realtime_sent = atomic_load(&handled[SIGRTMIN]);
     pthread_mutex_unlock(&starter_mutex);
 }
@@ -214,7 +214,7 @@ static pthread_t create_deaf(void *(*func)(void *))
     return pthread;
 }
 
-/* The first start of an OS thread is when the Go runtime comes to know it. */
+/* At the first start on an OS thread, Go calls it for the first time. */
 static void storm_first_starts(int flags, void *with_stack)
 {
     pthread_t pthread;

@@ -1,6 +1,6 @@
 /*
- * signal_wait_test.c - a program that blocks signals and waits for them, by sigwait, sigtimedwait
- * or a signalfd, gets each, since no OS thread of the library takes one.
+ * signal_wait_test.c - a program that blocks signals and waits for them gets each, because no OS
+ * thread of the library takes one. It waits by sigwait, by sigtimedwait or by a signalfd.
  */
 #define _GNU_SOURCE
 #include "process.h"
@@ -56,7 +56,8 @@ static void *start_for_a_moment(void *arg)
     return arg;
 }
 
-/* A signal that is blocked everywhere, and would end the process or vanish if it were not. */
+/* Sends a signal that all OS threads block. If one did not, the signal would end the process, or
+   vanish. */
 static void send_to_waiter(int sig)
 {
     pthread_t waiter, sender, pthread;
@@ -116,8 +117,8 @@ static void start_first_with_no_signal_blocked(void)
 /* Longer than any wait that ends as it should. */
 enum { WAIT_SECONDS = 20 };
 
-/* What a supervisor does. The next child ends when the end of the last has been reported: pending
-   signals of one kind are one. */
+/* Does what a supervisor does. A child ends only after the end of the last one was reported,
+   because a signal that is pending is not queued again. */
 static void supervise(void)
 {
     enum { CHILDREN = 200 };
@@ -156,7 +157,7 @@ TEST(a_signalfd_made_after_the_first_thread_reports_the_end_of_every_child)
     supervise();
 }
 
-/* Sends signals and waits for each, so many on their way at a time. */
+/* Sends signals and waits for each. So many are on their way at a time. */
 static void wait_for_each(int sig, int at_a_time)
 {
     enum { SIGNALS = 2000 };
@@ -223,7 +224,7 @@ TEST(os_threads_of_the_library_block_all_signals)
             handles[i] = start(stay, NULL);
         }
         wait_for_at_least(&inside, THREADS);
-        /* An OS thread of Go that starts just now has its mask from the one that starts it. */
+        /* An OS thread of Go that begins just now has the mask of the OS thread that made it. */
         count_masks(&deaf, &others);
         EQ(others, THREADS + 1);
         GT(deaf, 0);

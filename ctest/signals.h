@@ -26,8 +26,8 @@ static inline void block_only(int sig)
     EQ(pthread_sigmask(SIG_SETMASK, &set, NULL), 0);
 }
 
-/* A field of a status file of /proc that is a set of signals: bit 0 is signal 1. All signals where
-   the thread has ended since. */
+/* Returns a field of a status file of /proc that is a set of signals: bit 0 is signal 1. Returns
+   all signals if the thread has ended since. */
 static inline unsigned long long status_set(const char *file, const char *field)
 {
     char line[256];
@@ -51,7 +51,7 @@ static inline unsigned long long status_set(const char *file, const char *field)
 #endif
 
 #define SET_OF(sig) (1ULL << ((sig)-1))
-/* The two that the C library keeps to itself. */
+/* The two signals that the C library keeps to itself. */
 #define INTERNAL (SET_OF(32) | SET_OF(33))
 #define ALL_SIGNALS (~(INTERNAL | SET_OF(SIGKILL) | SET_OF(SIGSTOP)))
 

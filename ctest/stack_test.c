@@ -36,7 +36,7 @@ static void begin(unsigned upper, unsigned lower)
     abort();
 }
 
-/* Below all stacks of threads, where Go would find that its stack is used up. */
+/* This memory is below all stacks of threads. If Go ran here, it would find its stack used up. */
 static _Alignas(PAGE) char memory[PAGE + STACK];
 
 static void create(struct coroutine *coroutine, void (*func)(struct coroutine *))
@@ -175,7 +175,7 @@ TEST(a_coroutine_may_move_between_threads)
     EQ(coroutine.rounds, 3 * ROUNDS);
 }
 
-/* A thread that waits for itself, though by another OS thread, is told so. */
+/* The thread waits for itself, although another OS thread makes the call. */
 static void join_self(struct coroutine *coroutine)
 {
     coroutine->rounds = PyThread_join_thread(PyThread_get_thread_ident_ex());

@@ -11,7 +11,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-/* A file of the case's, which has no name after the trace has begun. */
+/* Begins a trace in a file of this case, which has no name afterwards. */
 static int begin_trace(void)
 {
     char name[] = "/tmp/pythread-trace-XXXXXX";
@@ -22,7 +22,7 @@ static int begin_trace(void)
     return file;
 }
 
-/* What is in a file. The next call overwrites it. */
+/* Returns the contents of a file. The next call overwrites them. */
 static const char *contents(int file)
 {
     static char *text;
@@ -53,7 +53,7 @@ static const char *end_trace(int file)
     return text;
 }
 
-/* How many events with this name are on the track of an OS thread. Each has a line. */
+/* Returns how many events with this name are on the track of an OS thread. Each has a line. */
 static int count_on_track(const char *text, unsigned long os_thread, const char *name)
 {
     char track[64], ending[64];

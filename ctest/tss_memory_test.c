@@ -112,12 +112,16 @@ TEST(set_without_memory_fails_and_keeps_all_values)
 TEST(setting_null_where_there_is_no_value_allocates_nothing)
 {
     need_failing_malloc();
-    many = new_keys(10000);
-    calls_to_failure = 0;
-    for (int i = 0; i < 10000; i++) {
-        EQ(PyThread_tss_set(&many[i], NULL), 0);
-        EQ_PTR(PyThread_tss_get(&many[i]), NULL);
+    enum { VALUES = 20, NULLS = 1000 };
+    many = new_keys(VALUES + NULLS);
+    for (int values = 0; values < VALUES; values++) {
+        calls_to_failure = 0;
+        for (int i = VALUES; i < VALUES + NULLS; i++) {
+            EQ(PyThread_tss_set(&many[i], NULL), 0);
+            EQ_PTR(PyThread_tss_get(&many[i]), NULL);
+        }
+        EQ(calls_to_failure, 0);
+        calls_to_failure = -1;
+        EQ(PyThread_tss_set(&many[values], value(values)), 0);
     }
-    EQ(calls_to_failure, 0);
-    calls_to_failure = -1;
 }

@@ -191,8 +191,8 @@ PYTHREAD_API int PyThread_join_thread(PyThread_handle_t handle);
 
 /*
  * Gives up the right to join: nothing remains of the thread once it has ended.
- * Never blocks. A thread may detach itself. Joins that wait already go on to
- * wait, and get 0.
+ * Never blocks. A thread may detach itself. Joins that already wait keep
+ * waiting, and get 0.
  *
  *   0         detached
  *   EINVAL    the handle was joined or detached before
@@ -230,7 +230,7 @@ PYTHREAD_API unsigned long PyThread_get_thread_native_id(void);
  * Ends the calling thread, from any depth of calls. It is pthread_exit(NULL):
  * cleanup handlers run, and C++ frames unwind. On Windows it leaves C frames as
  * longjmp does, and is the only way to end a thread from inside a call.
- * Called by main, the process ends with status 0 when its last thread has
+ * If main calls it, the process ends with status 0 when its last thread has
  * ended; on Windows the process goes on, because the Go runtime does.
  * In a Go program it must not be called below a Go function.
  * CPython: all versions, deprecated since 3.14.
@@ -498,9 +498,9 @@ PYTHREAD_API int PyThread_tss_is_created(Py_tss_t *key);
 PYTHREAD_API int PyThread_tss_create(Py_tss_t *key);
 
 /*
- * Deletes a key: every thread's value is forgotten. Nothing is freed that a
- * value points to. Does nothing with a key that is not created, or NULL. No
- * thread may use the key at the same time. CPython: since 3.7.
+ * Deletes a key: every thread's value is forgotten. The memory that a value
+ * points to is not freed. Does nothing with a key that is not created, or NULL.
+ * No thread may use the key at the same time. CPython: since 3.7.
  */
 PYTHREAD_API void PyThread_tss_delete(Py_tss_t *key);
 
@@ -654,7 +654,7 @@ typedef enum pythread_reuse {
  * robust mutexes that were left locked             old     new     old
  * variables of the C library and of malloc         old     new     old
  * memory that thread-local variables point to      old     new     old
- * what goroutines left that call C code            old     new     old
+ * what goroutines that call C code have left       old     new     old
  *
  * What holds at the end                            CLEAN   NEVER   ALWAYS
  * destructors have run when the join returns       yes     yes     no

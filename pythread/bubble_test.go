@@ -207,7 +207,7 @@ func TestMutexOfOneBubbleWorksInTheNext(t *testing.T) {
 			}
 			waiter := Start(m.Lock)
 			synctest.Wait()
-			time.Sleep(time.Hour) // goes by, as the waiter is durably blocked
+			time.Sleep(time.Hour) // passes at once, because the waiter is durably blocked
 			m.Unlock()
 			waiter.Join()
 		})

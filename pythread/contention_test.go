@@ -36,16 +36,17 @@ func checkNeighbours(lock, unlock func()) {
 	neighbours.Wait()
 }
 
-// checkCounter checks that numbers of goroutines lose no count which only the lock
-// guards. fresh returns how they lock and unlock a new lock, and checks it in the end.
-func checkCounter(t *testing.T, numbers []int, fresh func() (somehow func(*rand.Rand) LockStatus, unlock, checkFree func())) {
+// checkCounter checks that goroutines lose no count that only a lock guards. It does
+// so for each number of goroutines. newLock returns functions that lock, unlock and
+// finally check a new lock.
+func checkCounter(t *testing.T, numbers []int, newLock func() (somehow func(*rand.Rand) LockStatus, unlock, checkFree func())) {
 	ops := 300_000 // for each number of goroutines
 	if testing.Short() {
 		ops /= 20
 	}
 	for _, goroutines := range numbers {
 		t.Run(fmt.Sprint(goroutines), func(t *testing.T) {
-			somehow, unlock, checkFree := fresh()
+			somehow, unlock, checkFree := newLock()
 			counter := 0            // guarded by the lock alone
 			var locked atomic.Int64 // what counter has to be
 			var all sync.WaitGroup

@@ -19,7 +19,7 @@
 // Use this package for code that is written against CPython's thread layer: an
 // interpreter, a translation of one, or a Go program that shares its threads
 // with C code by the package capi of this module. It also has what the standard
-// library has not:
+// library does not have:
 //
 //   - a lock that one goroutine acquires and another releases, or whose
 //     acquire has a timeout or a context. A [sync.Mutex] has neither timeout
@@ -47,11 +47,11 @@
 //
 // # Tests with testing/synctest
 //
-// All of this works in the bubbles of [testing/synctest], in the bubble's time: a
-// goroutine that waits for a [Lock], a [Mutex] or in [Handle.Join] is durably blocked. A lock,
-// a key or the handle of an ended thread may be used in one bubble after another,
-// and outside. But as with a [sync.Cond], no goroutine of a bubble may wait for a
-// release or a thread's end that comes from outside the bubble: Go ends the process.
+// All of this works in the bubbles of [testing/synctest], in the bubble's time. A
+// goroutine that waits for a [Lock], a [Mutex] or in [Handle.Join] is durably
+// blocked. A lock, a key or the handle of an ended thread may be used in one bubble
+// after another, and outside. But as with a [sync.Cond], no goroutine of a bubble may
+// wait for a release or a thread's end from outside the bubble: Go ends the process.
 //
 // # From CPython's names to Go's
 //

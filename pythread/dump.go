@@ -103,7 +103,7 @@ func stacks() map[string]string {
 	return stacks
 }
 
-// cutNumber splits a traceback, such as "goroutine 7 [running]:", behind the number.
+// cutNumber splits a traceback, such as "goroutine 7 [running]:", after the number.
 func cutNumber(traceback string) (number, rest string) {
 	number, rest, _ = strings.Cut(strings.TrimPrefix(traceback, "goroutine "), " ")
 	return

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// LockStatus is the outcome of an acquire that may end without the lock.
+// LockStatus is the result of an acquire that may end without the lock.
 //
 // It stands for CPython's PyLockStatus (3.2), with the same numbers.
 type LockStatus int
@@ -36,11 +36,11 @@ func (s LockStatus) String() string {
 //
 // A lock has no owner: any goroutine may release it, and a goroutine that
 // acquires it twice waits for another's release. The zero Lock is ready to use;
-// it must not be copied once used. All methods are safe for concurrent use, and
-// what happens before a Release happens before the return of the acquire that
-// gets the lock next. Waiters are not served in strict order, but none waits
-// for ever while others come and go: once a waiter is 1 ms old and finds the
-// lock taken again, it is the next to have it.
+// it must not be copied once used. All methods are safe for concurrent use.
+// What happens before a Release happens before the return of the acquire that
+// gets the lock next. Waiters do not get the lock in strict order, but none waits
+// for ever while others come and go: a waiter that has waited for 1 ms and finds
+// the lock taken again is the next to get it.
 //
 // It stands for CPython's PyThread_type_lock. PyThread_allocate_lock and
 // PyThread_free_lock have no counterpart: a Lock is a plain value.
@@ -48,53 +48,52 @@ type Lock struct {
 	// How it works. An acquire or a release without contention is a single
 	// compare-and-swap of state. A goroutine that finds the lock held becomes a
 	// waiter: it queues, and sleeps on a channel of its own. A release that
-	// finds a queue frees the lock and wakes the first waiter. That waiter has
-	// to compete with the goroutines that are running already; they keep the
-	// lock busy while the waiter is scheduled. A waiter that loses goes back to
-	// the front of the queue and will be the next to be woken. So that it does
-	// not lose for ever, a waiter that loses when it is old asks for the
-	// hand-off: releases then pass the lock on without freeing it, until the
-	// first in the queue is not old.
+	// finds a queue frees the lock and wakes the first waiter. While the waiter
+	// is scheduled, goroutines that run already may take the lock. A waiter that
+	// finds the lock taken goes back to the front of the queue, and is the next
+	// to be woken. If such a waiter is old, it asks for the hand-off, so that it
+	// does not wait for ever. Then releases pass the lock on without freeing it,
+	// until the first waiter in the queue is not old.
 	//
 	// The bits of state:
 	//
-	//	held     somebody has the lock
+	//	held     a goroutine has the lock
 	//	queued   the release of the lock wakes the first waiter
 	//	handoff  the release of the lock passes it to the first waiter
 	//
-	// The lock is free exactly if state is 0. So state tells nothing of the
-	// waiters of a free lock; and while a waiter is awake, the state of a held
-	// lock need not tell of the others. In the microseconds that the waiter
-	// takes to get going, other goroutines therefore acquire and release at
-	// full speed.
+	// The lock is free exactly if state is 0. So state does not say whether a
+	// free lock has waiters. The state of a held lock need not say it either
+	// while a waiter is awake. So other goroutines acquire and release at full
+	// speed in the microseconds before the waiter runs.
 	//
 	// Three rules hold whenever no goroutine is in the middle of a step. A step
 	// is one change of state by a goroutine that does not hold mu, or all that
 	// a goroutine does while it holds mu.
 	//
-	//  1. handoff is set only with queued, queued only with held, and only
-	//     while there is a waiter in the queue.
-	//  2. If there is a queue, then somebody has the duty to look after it, so
-	//     no wake-up is lost. Either queued is set, and the duty is the next
-	//     release's; or a release has cleared queued and has yet to call wake;
-	//     or a waiter is awake. The duty is always handed on. A release takes
-	//     it over in the step that clears queued. wake gives it to the waiter
-	//     that wake wakes, or leaves it to the waiter that is awake already. A
-	//     waiter that is awake calls settle, whether it takes the lock, queues
-	//     again or leaves; and settle sets queued if there is a queue.
+	//  1. handoff is set only with queued, and queued only with held. Both are
+	//     set only while a waiter is in the queue.
+	//  2. If a waiter is in the queue, some goroutine has the duty to look after
+	//     the queue. So no wake-up is lost. If queued is set, the next release
+	//     has the duty. Otherwise a release that has cleared queued, and has not
+	//     called wake yet, has it, or a waiter that is awake. The duty is always
+	//     handed on. A release takes it over in the step that clears queued.
+	//     wake gives it to the waiter that wake wakes, or leaves it to the waiter
+	//     that is awake already. A waiter that is awake calls settle, whether it
+	//     takes the lock, queues again or leaves. settle sets queued if a waiter
+	//     is in the queue.
 	//  3. A waiter that another goroutine takes off the queue gets one token in
 	//     the same step, and does not go on before it has received the token.
-	//     The token says whether it is the lock, so a lock that is passed on
-	//     is not lost.
+	//     The field granted says whether the token is the lock. So a lock that is
+	//     passed on is not lost.
 	//
-	// Who changes what. A goroutine that does not hold mu makes two changes: an
-	// acquire sets held if state is 0, and a release sets state to 0. All else
-	// happens under mu; only there are queued and handoff set.
+	// A goroutine that does not hold mu makes only two changes of state: an
+	// acquire sets held if state is 0, and a release sets state to 0. All other
+	// changes happen under mu; only there are queued and handoff set.
 	//
 	// Memory order. In Go an atomic operation that sees the effect of another
 	// happens after it. Every change of state is a read-modify-write. So the
 	// operation that sets held has seen, directly or through others, the one
-	// that cleared held, and what was done under the lock before is visible. A
+	// that cleared held. All that was done under the lock before is visible. A
 	// lock that is passed on goes through a channel, with the same effect.
 	state atomic.Uint32
 
@@ -108,16 +107,15 @@ const (
 	handoff
 )
 
-// spins is how often an acquire looks at a held lock again before it queues:
-// for about as long as a short critical section takes, and much less than it
-// costs to sleep.
+// spins is how often an acquire looks at a held lock again before it queues. This
+// takes about as long as a short critical section, and much less than a sleep.
 const spins = 30
 
-// Acquire waits, for ever if need be, until it has the lock.
+// Acquire waits, without limit, until it has the lock.
 //
 // It mirrors PyThread_acquire_lock with WAIT_LOCK.
 func (l *Lock) Acquire() {
-	// The compiler inlines this much into the caller.
+	// The compiler inlines this into the caller.
 	if !l.TryAcquire() {
 		l.acquire(-1, nil)
 	}
@@ -132,10 +130,10 @@ func (l *Lock) TryAcquire() bool {
 	return l.state.CompareAndSwap(0, held)
 }
 
-// AcquireTimed waits for the lock for at least us microseconds of the
-// monotonic clock and returns Acquired, or Failure if it was not free in that
-// time. Zero tries without waiting, any negative us waits for ever, and more
-// than [TimeoutMax] counts as TimeoutMax.
+// AcquireTimed waits for the lock for at least us microseconds of the monotonic
+// clock. It returns Acquired, or Failure if the lock was not free in that time.
+// Zero tries once, any negative us waits without limit, and more than [TimeoutMax]
+// counts as TimeoutMax.
 //
 // It mirrors PyThread_acquire_lock_timed (3.2) with an intr_flag of 0.
 func (l *Lock) AcquireTimed(us int64) LockStatus {
@@ -146,28 +144,28 @@ func (l *Lock) AcquireTimed(us int64) LockStatus {
 }
 
 // AcquireContext waits until it has the lock and returns Acquired, or until
-// ctx is done and returns Interrupted. The lock comes first: if it is free, the
-// outcome is Acquired, even if ctx was done before the call.
+// ctx is done and returns Interrupted. If the lock is free, the result is
+// Acquired, even if ctx was done before the call.
 //
-// It mirrors PyThread_acquire_lock_timed (3.2) with an intr_flag of 1, where
-// a signal to the thread does what the end of ctx does here.
+// It mirrors PyThread_acquire_lock_timed (3.2) with an intr_flag of 1. There a
+// signal to the thread ends the wait, as the end of ctx does here.
 func (l *Lock) AcquireContext(ctx context.Context) LockStatus {
 	return l.acquire(-1, ctx.Done())
 }
 
-// AcquireWithRetries waits for the lock for at least timeout and returns
-// Acquired, or Failure if it was not free in that time. A timeout of zero
-// tries without waiting, a negative one waits for ever.
+// AcquireWithRetries waits for the lock for at least timeout. It returns Acquired,
+// or Failure if the lock was not free in that time. A timeout of zero tries once,
+// a negative one waits without limit.
 //
-// At every [Interrupt] during the wait, AcquireWithRetries calls pending, on
-// this goroutine and without the lock, unless pending is nil. If pending
-// returns an error, the wait ends with Interrupted and that error. If not, the
-// wait goes on for what is left of the timeout. In all other cases the error
-// is nil.
+// At every [Interrupt] during the wait, AcquireWithRetries calls pending, unless
+// pending is nil. The call is on this goroutine, which does not have the lock. If
+// pending returns an error, the wait ends with Interrupted and that error. If not,
+// the wait goes on for the rest of the timeout. In all other cases the error is
+// nil.
 //
-// It mirrors PyThread_acquire_lock_timed_with_retries (3.13), where a signal
-// interrupts the wait, pending runs the interpreter's pending calls, and the
-// timeout is in nanoseconds as well.
+// It mirrors PyThread_acquire_lock_timed_with_retries (3.13). There a signal
+// interrupts the wait, and the wait runs the interpreter's pending calls. The
+// timeout is in nanoseconds too.
 func (l *Lock) AcquireWithRetries(timeout time.Duration, pending func() error) (LockStatus, error) {
 	if l.TryAcquire() {
 		return Acquired, nil
@@ -195,8 +193,8 @@ func (l *Lock) AcquireWithRetries(timeout time.Duration, pending func() error) (
 		if status != Interrupted {
 			return status, nil
 		}
-		// The next channel is taken before pending looks at what there is to
-		// do: an Interrupt that comes too late for pending ends the next wait.
+		// Load the next channel before pending looks for work. So an Interrupt
+		// that comes too late for pending ends the next wait.
 		interrupted = next()
 		if pending != nil {
 			if err := pending(); err != nil {
@@ -204,7 +202,7 @@ func (l *Lock) AcquireWithRetries(timeout time.Duration, pending func() error) (
 			}
 		}
 		if timeout > 0 {
-			// At zero acquire tries the lock one last time.
+			// With zero, acquire tries the lock one last time.
 			left = max(0, timeout-time.Since(start))
 		}
 	}
@@ -220,20 +218,19 @@ func newInterruption() *chan struct{} {
 	return &c
 }
 
-// bubbled has the waits of AcquireWithRetries in bubbles: for each the channel, of
-// capacity 1, to which Interrupt sends, and its bubble.
+// bubbled has an entry for each AcquireWithRetries in a bubble. It maps the channel
+// to which Interrupt sends, of capacity 1, to the bubble.
 var bubbled sync.Map // of chan struct{} to string
 
-// Interrupt makes every [Lock.AcquireWithRetries] that is waiting, on whichever
-// lock, call its pending function. Other kinds of acquire are not interrupted.
-// Interrupt does not block and may be called from any goroutine. A wait in a bubble
-// of [testing/synctest] is interrupted in the same bubble only, and a wait outside
-// only outside.
+// Interrupt makes every [Lock.AcquireWithRetries] that waits, on any lock, call its
+// pending function. Other kinds of acquire are not interrupted. Interrupt does not
+// block and may be called from any goroutine. In a bubble of [testing/synctest] it
+// interrupts the waits in that bubble. Outside of bubbles it interrupts the waits
+// outside.
 //
-// A goroutine receives no signals. A program that has received a signal, or has
-// other work for its waiting threads, calls Interrupt to tell them. In CPython
-// the signal itself interrupts the wait of the thread that handles it, so
-// Interrupt has no counterpart there.
+// A goroutine receives no signals. So a program that has received a signal, or has
+// other work for its waiting threads, calls Interrupt. CPython has no counterpart,
+// because there the signal itself interrupts the wait of the thread that handles it.
 func Interrupt() {
 	here := bubble(time.Now())
 	if here == "" {
@@ -247,16 +244,15 @@ func Interrupt() {
 		}
 		select {
 		case own.(chan struct{}) <- struct{}{}:
-		default: // The wait has yet to see the Interrupt before: one for both will do.
+		default: // The wait has not seen the last Interrupt yet. One is enough for both.
 		}
 	}
 }
 
-// Release frees the lock, whichever goroutine acquired it. If the lock is free
-// already, Release panics and leaves it free. Release does not block.
+// Release frees the lock, which any goroutine may have acquired. If the lock is
+// free already, Release panics and leaves it free. Release does not block.
 //
-// It mirrors PyThread_release_lock, which does not report that the lock was
-// free.
+// It mirrors PyThread_release_lock.
 func (l *Lock) Release() {
 	// This publishes what was done under the lock to the acquire that sets held
 	// next.
@@ -265,9 +261,9 @@ func (l *Lock) Release() {
 	}
 }
 
-// acquire gets the lock, or gives up when timeout has passed (with Failure;
-// if it is negative, never; if zero, at once) or when cancel can be received
-// from (with Interrupted).
+// acquire waits for the lock. It returns Failure when timeout has passed, at once
+// if timeout is zero and never if timeout is negative. It returns Interrupted when
+// cancel is ready.
 func (l *Lock) acquire(timeout time.Duration, cancel <-chan struct{}) LockStatus {
 	if l.TryAcquire() {
 		return Acquired
@@ -288,7 +284,7 @@ func (l *Lock) acquire(timeout time.Duration, cancel <-chan struct{}) LockStatus
 
 func (l *Lock) try() bool { return l.TryAcquire() }
 
-// release is Release where state is not simply held.
+// release is the part of Release for a state that is not simply held.
 func (l *Lock) release() {
 	if l.free() {
 		l.wake()
@@ -360,10 +356,10 @@ func (l *Lock) leave(w *waiter) bool {
 	return l.settle(w, false)
 }
 
-// settle takes the lock for w if the lock is free, and reports whether it was.
-// If it was not, w is in the queue afterwards if w stays, and out of the queue
-// if not. If w was awake, it has handed on its duty to look after the queue.
-// The caller holds mu.
+// settle takes the lock for w if the lock is free, and reports whether it was free.
+// If not, w is in the queue afterwards if stay is true, and else out of the queue.
+// If w was awake, it has handed on its duty to look after the queue. The caller
+// holds mu.
 func (l *Lock) settle(w *waiter, stay bool) bool {
 	if w.inQueue {
 		l.remove(w)

@@ -113,7 +113,7 @@ func ExampleLock_AcquireWithRetries() {
 	// interrupted told to stop
 }
 
-// Whoever has news for a waiting thread interrupts it.
+// A program that has news for a waiting thread interrupts its wait.
 func ExampleInterrupt() {
 	var lock pythread.Lock
 	lock.Acquire()

@@ -188,7 +188,7 @@ func (w *world) check(alive bool) string {
 	case awake > 1, awake == 1 != w.l.awake:
 		return fmt.Sprint(awake, " are awake, and the lock says otherwise")
 	case queue && s&queued == 0 && wakers+awake == 0:
-		return "nobody has the duty to look after the queue"
+		return "no goroutine has the duty to look after the queue"
 	case atWork && !alive:
 		return "a wake-up is lost"
 	case !atWork && s != 0:

@@ -468,7 +468,7 @@ func TestOldWaiterThatLosesIsPassedTheLock(t *testing.T) {
 }
 
 func TestLockIsNotPassedOnOnceAllWaitersHaveLeft(t *testing.T) {
-	// A release that has seen the hand-off asked for comes to pass too late.
+	// A release has seen handoff, but calls pass only after the waiter has left.
 	l := heldLock()
 	w := agedWaiter(true)
 	w.awake, l.awake = true, true // as if w had been woken and lost the lock
@@ -486,8 +486,8 @@ func TestLockIsNotPassedOnOnceAllWaitersHaveLeft(t *testing.T) {
 	checkFree(t, l)
 }
 
-// agedWaiter returns a waiter that is old for good, or that does not get old for
-// as long as any test takes.
+// agedWaiter returns a waiter that is old, or one that does not get old before the
+// test ends.
 func agedWaiter(old bool) *waiter {
 	w := newWaiter()
 	if !old {

@@ -10,27 +10,29 @@ import (
 //
 // It has no owner: any goroutine may unlock it, and a goroutine that locks it
 // twice waits for another's Unlock. The zero Mutex is ready to use; it must not
-// be copied or moved once used. All methods are safe for concurrent use, and what
+// be copied or moved once used. All methods are safe for concurrent use. What
 // happens before an Unlock happens before the return of the call that gets the
-// lock next. Waiters are not served in strict order, but none waits for ever while
-// others come and go: for a waiter that is 1 ms old, and finds the lock taken
-// again, the lock is kept free when it is unlocked next. If the waiter is not
-// running within 0.2 ms, another may have the lock after all.
+// lock next.
 //
-// A [Lock] has the same contract, and takes 56 bytes; a Mutex is for locks that are
-// many, such as one in each object. Locks that share a cache line, as 64 bytes in
-// an array do, slow each other down where several are in use at the same time.
+// Waiters do not get the lock in strict order, but none waits for ever while others
+// come and go. If a waiter has waited for 1 ms and finds the lock taken again, the
+// next unlock reserves the lock for the waiter. Another goroutine may take the lock
+// if the waiter does not run within 0.2 ms.
+//
+// A [Lock] has the same contract, and takes 56 bytes. A Mutex is for a program with
+// many locks, such as one in each object. Locks that share a cache line slow each
+// other down if several are in use at the same time.
 //
 // It stands for CPython's PyMutex (3.13), and its byte has PyMutex's values: 0 is
 // unlocked, 1 is locked, 3 is locked with waiters, and 2 is unlocked with waiters.
 type Mutex struct {
 	// How it works. A lock or an unlock without contention is a single
 	// compare-and-swap of the byte, from 0 to 1 or back. A goroutine that finds the
-	// byte locked becomes a waiter, and parks. An unlock that finds the byte parked
-	// frees it and wakes the first waiter; this one then competes with the
-	// goroutines that are running already, and a waiter that loses goes back to the
-	// front. So that it does not lose for ever, a waiter that loses when it is old
-	// has the byte reserved at its next wake-up.
+	// byte locked becomes a waiter, and parks. An unlock that finds the byte
+	// locked|parked frees it and wakes the first waiter. While the waiter is
+	// scheduled, goroutines that run already may take the lock. A waiter that finds
+	// the lock taken goes back to the front. If such a waiter is old, the byte is
+	// reserved at its next wake-up, so that it does not wait for ever.
 	//
 	// The values of the byte:
 	//
@@ -39,9 +41,9 @@ type Mutex struct {
 	//	locked | parked  a goroutine has it, and the unlock must wake the first waiter
 	//	parked           reserved: only the waiter that is awake may take it
 	//
-	// While a waiter is awake, the byte need not tell of others that are parked: so
-	// other goroutines lock and unlock at full speed in the microseconds that the
-	// waiter takes to get going.
+	// While a waiter is awake, the byte need not say that others are parked. So
+	// other goroutines lock and unlock at full speed in the microseconds before the
+	// waiter runs.
 	//
 	// Three rules hold whenever no goroutine is in the middle of a step. A step is
 	// one change of the byte by a goroutine that does not hold the bucket's mu, or
@@ -49,25 +51,26 @@ type Mutex struct {
 	//
 	//  1. If the byte is locked|parked, a waiter is parked and none is awake.
 	//  2. If the byte is parked, a waiter is awake.
-	//  3. If a waiter is parked, a goroutine has the duty to wake it, so no wake-up
-	//     is lost: the next unlock if the byte is locked|parked, else the waiter
-	//     that is awake. The unlock hands the duty to the waiter that it wakes. A
-	//     waiter that is awake calls settle, whether it takes the lock, parks again
-	//     or leaves; and settle makes the byte locked|parked if a waiter is parked.
+	//  3. If a waiter is parked, some goroutine has the duty to wake it. So no
+	//     wake-up is lost. If the byte is locked|parked, the next unlock has the
+	//     duty, else the waiter that is awake. The unlock hands the duty to the
+	//     waiter that it wakes. A waiter that is awake calls settle, whether it
+	//     takes the lock, parks again or leaves. settle makes the byte
+	//     locked|parked if a waiter is parked.
 	//
-	// A goroutine that does not hold mu only makes these changes: from 0 or parked
-	// to locked, and from locked to 0. All else happens under mu. As the unlock of
-	// locked|parked is under mu too, the memory of a Mutex may go as soon as the
-	// last of its users has unlocked it: no unlock touches a byte that it has freed.
+	// A goroutine that does not hold mu makes only these changes: from 0 or parked
+	// to locked, and from locked to 0. All other changes happen under mu, and so
+	// does the unlock of locked|parked. No unlock uses the byte after it has freed
+	// the lock. So the memory of a Mutex may be freed after its last unlock.
 	//
-	// Nobody is given a lock, as others give it to a waiter that has waited for
-	// long: while that waiter has no processor, which may be 10 ms, everybody would
-	// wait. Who finds the byte reserved stands aside, for lapse at most.
+	// An unlock passes the lock to no waiter, unlike the release of a Lock. The
+	// waiter may have no processor for 10 ms, and all others would wait that long.
+	// A goroutine that finds the byte reserved stands aside, for lapse at most.
 	//
-	// Memory order. Every change of the byte is an atomic read-modify-write, and in
-	// Go an atomic operation that sees the effect of another happens after it. So
-	// the operation that sets locked has seen, directly or through others, the one
-	// that cleared it, and what was done under the lock before is visible.
+	// Memory order. Every change of the byte is an atomic read-modify-write. In Go
+	// an atomic operation that sees the effect of another happens after it. So the
+	// operation that sets locked has seen, directly or through others, the one that
+	// cleared it. All that was done under the lock before is visible.
 	bits uint8
 }
 
@@ -76,23 +79,22 @@ const (
 	parked
 )
 
-// lapse is how long a goroutine stands aside that finds the byte reserved: longer
-// than a waiter takes to run when there is a processor for it.
+// lapse is how long a goroutine that finds the byte reserved stands aside. A waiter
+// that has a processor runs in less time.
 const lapse = 200 * time.Microsecond
 
 // TryLock takes the lock if it is free and reports whether it did. It does not
 // wait.
 //
-// CPython has no counterpart of that name: its internal _PyMutex_LockTimed does it
-// with a timeout of 0.
+// CPython's counterpart is its internal _PyMutex_LockTimed with a timeout of 0.
 func (m *Mutex) TryLock() bool {
 	return m.swap(0, locked) || m.swap(parked, locked)
 }
 
-// LockTimed waits for the lock for at least us microseconds of the monotonic clock
-// and returns Acquired, or Failure if it was not free in that time. Zero tries
-// without waiting, any negative us waits for ever, and more than [TimeoutMax]
-// counts as TimeoutMax.
+// LockTimed waits for the lock for at least us microseconds of the monotonic clock.
+// It returns Acquired, or Failure if the lock was not free in that time. Zero tries
+// once, any negative us waits without limit, and more than [TimeoutMax] counts as
+// TimeoutMax.
 //
 // It mirrors CPython's internal _PyMutex_LockTimed (3.13), whose timeout is in
 // nanoseconds.
@@ -104,31 +106,31 @@ func (m *Mutex) LockTimed(us int64) LockStatus {
 }
 
 // LockContext waits until it has the lock and returns Acquired, or until ctx is
-// done and returns Interrupted. The lock comes first: if it is free, the outcome
-// is Acquired, even if ctx was done before the call.
+// done and returns Interrupted. If the lock is free, the result is Acquired, even
+// if ctx was done before the call.
 //
 // It mirrors CPython's internal _PyMutex_LockTimed with _PY_FAIL_IF_INTERRUPTED
-// (3.15), where a signal to the thread does what the end of ctx does here.
+// (3.15). There a signal to the thread ends the wait, as the end of ctx does here.
 func (m *Mutex) LockContext(ctx context.Context) LockStatus {
 	return m.lock(-1, ctx.Done())
 }
 
-// IsLocked reports whether the lock is taken at this moment. As another goroutine
-// may change that at any time, it is for assertions and for debugging.
+// IsLocked reports whether the lock is taken at this moment. Another goroutine may
+// change that at any time, so IsLocked is for assertions and for debugging.
 //
 // It mirrors PyMutex_IsLocked (3.14).
 func (m *Mutex) IsLocked() bool { return m.load()&locked != 0 }
 
-// lockSlow is Lock where others may have the lock.
+// lockSlow is the part of Lock for a lock that others may have.
 func (m *Mutex) lockSlow() {
 	if !m.swap(0, locked) {
 		m.lock(-1, nil)
 	}
 }
 
-// lock gets the lock, or gives up when timeout has passed (with Failure; if it is
-// negative, never; if zero, at once) or when cancel can be received from (with
-// Interrupted).
+// lock waits for the lock. It returns Failure when timeout has passed, at once if
+// timeout is zero and never if timeout is negative. It returns Interrupted when
+// cancel is ready.
 func (m *Mutex) lock(timeout time.Duration, cancel <-chan struct{}) LockStatus {
 	if timeout == 0 {
 		if m.TryLock() {
@@ -154,12 +156,12 @@ func (m *Mutex) lock(timeout time.Duration, cancel <-chan struct{}) LockStatus {
 	return wait(m, timeout, cancel)
 }
 
-// try leaves a lock alone that is reserved.
+// try does not take a lock that is reserved.
 func (m *Mutex) try() bool { return m.load() == 0 && m.swap(0, locked) }
 
-// standAside lets others run for as long as the lock is reserved, for lapse at
-// most, and reports whether it has the lock. In a bubble, where no time passes for
-// as long as a goroutine runs, it waits until the other has run.
+// standAside lets others run while the lock is reserved, for lapse at most, and
+// reports whether it has the lock. In a bubble no time passes while a goroutine runs,
+// so there it waits until the waiter has run.
 func (m *Mutex) standAside() bool {
 	if m.load() != parked {
 		return false
@@ -181,7 +183,7 @@ func (m *Mutex) standAside() bool {
 	}
 }
 
-// unlockSlow is Unlock where there may be waiters.
+// unlockSlow is the part of Unlock for a lock that may have waiters.
 func (m *Mutex) unlockSlow() {
 	if !m.swap(locked, 0) {
 		m.unlockParked()
@@ -202,7 +204,7 @@ func (m *Mutex) unlockParked() {
 			if w.lost {
 				free = parked
 			}
-			m.swap(locked|parked, free) // Only who holds mu changes locked|parked.
+			m.swap(locked|parked, free) // Only the holder of mu changes locked|parked.
 			p.remove(w)
 			p.awake = true
 			w.token <- struct{}{}
@@ -238,10 +240,10 @@ func (m *Mutex) leave(w *waiter) bool {
 	return m.settle(b, w, false)
 }
 
-// settle takes the lock for w if the lock is free, and reports whether it was. If
-// it was not, w is parked afterwards if w stays, and not if not. If w was awake,
-// it has handed on its duty to see to those that are parked. The caller holds the
-// mu of m's bucket b.
+// settle takes the lock for w if the lock is free, and reports whether it was free.
+// If not, w is parked afterwards exactly if stay is true. If w was awake, it has
+// handed on its duty to look after the waiters that are parked. The caller holds the
+// mu of b, the bucket of m.
 func (m *Mutex) settle(b *bucket, w *waiter, stay bool) bool {
 	p := b.open(m, w)
 	if w.inQueue {

@@ -12,7 +12,7 @@ import (
 // The race detector allows 8,000 goroutines.
 
 func TestParkedGoroutinesTakeNoOSThreadsAndLittleMemory(t *testing.T) {
-	const goroutines, most = 100_000, 3000 // bytes each
+	const goroutines, most = 100_000, 4096 // bytes each: twice a goroutine's stack
 	threads := pprof.Lookup("threadcreate").Count()
 	m := heldMutex()
 	var all sync.WaitGroup

@@ -134,7 +134,7 @@ func (w *mutexWorld) check(alive bool) string {
 	case b == parked && awake == 0:
 		return "reserved for a waiter that is not awake"
 	case queue && b != locked|parked && awake == 0:
-		return "nobody has the duty to see to the waiters"
+		return "no goroutine has the duty to look after the waiters"
 	case p != nil && !queue && awake == 0:
 		return "a place is left"
 	case places > len(w.actors):

@@ -8,10 +8,10 @@ import (
 	"unsafe"
 )
 
-// The race detector would take an atomic operation on a word for a race with what
-// others write to its other bytes. So in a program that it watches, the byte alone
-// is read and written, in functions that it does not watch, and a lock keeps those
-// apart that write. It is told what each lock and unlock stands for.
+// The race detector would report an atomic operation on a word as a race with writes
+// to its other bytes. So with the race detector, load and swap access the byte alone,
+// in functions that the detector does not watch. A lock makes a swap one step. swap
+// tells the detector of each lock and unlock.
 
 var writers [256]sync.Mutex
 
@@ -30,7 +30,7 @@ func (m *Mutex) load() uint8 { return m.bits }
 func (m *Mutex) swap(old, new uint8) bool {
 	at := unsafe.Pointer(m)
 	writer := &writers[uintptr(at)/8%uintptr(len(writers))]
-	// What the detector saw of writer, it would take for an order of all its users.
+	// The detector must not see writer: it would order all users of that lock.
 	runtime.RaceDisable()
 	writer.Lock()
 	runtime.RaceEnable()

@@ -300,8 +300,8 @@ func TestWaitersAreWokenInOrderByAddress(t *testing.T) {
 	}
 }
 
-// reserve returns a mutex that is reserved for the waiter that it returns, which
-// is old, was woken once and lost, and has been woken again.
+// reserve returns a mutex and an old waiter for which the mutex is reserved. The
+// waiter was woken once, found the mutex locked, and has been woken again.
 func reserve(t *testing.T) (*Mutex, *waiter) {
 	m, w := heldMutex(), agedWaiter(true)
 	m.enqueue(w)
@@ -343,8 +343,8 @@ func TestReservedMutexMayBeTaken(t *testing.T) {
 	for _, l := range locks {
 		t.Run(l.name, func(t *testing.T) {
 			m, w := reserve(t)
-			// The waiter has no processor, it seems. Others take the lock all the
-			// same: at once those that do not wait, the others after lapse.
+			// The waiter does not run. So others take the lock: a call that does not
+			// wait takes it at once, and a call that waits takes it after lapse.
 			if got := l.lock(m); got != Acquired {
 				if l.busy == waits {
 					t.Errorf("lock of a reserved mutex: %v", got)

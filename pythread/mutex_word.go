@@ -13,9 +13,9 @@ import (
 //
 // It mirrors PyMutex_Lock (3.13).
 func (m *Mutex) Lock() {
-	// This much, for a word that is 0 but for the lock, the compiler inlines into the
-	// caller; there is no room for more, nor for names. Package octet says why an
-	// operation on the word that contains the byte is right.
+	// The compiler inlines this into the caller, for a word whose other bytes are 0.
+	// It would not inline a longer function, or one with names for the parts. Package
+	// octet says why an operation on the word that contains the byte is correct.
 	if atomic.LoadUint32((*uint32)(unsafe.Pointer(uintptr(unsafe.Pointer(m))&^3))) != 0 ||
 		!atomic.CompareAndSwapUint32((*uint32)(unsafe.Pointer(uintptr(unsafe.Pointer(m))&^3)), 0, octet.Lowest[uintptr(unsafe.Pointer(m))&3]) {
 		m.lockSlow()
@@ -27,7 +27,7 @@ func (m *Mutex) Lock() {
 //
 // It mirrors PyMutex_Unlock (3.13), which ends the process instead of a panic.
 func (m *Mutex) Unlock() {
-	// As in Lock. To look at the word first would take longer than to swap it.
+	// As in Lock, but a load before the swap would cost more than it saves.
 	if !atomic.CompareAndSwapUint32((*uint32)(unsafe.Pointer(uintptr(unsafe.Pointer(m))&^3)), octet.Lowest[uintptr(unsafe.Pointer(m))&3], 0) {
 		m.unlockSlow()
 	}

@@ -5,31 +5,30 @@ import (
 	"unsafe"
 )
 
-// The parking lot is where the goroutines sleep that wait for a Mutex, which has
-// no room for a queue: in queues that are found by the address of the Mutex.
+// A Mutex has no space for a queue. So goroutines that wait for one sleep in the
+// parking lot, which finds the queue of a Mutex by its address.
 //
-// A place is the queue of one address. It stands in the list of the address's
-// bucket for as long as a waiter is in it or awake. Who waits brings a place
-// along, so that nothing is allocated under the lock of a bucket. The waiter that
-// is the first at its address opens its place there, and the waiter that is the
-// last to leave takes the place along.
+// A place is the queue of one address. It is in the list of the address's bucket
+// while a waiter is in the queue, or awake. A waiter brings a place along, so that
+// nothing is allocated under the lock of a bucket. The first waiter at an address
+// adds its place to the list, and the last waiter takes the place away again.
 //
-// Addresses tell places apart because an address cannot change or be used anew
-// while there is a place for it: the place keeps the byte alive.
+// An address identifies its Mutex: the place keeps the byte alive, so no other
+// Mutex gets the address while there is a place for it.
 
-// place is the queue of the waiters for the byte at an address. Its bucket's mu
-// guards it.
+// place is the queue of the waiters for the Mutex at an address. The mu of its
+// bucket guards it.
 type place struct {
 	at *Mutex
 	queue
 	next *place // in the bucket's list
 }
 
-// bucket has the places of the addresses that fall to it.
+// bucket has the places of the addresses with one hash.
 type bucket struct {
 	mu     sync.Mutex
 	places *place
-	_      [64 - unsafe.Sizeof(sync.Mutex{}) - unsafe.Sizeof((*place)(nil))]byte // has a cache line
+	_      [64 - unsafe.Sizeof(sync.Mutex{}) - unsafe.Sizeof((*place)(nil))]byte // fills a cache line
 }
 
 const lotBits = 10
@@ -51,7 +50,8 @@ func (b *bucket) find(m *Mutex) *place {
 	return p
 }
 
-// open returns the place of m, which is w's if there was none. The caller holds mu.
+// open returns the place of m. If there is none, it adds the one that w has brought.
+// The caller holds mu.
 func (b *bucket) open(m *Mutex, w *waiter) *place {
 	p := b.find(m)
 	if p == nil {
@@ -62,7 +62,8 @@ func (b *bucket) open(m *Mutex, w *waiter) *place {
 	return p
 }
 
-// close gives the place to w if no waiter needs it any more. The caller holds mu.
+// close removes the place, and gives it to w, if no waiter needs it any more. The
+// caller holds mu.
 func (b *bucket) close(p *place, w *waiter) {
 	if p.awake || p.first != nil {
 		return

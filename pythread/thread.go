@@ -64,9 +64,9 @@ type Handle struct {
 	//	a pointer to a closed channel  the thread has ended
 	//
 	// The thread gets to the last line in one step, which finish takes once: it
-	// replaces nil by over, or closes the channel that is there, and then replaces
-	// that one by over too. Nothing leads back. The invariant: all that a caller
-	// can learn about the end follows from done alone.
+	// replaces nil by over, or closes the channel that is there. Then it replaces
+	// a closed channel by over too. No step leads back. The invariant: all that a
+	// caller can learn about the end follows from done alone.
 	//
 	//	Done      returns the channel itself, and over where there was none.
 	//	Join      returns at once if done says ended. Otherwise it sleeps on
@@ -258,10 +258,10 @@ func (h *Handle) end() {
 	if !h.done.CompareAndSwap(nil, over) {
 		done := h.done.Load()
 		close(*done)
-		// This puts the step in one order with all other atomic operations in
-		// this case too. Set and joinLock rely on that. And it lets go of the
-		// channel, which may have been made in a bubble: an ended thread is the
-		// same in all bubbles.
+		// With this store the step has its place in the one order of all atomic
+		// operations. Set and joinLock rely on that order. And the handle no
+		// longer has the channel, which may belong to a bubble: an ended thread
+		// may be used in all bubbles.
 		h.done.Store(over)
 	}
 }

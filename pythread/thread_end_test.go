@@ -79,8 +79,8 @@ func newMortal() *mortal {
 }
 
 func TestAfterAnySignOfTheEndAllOthersShow(t *testing.T) {
-	// With many joiners to wake and many values to erase, the end takes longer,
-	// and an end that is not one step is caught in the middle.
+	// With many joiners to wake and many values to erase, the end takes longer. So
+	// a look finds an end that is not one step in the middle.
 	const joiners, receivers, keys = 100, 20, 50
 	rounds := 100
 	if testing.Short() {

@@ -95,7 +95,7 @@ func recovered(f func()) (value any) {
 
 func TestIdentsAreUnique(t *testing.T) {
 	// The race detector allows 8,000 goroutines, so few threads live at once.
-	// All the starters start threads at the same time, and for long.
+	// All the starters start threads at the same time, for a long time.
 	const starters, rounds, batch = 50, 40, 50
 	idents := make([][]Ident, starters)
 	var all sync.WaitGroup
@@ -295,8 +295,8 @@ func TestKeptHandleDoesNotKeepWhatFnCaptured(t *testing.T) {
 	runtime.KeepAlive(h)
 }
 
-// eventually calls ok until it returns nil, for a time that is long even on a
-// busy machine, and fails the test with the last error after that.
+// eventually calls ok until it returns nil. It fails the test with the last error
+// after a time that is long even on a busy machine.
 func eventually(t *testing.T, ok func() error) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {

@@ -6,8 +6,8 @@ import "sync"
 // thread, and a thread never sees the value of another.
 //
 // The zero TSS is ready to use and must not be copied once used. A method acts
-// on the thread whose [Handle] it is given, whichever goroutine calls it; a
-// thread gets its own handle from [StartWith]. All methods panic with a nil handle.
+// on the thread of the [Handle] that it gets, on any goroutine; a thread gets its
+// own handle from [StartWith]. All methods panic with a nil handle.
 // They are safe for concurrent use, and wait for each other for a few
 // instructions at most.
 //
@@ -44,12 +44,12 @@ func (t *TSS[T]) Set(h *Handle, v T) {
 	r := h.needRecord()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// No value is stored after erase, which would never be removed. First case:
-	// erase found no record, or held mu before us. Then erase came before us, and
-	// the step before erase, so we find that the thread has ended. (The step,
-	// erase's load of the record and our store of it are atomic operations, which
-	// every goroutine sees in one order.) Second case: erase gets mu after us, and
-	// finds the value.
+	// After erase no value is stored, because no call would remove it. First case:
+	// erase found no record, or held mu before us. Then the step came before erase,
+	// and erase before us, so we find that the thread has ended. (The step, erase's
+	// load of the record and our store of it are atomic operations, which every
+	// goroutine sees in one order.) Second case: erase gets mu after us, and finds
+	// the value.
 	if h.ended() {
 		return
 	}

@@ -12,7 +12,7 @@ func ExampleTSS() {
 		if who, ok := name.Get(self); ok {
 			return "hello " + who
 		}
-		return "hello whoever you are"
+		return "hello stranger"
 	}
 	var first, second string
 	a := pythread.StartWith(func(self *pythread.Handle) {
@@ -30,7 +30,7 @@ func ExampleTSS() {
 	fmt.Println(ok)
 	// Output:
 	// hello Ada
-	// hello whoever you are
+	// hello stranger
 	// false
 }
 

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// waitable is a lock as the goroutines see it that wait for it.
+// waitable is what a wait needs of a lock.
 type waitable interface {
 	// try takes the lock if it is free and reports whether it did.
 	try() bool
@@ -15,19 +15,19 @@ type waitable interface {
 	// the front if w has been there before. It reports whether w has the lock.
 	enqueue(w *waiter) bool
 
-	// leave ends w's wait, whether w is queued or awake, and reports whether w has
-	// the lock: w has it if it was passed to w just before, or is free just now.
+	// leave ends w's wait, whether w is queued or awake. It reports whether w has
+	// the lock, because a release has just passed it to w, or because it is free.
 	leave(w *waiter) bool
 }
 
-// patience is the age at which a waiter is old. A lock that is kept for a waiter
-// lies idle until the waiter runs: in those microseconds it could have changed
-// hands a hundred times. So keeping it is for exceptions.
+// patience is the age at which a waiter is old. Only an old waiter has the lock kept
+// for it: such a lock is idle until the waiter runs, and could have had a hundred
+// other holders in those microseconds.
 const patience = time.Millisecond
 
-// brief is the longest timeout for which a waiter does not sleep. To sleep and
-// to be woken by a timer takes the processor longer than that, and the waiter
-// wakes much too late, by 50 us to 1 ms.
+// brief is the longest timeout for which a waiter does not sleep. A sleep and the
+// wake-up by a timer take the processor longer, and the waiter would wake 50 us to
+// 1 ms too late.
 const brief = 20 * time.Microsecond
 
 // waiter is one goroutine's place in a lock's queue.
@@ -44,7 +44,6 @@ type waiter struct {
 	granted bool // the token is the lock; written before it is sent
 	awake   bool // woken, and not settled; the waiting goroutine's own
 	lost    bool // woken when it was old, and found the lock taken; for a Mutex alone
-
 }
 
 func (w *waiter) old() bool { return time.Since(w.since) >= patience }
@@ -56,12 +55,12 @@ var waiters = sync.Pool{New: func() any { return newWaiter() }}
 
 func newWaiter() *waiter { return &waiter{token: make(chan struct{}, 1)} }
 
-// poll waits for l, for a brief timeout or until cancel can be received from. It
-// lets other goroutines run while it waits.
+// poll waits for l, for a brief timeout or until cancel is ready. It lets other
+// goroutines run while it waits.
 func poll(l waitable, timeout time.Duration, cancel <-chan struct{}) LockStatus {
 	start := time.Now()
 	if inBubble(start) {
-		// The time of a bubble stands still for as long as a goroutine runs.
+		// The time of a bubble stands still while a goroutine runs.
 		return wait(l, timeout, cancel)
 	}
 	for {
@@ -80,8 +79,8 @@ func poll(l waitable, timeout time.Duration, cancel <-chan struct{}) LockStatus 
 	}
 }
 
-// wait waits for l, for a timeout that is not zero, for ever if it is negative,
-// or until cancel can be received from.
+// wait waits for l, for a timeout that is not zero, or until cancel is ready. If the
+// timeout is negative, there is none.
 func wait(l waitable, timeout time.Duration, cancel <-chan struct{}) LockStatus {
 	now := time.Now()
 	reuse := !inBubble(now)
@@ -111,8 +110,8 @@ func wait(l waitable, timeout time.Duration, cancel <-chan struct{}) LockStatus 
 		break
 	}
 	if timeout > 0 && !w.timer.Stop() && end != Failure {
-		// The timer has fired, and its channel still has the time. With
-		// GODEBUG=asynctimerchan=1 that channel would end a later wait early.
+		// The timer has fired, and no receive has taken the time from its channel.
+		// With GODEBUG=asynctimerchan=1 the channel would end a later wait early.
 		w.timer = nil
 	}
 	if reuse {
@@ -139,7 +138,7 @@ func (w *waiter) sleep(expired <-chan time.Time, cancel <-chan struct{}) LockSta
 	}
 }
 
-// setTimer returns the channel that can be received from after timeout.
+// setTimer returns the channel of a timer that fires after timeout.
 func (w *waiter) setTimer(timeout time.Duration) <-chan time.Time {
 	if w.timer == nil {
 		w.timer = time.NewTimer(timeout)
@@ -149,14 +148,14 @@ func (w *waiter) setTimer(timeout time.Duration) <-chan time.Time {
 	return w.timer.C
 }
 
-// queue has the waiters of one lock that sleep, and says whether another is awake.
+// queue has the waiters of one lock that sleep, and says whether one is awake.
 type queue struct {
 	awake       bool // a waiter woken without the lock has not settled yet
 	first, last *waiter
 }
 
-// push puts w into the queue: at the front if w is awake, for then w has been
-// there before, else at the back.
+// push puts w into the queue: at the front if w is awake, because then w has been
+// there before; else at the back.
 func (q *queue) push(w *waiter) {
 	w.inQueue = true
 	switch {

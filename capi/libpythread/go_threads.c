@@ -10,9 +10,9 @@
  * start of Go.
  *
  * Invariant: once Go runs, Go and the reserve together have quota() + capacity OS threads. At most
- * `capacity` threads have room, and each takes room before Go knows it. So the reserve is not empty
- * when Go asks for an OS thread. Proof: Go asks when none of its OS threads is idle. Then each of
- * them
+ * `capacity` threads have a permit, and each takes it before Go knows the thread. So the reserve is
+ * not empty when Go asks for an OS thread. Proof: Go asks when none of its OS threads is idle. Then
+ * each of them
  *   - belongs to a thread, until its goroutine has left it or it ends with the thread, or to an
  *     idle runner, and together these are at most `capacity` (needs_os_thread);
  *   - or has a Go processor: at most one less than there are, because Go asks on behalf of one;
@@ -21,6 +21,10 @@
  * Together these are fewer than the quota and the threads. There may be any number of the last
  * kind, if the system stops OS threads at that point. The quota has room for more than were ever
  * seen.
+ *
+ * Exception: after a change from the mode ALWAYS to CLEAN, the OS thread to which a thread has come
+ * may be unfit. It ends, which lowers `capacity`, and the thread keeps its permit. Then Go may find
+ * the reserve empty, and waits until the system has an OS thread in place of the one that ended.
  */
 #define _GNU_SOURCE
 #include "go_threads.h"
@@ -31,7 +35,7 @@
 #include "nofile/nofile.h"
 #include "thread/own_os_thread.h"
 #include "thread/runner.h"
-#include "thread/room.h"
+#include "thread/permit.h"
 #include "system/tsan.h"
 #include "_cgo_export.h"
 #include "go_start.h"
@@ -79,7 +83,7 @@ static int quota(void)
 /* The number of threads for which there are OS threads. */
 static atomic_int capacity;
 
-static bool takes_room(void);
+static bool takes_permit(void);
 static bool needs_os_thread(int waiting);
 static bool create_first(void *(*func)(void *), void *arg);
 
@@ -98,7 +102,7 @@ __attribute__((constructor(101))) static void before_go_starts(int argc, char **
     go_start_leaves_signals(argv);
     if (__real_pthread_create != NULL) {
         atomic_store_explicit(&capacity, -quota(), memory_order_relaxed);
-        thread_takes_room = takes_room;
+        thread_takes_permit = takes_permit;
         runner_goes_back = needs_os_thread;
         go_start_waits(create_first);
     }
@@ -208,29 +212,29 @@ static bool call_spare(void *(*func)(void *), void *arg)
     return true;
 }
 
-/* ------------------------------------------------------------------------ room */
+/* ------------------------------------------------------------------------ permits */
 
 /*
- * How many threads have taken room, and up to which number they may, as far as is known. These have
- * a cache line of their own, so that starts do not wait for the counts of threads that run.
+ * How many permits were taken, and up to which number they may be taken, as far as is known. These
+ * have a cache line of their own, so that starts do not wait for the counts of threads that run.
  */
 static struct {
     _Alignas(64) atomic_uint taken;
     atomic_uint allowed;
-} room;
+} permits;
 
 static unsigned count_of(atomic_uint *counter)
 {
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-/* Takes room, up to the known number. */
+/* Takes a permit, up to the known number. */
 static bool take(void)
 {
-    unsigned taken = count_of(&room.taken);
-    while ((int)(count_of(&room.allowed) - taken) > 0) {
+    unsigned taken = count_of(&permits.taken);
+    while ((int)(count_of(&permits.allowed) - taken) > 0) {
         /* Sequentially consistent, as needs_os_thread needs. */
-        if (atomic_compare_exchange_weak_explicit(&room.taken, &taken, taken + 1,
+        if (atomic_compare_exchange_weak_explicit(&permits.taken, &taken, taken + 1,
                                                   memory_order_seq_cst, memory_order_relaxed)) {
             return true;
         }
@@ -238,14 +242,14 @@ static bool take(void)
     return false;
 }
 
-/* Takes room, also room that threads have left. */
+/* Takes a permit, also one that a thread has left. */
 static bool take_any(void)
 {
     /* Acquire: a thread that ends with its OS thread lowers `capacity` before it raises `left`. So
        the sum is never too high, and an old sum does no harm. */
     unsigned left = atomic_load_explicit(&thread_counts.left, memory_order_acquire);
     int now = atomic_load_explicit(&capacity, memory_order_relaxed);
-    atomic_store_explicit(&room.allowed, left + (unsigned)now, memory_order_relaxed);
+    atomic_store_explicit(&permits.allowed, left + (unsigned)now, memory_order_relaxed);
     return take();
 }
 
@@ -297,12 +301,12 @@ static void add_processors(void)
 }
 
 /*
- * Takes room for a thread, and makes room if there is none. Threads that have room and do not run
- * yet may end soon. So a start that is far ahead of them waits for them, instead of making OS
- * threads, and no start fails while threads are queued. The wait ends, because each queued thread
- * gets its OS thread.
+ * Takes a permit for a thread. If none is left, adds an OS thread, and with it a permit. Threads
+ * that have a permit and do not run yet may end soon. So a start that is far ahead of them waits
+ * for them, instead of making OS threads, and no start fails while threads are queued. The wait
+ * ends, because each queued thread gets its OS thread.
  */
-static bool takes_room(void)
+static bool takes_permit(void)
 {
     enum { AHEAD = 64 };
     if (take()) {
@@ -311,7 +315,7 @@ static bool takes_room(void)
     while (!take_any()) {
         unsigned came = count_of(&thread_counts.came);
         int running = (int)(came - count_of(&thread_counts.left));
-        int queued = (int)(count_of(&room.taken) - came);
+        int queued = (int)(count_of(&permits.taken) - came);
         if (running >= 2 * atomic_load_explicit(&processors, memory_order_relaxed)) {
             add_processors();
         }
@@ -328,16 +332,16 @@ static bool takes_room(void)
 
 /*
  * True if an idle runner must give its OS thread back, of `waiting` runners that are idle: if a
- * thread that has room has not come yet, or if there are not OS threads for all threads and idle
- * runners.
+ * thread that has a permit has not come yet, or if there are not OS threads for all threads and
+ * idle runners.
  *
- * A start takes room and then looks for an idle runner. A runner shows itself and then asks this.
- * All four are sequentially consistent. So either the start takes a runner, or each runner that
- * shows itself later counts the thread here.
+ * A start takes a permit and then looks for an idle runner. A runner shows itself and then asks
+ * this. All four are sequentially consistent. So either the start takes a runner, or each runner
+ * that shows itself later counts the thread here.
  */
 static bool needs_os_thread(int waiting)
 {
-    unsigned taken = atomic_load_explicit(&room.taken, memory_order_seq_cst);
+    unsigned taken = atomic_load_explicit(&permits.taken, memory_order_seq_cst);
     /* Acquire: see take_any. */
     unsigned left = atomic_load_explicit(&thread_counts.left, memory_order_acquire);
     int now = atomic_load_explicit(&capacity, memory_order_relaxed);
@@ -365,7 +369,7 @@ static bool create_called(void *(*func)(void *), void *arg)
 }
 
 /* Makes Go's first OS thread, and beside the start of Go those that the first thread needs. Where
-   the system refuses one of these, the start that takes room sees it. */
+   the system refuses one of these, the start tries again when it takes a permit. */
 static bool create_first(void *(*func)(void *), void *arg)
 {
     if (!create_called(func, arg)) {

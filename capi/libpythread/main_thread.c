@@ -4,8 +4,8 @@
  * main_thread.c - ends the process after its main thread has called pthread_exit.
  *
  * Such a process ends when its last thread ends. But Go's OS threads never end. So the last
- * destructor of the main thread waits until only Go's OS threads are left, and then ends the
- * process as the C library would. If the system does not say how many OS threads there are, the
+ * destructor of the main thread waits until only Go's OS threads are left. Then it ends the process
+ * as the C library would. If the system does not say how many OS threads there are, the
  * process goes on.
  */
 #define _GNU_SOURCE

@@ -2,5 +2,5 @@
 
 package main
 
-// firstProcessors returns how many of so many processors Go has at first: all.
+// firstProcessors returns how many processors Go has at first: as many as it may have.
 func firstProcessors(most int) int { return most }

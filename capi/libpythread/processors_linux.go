@@ -3,6 +3,6 @@ package main
 // #include "go_threads.h"
 import "C"
 
-// firstProcessors returns how many of so many processors Go has until threads
-// need more: for each it can want an OS thread, which has to be there.
+// firstProcessors returns how many processors Go has until threads need more, if it
+// may have `most`. Go can want an OS thread for each, which has to be there.
 func firstProcessors(most int) int { return int(C.go_threads_first_processors(C.int(most))) }

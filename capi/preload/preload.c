@@ -15,7 +15,7 @@
  * blocked meanwhile, so that a handler may call these functions too.
  *
  * This calls only the public functions of libpythread.so. It replaces functions by their names, and
- * defines pythread_preload_stacksize (../stack.h).
+ * defines pythread_preload_stacksize (system/stack.h).
  */
 #define _GNU_SOURCE
 #include "pythread.h"

@@ -10,7 +10,8 @@
 //
 // then lines that begin with "- ", a text that FILE has exactly once. The lines
 // that follow begin with "+ ", and are the text that replaces it. FILE is a name
-// without a directory, so that files may move.
+// without a directory, so that files may move. CASE is CONCEPT.NAME for a case in
+// C, and PACKAGE.TestName for a Go test.
 package main
 
 import (
@@ -24,7 +25,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 )
@@ -73,7 +73,12 @@ func parse(list string) (mistakes []*mistake, err error) {
 }
 
 // bench is a copy of the sources, where the library is built.
-type bench struct{ dir, build string }
+type bench struct {
+	dir, build string
+	// flags are for the C compiler. A new one makes the go command compile all C
+	// files again. It does not see changes of headers in other folders.
+	flags string
+}
 
 // companion is the source of what pythread-run preloads beside the library.
 const companion = "preload.c"
@@ -150,41 +155,61 @@ func (b *bench) makeCompanion() error {
 	return nil
 }
 
+func goCommand() string { return cmp.Or(os.Getenv("GO"), "go") }
+
 // make builds the library and its companion.
 func (b *bench) make() error {
 	if err := b.makeCompanion(); err != nil {
 		return err
 	}
 	script := filepath.Join(b.build, "pythread.map")
-	build := exec.Command(cmp.Or(os.Getenv("GO"), "go"), "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false",
+	build := exec.Command(goCommand(), "build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false",
 		"-ldflags", "-extldflags '-Wl,-soname,libpythread.so.0 -Wl,--version-script="+script+"'",
 		"-o", "libpythread.so.0", "./capi/libpythread")
 	build.Dir = b.dir
+	build.Env = append(os.Environ(), b.flags)
 	if output, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %v\n%s", err, output)
 	}
 	return nil
 }
 
+// isGo reports whether a case is a Go test.
+func isGo(test string) bool { return strings.HasPrefix(test, "Test") }
+
+func isFile(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// command returns the command that runs a case.
+func (b *bench) command(name string) []string {
+	concept, test, _ := strings.Cut(name, ".")
+	program := filepath.Join(b.build, "ctest", concept+"_test")
+	// The script of the sources, because the copy has no build directory for it.
+	script, _ := filepath.Abs(filepath.Join("ctest", concept+"_test.sh"))
+	switch {
+	case isGo(test):
+		// A test that hangs has to end itself, because the end of the go command does not end it.
+		return []string{goCommand(), "test", "-count=1", "-timeout=30s", "-run=^" + test + "$", "./" + concept}
+	case isFile(script):
+		return []string{"sh", script, test}
+	case strings.HasPrefix(concept, "preload"):
+		return []string{filepath.Join(b.dir, "pythread-run"), program, test}
+	}
+	return []string{program, test}
+}
+
 // run runs a case once and returns its error and its output.
 func (b *bench) run(name string) (failed bool, output string, err error) {
-	concept, test, _ := strings.Cut(name, ".")
+	command := b.command(name)
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	command := []string{filepath.Join(b.build, "ctest", concept+"_test"), test}
-	if script, err := filepath.Abs(filepath.Join("ctest", concept+"_test.sh")); err != nil {
-		return false, "", err
-	} else if _, err := os.Stat(script); err == nil {
-		command = []string{"sh", script, test}
-	}
-	if strings.HasPrefix(concept, "preload") {
-		command = slices.Insert(command, 0, filepath.Join(b.dir, "pythread-run"))
-	}
 	run := exec.CommandContext(ctx, command[0], command[1:]...)
 	run.Dir = b.dir
 	run.WaitDelay = time.Second
 	// By LD_LIBRARY_PATH the programs find this library before their own.
-	run.Env = append(os.Environ(), "LD_LIBRARY_PATH="+b.dir, "PYTHREAD_BINARY_DIR="+b.build,
+	run.Env = append(os.Environ(), b.flags, "PYTHREAD_BINARY_DIR="+b.build, "LD_LIBRARY_PATH="+b.dir,
 		"PYTHREAD_LIBRARY="+filepath.Join(b.dir, "libpythread.so.0"))
 	text, err := run.CombinedOutput()
 	switch {
@@ -209,6 +234,10 @@ func (b *bench) missed(m *mistake) error {
 		return err
 	}
 	defer os.WriteFile(path, []byte(text), 0o644)
+	b.flags = "CGO_CFLAGS=-O2 -g"
+	if strings.HasSuffix(m.file, ".h") {
+		b.flags += fmt.Sprintf(" -DMISTAKE=%d", m.line)
+	}
 	if err := b.make(); err != nil {
 		return err
 	}
@@ -228,6 +257,7 @@ func (b *bench) missed(m *mistake) error {
 
 // pass returns an error if a case fails without a mistake.
 func (b *bench) pass(mistakes []*mistake) error {
+	b.flags = "CGO_CFLAGS=-O2 -g"
 	if err := b.make(); err != nil {
 		return err
 	}

@@ -3,9 +3,26 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
+
+// exists reports whether there is a case with this name.
+func exists(name string) bool {
+	concept, test, _ := strings.Cut(name, ".")
+	files, head := filepath.Join("ctest", concept+"_test.c"), "\nTEST("+test+")\n"
+	if isGo(test) {
+		files, head = filepath.Join(concept, "*_test.go"), "\nfunc "+test+"(t *testing.T) {\n"
+	} else if script := filepath.Join("ctest", concept+"_test.sh"); isFile(script) {
+		files, head = script, "\ntest_"+test+"() {\n"
+	}
+	paths, _ := filepath.Glob(files)
+	return slices.ContainsFunc(paths, func(path string) bool {
+		source, err := os.ReadFile(path)
+		return err == nil && strings.Contains(string(source), head)
+	})
+}
 
 // TestMistakesStandInTheSources checks, without a build, that each text of the
 // list stands once in its file, and that each case exists.
@@ -25,11 +42,7 @@ func TestMistakesStandInTheSources(t *testing.T) {
 			t.Errorf("mistakes.txt:%d: %s: %v", m.line, m.file, err)
 		}
 		for _, name := range m.cases {
-			concept, test, _ := strings.Cut(name, ".")
-			source, _ := os.ReadFile(filepath.Join("ctest", concept+"_test.c"))
-			script, _ := os.ReadFile(filepath.Join("ctest", concept+"_test.sh"))
-			if !strings.Contains(string(source), "\nTEST("+test+")\n") &&
-				!strings.Contains(string(script), "\ntest_"+test+"() {\n") {
+			if !exists(name) {
 				t.Errorf("mistakes.txt:%d: there is no case %s", m.line, name)
 			}
 		}

@@ -385,8 +385,8 @@ func LockMutexTimed(mutex unsafe.Pointer, us int64) pythread.LockStatus {
 // MutexBits returns the byte.
 func MutexBits(mutex unsafe.Pointer) uint8 { return uint8(C.PyMutex(*(*C.PyMutex)(mutex))._bits) }
 
-// StartCounting has a plain pthread add 1 to the counter, in C memory, that often, each
-// time under the mutex. The function that it returns waits for the end.
+// StartCounting starts a plain pthread that adds 1 to the counter, in C memory, `times`
+// times, each time under the mutex. The function that it returns waits for the end.
 func StartCounting(mutex unsafe.Pointer, counter *int64, times int) (wait func()) {
 	counting := C.start_counting(mutex, (*C.longlong)(counter), C.int(times))
 	if counting == nil {
@@ -398,12 +398,13 @@ func StartCounting(mutex unsafe.Pointer, counter *int64, times int) (wait func()
 // NewCounter returns a number in C memory.
 func NewCounter() *int64 { return (*int64)(C.calloc(1, 8)) }
 
-// FreeCounter gives its memory back.
+// FreeCounter frees a number of NewCounter.
 func FreeCounter(counter *int64) { C.free(unsafe.Pointer(counter)) }
 
-// HandToAndFro has a plain pthread wait for the mutex there and unlock the mutex back,
-// that often, while main does the other half; nil: another plain pthread.
-func HandToAndFro(times int, main func(there, back unsafe.Pointer)) {
+// HandBackAndForth runs two sides, `times` times: a plain pthread waits for the mutex there
+// and unlocks the mutex back, and main does the reverse. If main is nil, another plain
+// pthread does.
+func HandBackAndForth(times int, main func(there, back unsafe.Pointer)) {
 	handing := (*C.struct_handing)(C.calloc(1, C.sizeof_struct_handing))
 	defer C.free(unsafe.Pointer(handing))
 	handing.times = C.int(times)

@@ -318,10 +318,10 @@ bool lock_look(uintptr_t address, PyThread_ident_t *holder)
 
 int _PyThread_at_fork_reinit(PyThread_type_lock *lock)
 {
-    PyThread_type_lock fresh = lock == NULL ? NULL : PyThread_allocate_lock();
-    if (fresh == NULL) {
+    PyThread_type_lock new_lock = lock == NULL ? NULL : PyThread_allocate_lock();
+    if (new_lock == NULL) {
         return -1;
     }
-    *lock = fresh;
+    *lock = new_lock;
     return 0;
 }

@@ -1,5 +1,5 @@
 /*
- * status.c - the identity of the calling OS thread, and what it does at the moment.
+ * status.c - what the threads do at the moment, for dumps and traces.
  *
  * A dump reads this in a signal handler, while threads start and end. So a status is in memory that
  * is never freed, and every field is atomic. Invariant: at most one OS thread has taken a status,

@@ -17,7 +17,7 @@
  */
 enum { UNKNOWN, RESETTING };
 
-/* What is read until the constructor has run: before that, there is one process. */
+/* The word until the constructor has run. Until then there is only one process. */
 static atomic_uint before_load = FORK_FIRST_EPOCH;
 static atomic_uint *_Atomic current = &before_load;
 /* The epoch of this process, or of the last ancestor that called fork_epoch. */

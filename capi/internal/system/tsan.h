@@ -1,8 +1,7 @@
 /*
- * tsan.h - what ThreadSanitizer is told. In a program that is built with it, it cannot see into
- * this library, whose atomics and futexes order what the program's threads do. So it is told: what
- * comes before tsan_release of an address happens before what comes after a later tsan_acquire of
- * it.
+ * tsan.h - what ThreadSanitizer is told. It does not see the atomics and futexes of this library,
+ * which order what the threads of a program do. So the library tells it: what comes before a
+ * tsan_release happens before what comes after a later tsan_acquire of the same address.
  */
 #ifndef TSAN_H
 #define TSAN_H
@@ -12,8 +11,8 @@
 
 #ifdef __ELF__
 
-/* NULL in other programs, where each call costs a load and a branch. A program of Go's with its
-   race detector has the first two, for Go code alone, but not the third. */
+/* NULL in programs without ThreadSanitizer, where each call costs a load and a branch. A Go program
+   with the race detector has the first two, for Go code alone, but not the third. */
 extern __attribute__((weak)) void __tsan_acquire(void *address);
 extern __attribute__((weak)) void __tsan_release(void *address);
 extern __attribute__((weak)) void __tsan_read8(void *address);

@@ -9,8 +9,8 @@
  * trampoline.c and own_os_thread.c call this.
  *
  * Invariants: in doubt an OS thread is not clean. After load nothing here takes a lock of the
- * loader. For a constructor that dlopen runs may wait for a thread that begins or ends. So may a
- * function that dl_iterate_phdr calls.
+ * loader. The holder of such a lock may wait for a thread that begins or ends: a constructor that
+ * dlopen runs, or a function that dl_iterate_phdr calls.
  */
 #define _GNU_SOURCE
 #include "clean.h"
@@ -138,8 +138,9 @@ static struct part part_at(const char *address, size_t size)
 }
 
 /*
- * The parts that do not count, in order of address: the variables of the C library, of the library
- * with malloc, whose caches no program sees, and of this library; and what the kernel writes.
+ * The parts that do not count, in order of address. They have the variables of the C library, of
+ * this library and of the library with malloc, whose caches no program sees. One more part has what
+ * the kernel writes.
  */
 enum { MOST_EXEMPT = 4 };
 static struct part exempt[MOST_EXEMPT];

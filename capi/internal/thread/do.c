@@ -19,8 +19,3 @@ void do_exchange(struct do_identity *identity)
     tss_swap(&identity->values);
     identity->sections = critical_exchange(identity->sections);
 }
-
-bool do_runs(void)
-{
-    return identity_is_in_do();
-}

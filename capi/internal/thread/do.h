@@ -21,7 +21,4 @@ struct do_identity {
  */
 void do_exchange(struct do_identity *identity);
 
-/* True if the calling OS thread is in capi.Do, and so has another thread's identity. */
-bool do_runs(void);
-
 #endif

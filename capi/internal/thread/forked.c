@@ -21,8 +21,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-struct plain {
-    struct plain *next;
+struct thread {
+    struct thread *next;
     PyThread_ident_t ident;
     thread_func func;
     void *arg;
@@ -35,14 +35,14 @@ struct plain {
     /* How many users the record has: the thread, the handle, each join. */
     unsigned users;
     /* The thread that this thread waits to join. */
-    struct plain *joins;
+    struct thread *joins;
 };
 
 /* Guards the variables below, except forked_newest_ident. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 /* Signals that a thread has ended, and that its OS thread has ended. */
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-static struct plain *first;
+static struct thread *first;
 
 /* On 32-bit processors Go's atomics need this alignment. */
 _Alignas(8) atomic_ullong forked_newest_ident;
@@ -59,38 +59,38 @@ void forked_count_from(PyThread_ident_t ident)
     }
 }
 
-/* The caller has the mutex, as for all static functions here. */
-static struct plain *find(PyThread_ident_t ident)
+/* The caller has the mutex. The same holds for add, drop, find_handle, joins_self and wait_for. */
+static struct thread *find(PyThread_ident_t ident)
 {
-    struct plain *plain = first;
-    while (plain != NULL && plain->ident != ident) {
-        plain = plain->next;
+    struct thread *thread = first;
+    while (thread != NULL && thread->ident != ident) {
+        thread = thread->next;
     }
-    return plain;
+    return thread;
 }
 
-static struct plain *add(PyThread_ident_t ident, bool joinable)
+static struct thread *add(PyThread_ident_t ident, bool joinable)
 {
-    struct plain *plain = calloc(1, sizeof *plain);
-    if (plain != NULL) {
-        plain->ident = ident;
-        plain->spent = !joinable;
-        plain->users = joinable ? 2 : 1;
-        plain->next = first;
-        first = plain;
+    struct thread *thread = calloc(1, sizeof *thread);
+    if (thread != NULL) {
+        thread->ident = ident;
+        thread->spent = !joinable;
+        thread->users = joinable ? 2 : 1;
+        thread->next = first;
+        first = thread;
     }
-    return plain;
+    return thread;
 }
 
-static void drop(struct plain *plain)
+static void drop(struct thread *thread)
 {
-    if (--plain->users == 0) {
-        struct plain **place = &first;
-        while (*place != plain) {
+    if (--thread->users == 0) {
+        struct thread **place = &first;
+        while (*place != thread) {
             place = &(*place)->next;
         }
-        *place = plain->next;
-        free(plain);
+        *place = thread->next;
+        free(thread);
     }
 }
 
@@ -98,11 +98,11 @@ void forked_end(PyThread_ident_t ident)
 {
     status_end();
     pthread_mutex_lock(&mutex);
-    struct plain *plain = find(ident);
-    if (plain != NULL) {
-        plain->ended = true;
+    struct thread *thread = find(ident);
+    if (thread != NULL) {
+        thread->ended = true;
         pthread_cond_broadcast(&changed);
-        drop(plain);
+        drop(thread);
     }
     pthread_mutex_unlock(&mutex);
 }
@@ -114,11 +114,11 @@ static void end(void *ident)
 
 static void *run(void *arg)
 {
-    struct plain *plain = arg;
-    PyThread_ident_t ident = plain->ident;
+    struct thread *thread = arg;
+    PyThread_ident_t ident = thread->ident;
     status_become(ident);
     pthread_cleanup_push(end, &ident);
-    plain->func(plain->arg);
+    thread->func(thread->arg);
     pthread_cleanup_pop(1);
     return NULL;
 }
@@ -132,16 +132,16 @@ PyThread_ident_t forked_start(thread_func func, void *arg, bool joinable)
                                 joinable ? PTHREAD_CREATE_JOINABLE : PTHREAD_CREATE_DETACHED);
     stack_set_size(&attr, stack_size());
     pthread_mutex_lock(&mutex);
-    struct plain *plain =
+    struct thread *thread =
         add(atomic_fetch_add_explicit(&forked_newest_ident, 1, memory_order_relaxed) + 1, joinable);
-    if (plain != NULL) {
-        plain->func = func;
-        plain->arg = arg;
-        if (os_thread_create(&plain->os_thread, &attr, run, plain) == 0) {
-            ident = plain->ident;
+    if (thread != NULL) {
+        thread->func = func;
+        thread->arg = arg;
+        if (os_thread_create(&thread->os_thread, &attr, run, thread) == 0) {
+            ident = thread->ident;
         } else {
-            plain->users = 1;
-            drop(plain);
+            thread->users = 1;
+            drop(thread);
         }
     }
     pthread_mutex_unlock(&mutex);
@@ -150,13 +150,13 @@ PyThread_ident_t forked_start(thread_func func, void *arg, bool joinable)
 }
 
 /* Finds the thread of a handle that is not spent. Returns 0, EINVAL or ESRCH. */
-static int find_handle(PyThread_handle_t handle, struct plain **plain)
+static int find_handle(PyThread_handle_t handle, struct thread **thread)
 {
-    *plain = find(handle);
-    if (*plain != NULL && !(*plain)->spent) {
+    *thread = find(handle);
+    if (*thread != NULL && !(*thread)->spent) {
         return 0;
     }
-    return *plain != NULL ||
+    return *thread != NULL ||
                    (handle > parents_newest &&
                     handle <= atomic_load_explicit(&forked_newest_ident, memory_order_relaxed))
                ? EINVAL
@@ -164,56 +164,56 @@ static int find_handle(PyThread_handle_t handle, struct plain **plain)
 }
 
 /* True if `joiner` would wait for itself, directly or through other threads. */
-static bool joins_self(const struct plain *plain, const struct plain *joiner)
+static bool joins_self(const struct thread *thread, const struct thread *joiner)
 {
-    while (plain != NULL && plain != joiner) {
-        plain = plain->joins;
+    while (thread != NULL && thread != joiner) {
+        thread = thread->joins;
     }
-    return joiner != NULL && plain == joiner;
+    return joiner != NULL && thread == joiner;
 }
 
 /* Waits until the thread has ended and, unless its handle is spent by then, its OS thread too. */
-static void wait_for(struct plain *plain)
+static void wait_for(struct thread *thread)
 {
-    while (!plain->ended) {
+    while (!thread->ended) {
         pthread_cond_wait(&changed, &mutex);
     }
-    if (!plain->spent) {
-        plain->spent = true;
-        plain->users--;
-        if (plain->func != NULL) {
-            plain->joining = true;
+    if (!thread->spent) {
+        thread->spent = true;
+        thread->users--;
+        if (thread->func != NULL) {
+            thread->joining = true;
             pthread_mutex_unlock(&mutex);
-            pthread_join(plain->os_thread, NULL);
+            pthread_join(thread->os_thread, NULL);
             pthread_mutex_lock(&mutex);
-            plain->joining = false;
+            thread->joining = false;
             pthread_cond_broadcast(&changed);
         }
     }
-    while (plain->joining) {
+    while (thread->joining) {
         pthread_cond_wait(&changed, &mutex);
     }
 }
 
 int forked_join(PyThread_handle_t handle, PyThread_ident_t joiner_ident)
 {
-    struct plain *plain;
+    struct thread *thread;
     pthread_mutex_lock(&mutex);
-    int error = find_handle(handle, &plain);
+    int error = find_handle(handle, &thread);
     if (error == 0) {
-        struct plain *joiner = joiner_ident != 0 ? find(joiner_ident) : NULL;
-        if (joins_self(plain, joiner)) {
+        struct thread *joiner = joiner_ident != 0 ? find(joiner_ident) : NULL;
+        if (joins_self(thread, joiner)) {
             error = EDEADLK;
         } else {
-            plain->users++;
+            thread->users++;
             if (joiner != NULL) {
-                joiner->joins = plain;
+                joiner->joins = thread;
             }
-            wait_for(plain);
+            wait_for(thread);
             if (joiner != NULL) {
                 joiner->joins = NULL;
             }
-            drop(plain);
+            drop(thread);
         }
     }
     pthread_mutex_unlock(&mutex);
@@ -222,15 +222,15 @@ int forked_join(PyThread_handle_t handle, PyThread_ident_t joiner_ident)
 
 int forked_detach(PyThread_handle_t handle)
 {
-    struct plain *plain;
+    struct thread *thread;
     pthread_mutex_lock(&mutex);
-    int error = find_handle(handle, &plain);
+    int error = find_handle(handle, &thread);
     if (error == 0) {
-        plain->spent = true;
-        if (plain->func != NULL) {
-            pthread_detach(plain->os_thread);
+        thread->spent = true;
+        if (thread->func != NULL) {
+            pthread_detach(thread->os_thread);
         }
-        drop(plain);
+        drop(thread);
     }
     pthread_mutex_unlock(&mutex);
     return error;
@@ -239,9 +239,9 @@ int forked_detach(PyThread_handle_t handle)
 void forked_count(size_t *threads, size_t *handles)
 {
     pthread_mutex_lock(&mutex);
-    for (struct plain *plain = first; plain != NULL; plain = plain->next) {
-        *threads += !plain->ended;
-        *handles += !plain->spent;
+    for (struct thread *thread = first; thread != NULL; thread = thread->next) {
+        *threads += !thread->ended;
+        *handles += !thread->spent;
     }
     pthread_mutex_unlock(&mutex);
 }

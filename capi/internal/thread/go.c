@@ -61,7 +61,7 @@ bool go_is_here(void)
 
 bool go_is_lost(void)
 {
-    /* Relaxed: in this process home changes only between 0 and this epoch. Neither means lost. */
+    /* Relaxed: this process changes go_home only between 0 and its epoch. Neither means lost. */
     unsigned epoch = atomic_load_explicit(&go_home, memory_order_relaxed);
     return epoch != 0 && epoch != fork_epoch();
 }
@@ -165,7 +165,7 @@ void go_was_refused(void)
 {
     unsigned before = atomic_load_explicit(&state, memory_order_relaxed);
     /* Nothing to do if Go runs. Release: a waiter that loads the new number, by an acquire, sees
-       the earlier store to home. With the old home it would wait for ever. */
+       the earlier store to go_home. With the old value it would wait for ever. */
     if (before != IS_UP &&
         atomic_compare_exchange_strong_explicit(&state, &before, before + REFUSAL,
                                                 memory_order_release, memory_order_relaxed)) {
@@ -180,7 +180,7 @@ static void begin(void)
     /* A signal handler that also wakes Go would wait for the code that it interrupted. */
     os_signals mask = os_block_signals();
     /* Relaxed: only one thread makes this exchange, and the state publishes that Go runs. A child
-       that is forked after it finds the epoch of its parent in home, and never has Go. */
+       that is forked after the exchange finds its parent's epoch in go_home, and never has Go. */
     if (atomic_compare_exchange_strong_explicit(&go_home, &asleep, fork_epoch(),
                                                 memory_order_relaxed, memory_order_relaxed) &&
         !start_go()) {

@@ -62,8 +62,8 @@ void (*own_main_ends)(void);
 static pthread_key_t key;
 static bool has_key;
 
-/* Puts the end into the queue. A join that waits takes it, or else the goroutine in
- * own_wait_for_ends. */
+/* Puts the end into the queue. A join that waits takes it. If none waits, the goroutine in
+   own_wait_for_ends does. */
 static void put(struct end *end)
 {
     PyThread_ident_t ident = end->ident;
@@ -153,8 +153,8 @@ PyThread_ident_t own_pop_end(struct end **taken)
     return ident;
 }
 
-/* Tells ThreadSanitizer what the thread has done so far. In the last round of destructors it knows
-   the thread no more. */
+/* Tells ThreadSanitizer what the thread has done so far. ThreadSanitizer no longer knows the thread
+   in the last round of destructors. */
 static void tell_of_end(const struct end *end)
 {
     tsan_release(tsan_end_mark(end->ident));
@@ -192,8 +192,8 @@ void own_begin_destructors(void)
     }
 }
 
-/* The destructor of the key. The system calls it in each round of destructors while it has a value,
-   in any order with the program's destructors. So the end is reported in the last round. */
+/* The destructor of the key. The system calls it in each round of destructors in which the key has
+   a value, before or after the program's destructors. So the end is reported in the last round. */
 static void os_thread_ends(void *value)
 {
     struct end *end = value;
@@ -225,8 +225,8 @@ static bool watch(struct end *end)
     return has_key && pthread_setspecific(key, end) == 0;
 }
 
-/* Makes a record of the calling OS thread's end, and watches for it. NULL if no memory or key is
- * left. */
+/* Makes a record of the calling OS thread's end, and watches for the end. NULL if no memory or key
+   is left. */
 static struct end *watched_end(PyThread_ident_t ident)
 {
     struct end *end = calloc(1, sizeof *end);

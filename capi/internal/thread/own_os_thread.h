@@ -9,8 +9,8 @@
 #include <pthread.h>
 
 /*
- * Runs func(arg) as the thread `ident` on a new pthread. The caller creates the pthread, which
- * inherits from it as any pthread does. False if no OS thread or memory is left.
+ * Runs func(arg) as the thread `ident` on a new pthread, which inherits from the caller as any
+ * pthread does. False if no OS thread or memory is left.
  */
 bool own_start(thread_func func, void *arg, PyThread_ident_t ident);
 
@@ -29,9 +29,9 @@ void own_ask_elsewhere(void (*function)(void *), void *arg);
 bool own_watch_end(PyThread_ident_t ident, os_signals mask);
 
 /*
- * Sets that mask before destructors run, on an OS thread that Go has ended. If the library is
- * linked without --wrap=pthread_create, it cannot call this. Then destructors of older pthread keys
- * run first, with all signals blocked.
+ * Sets the mask of own_watch_end before destructors run, on an OS thread that Go has ended. If the
+ * library is linked without --wrap=pthread_create, it cannot call this. Then destructors of older
+ * pthread keys run first, with all signals blocked.
  */
 void own_begin_destructors(void);
 

@@ -9,8 +9,8 @@
  * the end before it sleeps. Both spin for about as long as a sleep and a wake-up take, and not at
  * all on one processor.
  *
- * After a join that has spun without success, the next starts are not quick: twice as many each
- * time, up to 2^MOST_VAIN.
+ * A miss is a join that has spun without success. After a miss, some starts are not quick: twice as
+ * many as after the miss before, up to 2^MOST_MISSES.
  *
  * Invariant: all of this is a hint. So a few bits of each number suffice, and a wrong match costs
  * one spin. The bits are few because libraries that dlopen loads have little thread-local storage.
@@ -24,7 +24,7 @@
 
 #include <stdint.h>
 
-enum { NEXT_US = 5, END_NS = 50000, SLEEP_NS = 1000000, MOST_VAIN = 5 };
+enum { NEXT_US = 5, END_NS = 50000, SLEEP_NS = 1000000, MOST_MISSES = 5 };
 
 /* The last thread that the calling thread has started. */
 THREAD_LOCAL struct {
@@ -32,7 +32,7 @@ THREAD_LOCAL struct {
     uint16_t ends;   /* the low bits of the count of its end, before the start */
     uint16_t joined; /* the low bits of the time of its join, in us */
     uint8_t pauses;  /* how many of the next starts are not quick */
-    uint8_t vain : 5, is_quick : 1, is_joined : 1;
+    uint8_t misses : 5, is_quick : 1, is_joined : 1;
 } last;
 
 /* The time in units of 1,024 ns. */
@@ -70,10 +70,10 @@ static void spin(void)
     while (!(has_ended = (uint16_t)ends_seen(last.thread) != last.ends) && os_spin(&spin)) {
     }
     if (has_ended) {
-        last.vain = 0;
+        last.misses = 0;
     } else {
-        last.vain += last.vain < MOST_VAIN;
-        last.pauses = (uint8_t)(1U << last.vain);
+        last.misses += last.misses < MOST_MISSES;
+        last.pauses = (uint8_t)(1U << last.misses);
     }
 }
 

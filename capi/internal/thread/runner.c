@@ -12,7 +12,7 @@
  * changes it to START_IS_MADE or START_IS_OFF. So only a start that finds START_MUST_WAKE must wake
  * the runner.
  *
- * thread.c, thread.go and room.c call this. It calls ends.h, go.h, trampoline.h and os.h.
+ * thread.c and thread.go call this. It calls ends.h, go.h, trampoline.h and os.h.
  */
 #include "runner.h"
 
@@ -133,9 +133,9 @@ static bool wait_for(struct thread_start *start)
     return state_of(start) == START_IS_MADE;
 }
 
-enum os_thread_fate runner_run(struct thread_start *start)
+enum os_thread_state runner_prepare(struct thread_start *start)
 {
-    return state_of(start) == START_IS_MADE || wait_for(start) ? thread_run(start)
+    return state_of(start) == START_IS_MADE || wait_for(start) ? thread_prepare(&start->creator)
                                                                : OS_THREAD_IS_IDLE;
 }
 

@@ -6,9 +6,9 @@
 
 #include <stdbool.h>
 
-/* Waits for a while for the start of a thread, unless it is made already. Then runs the thread.
-   OS_THREAD_IS_IDLE: no start came. */
-enum os_thread_fate runner_run(struct thread_start *start);
+/* Waits for a while for the start of a thread, unless it is made already. Then prepares the calling
+   OS thread. OS_THREAD_IS_IDLE: no start came. */
+enum os_thread_state runner_prepare(struct thread_start *start);
 
 /* True if a goroutine that has run a thread should wait for the next start. */
 bool runner_is_wanted(bool start_is_expected);

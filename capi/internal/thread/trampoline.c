@@ -11,12 +11,11 @@
 #define _GNU_SOURCE
 #include "trampoline.h"
 
-#include "room.h"
-
 #include "clean.h"
 #include "forked.h"
 #include "go.h"
 #include "own_os_thread.h"
+#include "permit.h"
 #include "reuse.h"
 #include "sync/critical.h"
 #include "sync/status.h"
@@ -55,9 +54,8 @@ THREAD_LOCAL struct os_thread *here;
 
 bool signals_stay_blocked;
 
-/* The OS thread that Go never ends. No thread runs there: one that left something could not be
- * joined.
- */
+/* The OS thread that Go never ends. No thread runs there, because a thread that left something
+   there could not be joined. */
 static uintptr_t gos_first;
 
 void thread_note_gos_first(void)
@@ -194,8 +192,7 @@ static bool is_as_new(void)
    run on an OS thread that Go has left, so their signals are blocked. */
 static os_signals mask_of_destructors(void)
 {
-    /* This does not change the mask: a thread that does may take a signal that is meant for main.
-     */
+    /* This does not set the mask: a thread that does may take a signal that is meant for main. */
     return os_with_signal(os_with_signal(os_signal_mask(), SIGURG), SIGPIPE);
 }
 
@@ -219,6 +216,24 @@ static void stop_exit(void *arg)
     forked_end(trampoline->ident);
 }
 
+enum os_thread_state thread_prepare(const struct inheritance *creator)
+{
+    if (os_self() == gos_first) {
+        return OS_THREAD_NEVER_ENDS;
+    }
+    if (!come_here()) {
+        return OS_THREAD_IS_UNFIT;
+    }
+    if (creator->reuse == PYTHREAD_REUSE_CLEAN && here->is_unchecked) {
+        if (!clean_is_clean(&here->mark, NULL) || !clean_has_initial_scheduling()) {
+            forget_here();
+            return OS_THREAD_IS_UNFIT;
+        }
+        clean_drop_blocks();
+    }
+    return OS_THREAD_IS_FIT;
+}
+
 enum os_thread_fate thread_run(const struct thread_start *start)
 {
     volatile bool exited = true;
@@ -226,19 +241,6 @@ enum os_thread_fate thread_run(const struct thread_start *start)
     void *arg = (void *)start->arg;
     struct trampoline trampoline = {.ident = ident};
     bool is_checked = start->creator.reuse == PYTHREAD_REUSE_CLEAN;
-    if (os_self() == gos_first) {
-        return OS_THREAD_NEVER_ENDS;
-    }
-    if (!come_here()) {
-        return OS_THREAD_WAS_UNFIT;
-    }
-    if (is_checked && here->is_unchecked) {
-        if (!clean_is_clean(&here->mark, NULL) || !clean_has_initial_scheduling()) {
-            forget_here();
-            return OS_THREAD_WAS_UNFIT;
-        }
-        clean_drop_blocks();
-    }
     thread_came();
     enter(ident, &start->creator);
     pthread_cleanup_push(stop_exit, &trampoline);
@@ -254,7 +256,7 @@ enum os_thread_fate thread_run(const struct thread_start *start)
         pthread_testcancel();
         exited = false;
     } else {
-        /* If one of them exits, the exit comes here again. */
+        /* If a destructor exits, the exit comes here again. */
         clean_run_destructors();
     }
     pthread_cleanup_pop(0);
@@ -263,7 +265,7 @@ enum os_thread_fate thread_run(const struct thread_start *start)
         pthread_exit(NULL);
     }
     tsan_release(tsan_end_mark(ident));
-    /* An OS thread that has begun to exit takes no cancellation any more. */
+    /* An OS thread that has begun to exit is not reusable: it takes no cancellation any more. */
     bool is_reusable = !exited && (!is_checked || is_as_new());
     /* If the OS thread ends, its destructors still run as this thread. */
     bool is_watched = !is_reusable && own_watch_end(ident, mask_of_destructors());

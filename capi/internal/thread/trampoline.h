@@ -24,9 +24,9 @@ struct inheritance {
 #endif
 };
 
-/* Returns what a thread inherits that the calling thread creates in this mode of reuse. float_mode
-   is the caller's mode, while Go's mode is in use. signal_mask is the caller's mask, if the caller
-   has blocked signals meanwhile; else NULL. */
+/* Returns what a new thread inherits from the calling thread, in this mode of reuse. float_mode is
+   the mode that the caller had before its visit. signal_mask is the mask that it had, if the visit
+   blocks signals; else NULL. */
 struct inheritance thread_inheritance(int reuse, uint64_t float_mode,
                                       const os_signals *signal_mask);
 
@@ -52,23 +52,31 @@ struct thread_start {
 };
 enum { START_IS_AWAITED, START_MUST_WAKE, START_IS_MADE, START_IS_OFF };
 
+/* Whether a thread can run on an OS thread of Go. */
+enum os_thread_state {
+    OS_THREAD_IS_FIT,
+    OS_THREAD_IS_UNFIT,   /* another thread has left something; so the OS thread must end */
+    OS_THREAD_NEVER_ENDS, /* Go never ends it */
+    OS_THREAD_IS_IDLE     /* no thread was started for a while (runner.c) */
+};
+
+/* Prepares the calling OS thread, which is Go's, for a thread of this creator. */
+enum os_thread_state thread_prepare(const struct inheritance *creator);
+
 /* What happens to an OS thread of Go after a thread on it. */
 enum os_thread_fate {
     OS_THREAD_IS_REUSABLE,
-    OS_THREAD_ENDS,         /* it is unfit for another thread, and ends */
-    OS_THREAD_ENDS_WATCHED, /* it is unfit, and ends; own_take_ends reports its end */
-    OS_THREAD_WAS_UNFIT,    /* it was unfit before, and ends; the thread has not run */
-    OS_THREAD_NEVER_ENDS,   /* Go never ends it, so the thread has not run on it */
-    OS_THREAD_IS_IDLE       /* no thread was started for a while (runner.c) */
+    OS_THREAD_ENDS,        /* it is unfit for another thread, and ends */
+    OS_THREAD_ENDS_WATCHED /* it is unfit, and ends; own_take_ends reports its end */
 };
 
 /* Notes that Go never ends the calling OS thread. */
 void thread_note_gos_first(void);
 
 /*
- * Runs a thread that was started on the calling OS thread, which is Go's, until its function
- * returns, exits or is cancelled. If the function forks, this does not return in the child, which
- * must not enter Go.
+ * Runs a thread that was started on the calling OS thread, which thread_prepare has found fit,
+ * until its function returns, exits or is cancelled. If the function forks, this does not return in
+ * the child, which must not enter Go.
  */
 enum os_thread_fate thread_run(const struct thread_start *start);
 

@@ -49,6 +49,12 @@ void thread_exit(void)
     longjmp(exit_to, 1);
 }
 
+enum os_thread_state thread_prepare(const struct inheritance *creator)
+{
+    (void)creator;
+    return OS_THREAD_IS_FIT;
+}
+
 enum os_thread_fate thread_run(const struct thread_start *start)
 {
     status_become(start->ident);
