@@ -205,14 +205,14 @@ func (t *thread) main() *thread {
 	return t.next
 }
 
-// run runs fn on the OS thread of the goroutine. It reports whether the OS thread
-// goes on to other threads, with this goroutine or another.
+// run runs the function of t on the OS thread of the goroutine. It reports whether
+// the OS thread goes on to other threads, with this goroutine or another.
 func (t *thread) run() (isReusable bool) {
 	hasLeft := false
 	defer func() {
 		if !hasLeft {
-			// A Go function that fn called has panicked, or has called
-			// runtime.Goexit. So the frames of fn are gone.
+			// A Go function that the function called has panicked, or has called
+			// runtime.Goexit. So the C frames are gone.
 			C.thread_leave()
 			runtime.UnlockOSThread()
 			left.Add(1)

@@ -1,9 +1,9 @@
 /*
  * runner.c - lets a goroutine that has run a thread wait, in C, for the next start.
  *
- * Such a goroutine is a runner. It has made the next thread in Go before it waits. So neither the
- * start nor the runner enters Go before the thread's function runs, and no scheduler but the
- * system's takes part. Go takes back the Go processor of the runner, as in any call of C.
+ * Such a goroutine is a runner. It has made the next thread in Go before it waits. So the start
+ * does not enter Go, and only the system's scheduler takes part in the wake-up. Go takes back the
+ * Go processor of the runner, as in any call of C.
  *
  * Invariant: a runner has a place, and while it waits, the place's bit in `ready` is set. An atomic
  * "and" that clears the bit takes the runner out. If a start takes it out, this start is made, and
