@@ -19,13 +19,16 @@ static inline void check_locked(bool is_a, bool is_b)
     EQ(PyMutex_IsLocked(&b), is_b);
 }
 
-/* For another thread: needs both mutexes at the same time. */
+/* For another thread: needs both mutexes at the same time. It locks them in the order in which a
+   section with two mutexes locks them, that of their addresses. */
 static inline void *use_both(void *unused)
 {
-    PyMutex_Lock(&a);
-    PyMutex_Lock(&b);
-    PyMutex_Unlock(&b);
-    PyMutex_Unlock(&a);
+    PyMutex *first = (uintptr_t)&a < (uintptr_t)&b ? &a : &b;
+    PyMutex *second = first == &a ? &b : &a;
+    PyMutex_Lock(first);
+    PyMutex_Lock(second);
+    PyMutex_Unlock(second);
+    PyMutex_Unlock(first);
     return unused;
 }
 
