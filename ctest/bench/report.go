@@ -208,8 +208,8 @@ const introduction = `# Speed
 
 Each ratio is the time or memory that another layer takes, divided by what libpythread takes. Above 1, libpythread
 is faster or smaller. A cell has the median of all rounds in bold, the target if there is one, the quartiles, and for
-sizes what libpythread takes. The last column has what the other layer takes. CLEAN and ALWAYS are modes of the library (` + "`pythread_set_reuse`" + `).
-The preset ` + "`bench`" + ` measures, and the target ` + "`bench-save`" + ` then writes this file.
+sizes what libpythread takes. The last column has what the other layer takes. CLEAN and ALWAYS are modes of the
+library (` + "`pythread_set_reuse`" + `). The preset ` + "`bench`" + ` measures, and the target ` + "`bench-save`" + ` then writes this file.
 
 ![some of the ratios](../ctest/bench/bench.svg)
 `

@@ -82,8 +82,8 @@ func groups() []group {
 			row("files of the Go source tree", id{how: filesOfGo}, against("pthreads", 0, 3)).every(5),
 		}, limits: []string{
 			"A thread of the **empty Go library** is a goroutine that calls C. It has no ident, handle or storage, " +
-				"and finds what earlier threads have left. To hide that, a thread makes seven system calls in the mode " +
-				"ALWAYS and thirteen in the mode CLEAN.",
+				"and finds what earlier threads have left. To hide that, [a thread makes system calls](system-calls.md), " +
+				"six more in the mode CLEAN than in ALWAYS.",
 			"**10 ms apart** all caches are cold, and a thread of this library runs more code than a pthread.",
 			"A **dirty** thread leaves something on its OS thread, which then ends with it. Another OS thread of Go " +
 				"makes a new one.",
