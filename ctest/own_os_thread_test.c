@@ -243,7 +243,9 @@ static void see_identity(void *arg)
 
 TEST(idents_of_threads_on_own_os_threads_follow_the_same_rules)
 {
-    PyThread_ident_t ident, last = 0;
+    enum { MOST_IDENTS = 1000 };
+    bool used[MOST_IDENTS] = {true};
+    PyThread_ident_t ident;
     PyThread_handle_t handle;
     for (int i = 0; i < 200; i++) {
         struct identity identity;
@@ -251,10 +253,11 @@ TEST(idents_of_threads_on_own_os_threads_follow_the_same_rules)
         EQ(PyThread_start_joinable_thread(see_identity, &identity, &ident, &handle), 0);
         join(handle);
         EQ(identity.inside, ident);
-        GT(ident, last);
+        LT(ident, MOST_IDENTS);
+        EQ(used[ident], false);
         NE(identity.inside, identity.pthread);
         NE(identity.native, PyThread_get_thread_native_id());
-        last = ident;
+        used[ident] = true;
     }
 }
 
