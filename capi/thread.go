@@ -63,6 +63,7 @@ func newThread(start C.struct_thread_start) *thread {
 	t.users.Store(2)
 	threads.add(t.ident(), t)
 	if t.isStarted() {
+		// As forked_count_from does, without a call of C.
 		ident := uint64(t.ident())
 		for n := newest.Load(); n < ident && !newest.CompareAndSwap(n, ident); {
 			n = newest.Load()

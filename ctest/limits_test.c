@@ -118,7 +118,7 @@ static void leave_behind(void *arg)
 }
 
 /* Threads of the mode CLEAN come to OS threads on which others of the mode ALWAYS have left
-   something. No other thread runs that could make room. */
+   something. No other thread runs whose permit they could get. */
 static void check_mode_changes(long processes)
 {
     PyThread_ident_t ident;

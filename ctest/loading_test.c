@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include "loading.h"
+#include "new_ident.h"
 
 #include <limits.h>
 #include <linux/filter.h>
@@ -213,16 +214,6 @@ static struct plugin load_plugin(const char *file)
     return plugin;
 }
 
-enum { MOST_IDENTS = 1000 };
-
-/* Checks that a thread's ident is not one that was used before. */
-static void note_new(bool used[MOST_IDENTS], unsigned long long ident)
-{
-    LT(ident, MOST_IDENTS);
-    EQ(used[ident], false);
-    used[ident] = true;
-}
-
 TEST(plugins_share_one_library)
 {
     atomic_int ran = 0;
@@ -235,8 +226,8 @@ TEST(plugins_share_one_library)
     EQ_PTR(a.address(), dlsym(api.handle, "PY_TIMEOUT_MAX"));
     bool used[MOST_IDENTS] = {true};
     for (int i = 0; i < 50; i++) {
-        note_new(used, a.run(count, &ran));
-        note_new(used, b.run(count, &ran));
+        check_new_ident(used, a.run(count, &ran));
+        check_new_ident(used, b.run(count, &ran));
     }
     EQ(atomic_load(&ran), 100);
     /* A key that one plugin created works in the other. */
@@ -245,11 +236,11 @@ TEST(plugins_share_one_library)
     EQ(b.set(&key, &b), 0);
     EQ_PTR(api.tss_get(&key), &b);
     EQ(dlclose(a.plugin), 0);
-    note_new(used, b.run(count, &ran));
+    check_new_ident(used, b.run(count, &ran));
     EQ(dlclose(b.plugin), 0);
     EQ_PTR(api.tss_get(&key), &b);
     a = load_plugin(LOADING_PLUGIN_A);
-    note_new(used, a.run(count, &ran));
+    check_new_ident(used, a.run(count, &ran));
     EQ(atomic_load(&ran), 102);
     use_library(&api);
 }

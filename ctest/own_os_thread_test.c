@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "counted_object.h"
 #include "ends.h"
+#include "new_ident.h"
 #include "process.h"
 #include "threads.h"
 
@@ -243,7 +244,6 @@ static void see_identity(void *arg)
 
 TEST(idents_of_threads_on_own_os_threads_follow_the_same_rules)
 {
-    enum { MOST_IDENTS = 1000 };
     bool used[MOST_IDENTS] = {true};
     PyThread_ident_t ident;
     PyThread_handle_t handle;
@@ -253,11 +253,9 @@ TEST(idents_of_threads_on_own_os_threads_follow_the_same_rules)
         EQ(PyThread_start_joinable_thread(see_identity, &identity, &ident, &handle), 0);
         join(handle);
         EQ(identity.inside, ident);
-        LT(ident, MOST_IDENTS);
-        EQ(used[ident], false);
+        check_new_ident(used, ident);
         NE(identity.inside, identity.pthread);
         NE(identity.native, PyThread_get_thread_native_id());
-        used[ident] = true;
     }
 }
 

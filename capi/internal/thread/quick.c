@@ -62,7 +62,8 @@ void quick_started(PyThread_ident_t ident, unsigned ends, bool is_quick)
     last.is_quick = is_quick;
 }
 
-/* Spins for the end of the last thread, after a quick start. */
+/* Spins for the end of the last thread, after a quick start. The low bits of the ident select the
+   count. */
 static void spin(void)
 {
     struct os_spin spin = os_spin_begin(END_NS);

@@ -50,7 +50,7 @@ struct thread_start {
     /* The thread that the goroutine has run before, if no join has been told of its end yet. */
     PyThread_ident_t ended;
 };
-enum { START_IS_AWAITED, START_MUST_WAKE, START_IS_MADE, START_IS_OFF };
+enum { START_IS_AWAITED, START_MUST_WAKE, START_IS_MADE, START_IS_OFF /* none comes */ };
 
 /* Whether a thread can run on an OS thread of Go. */
 enum os_thread_state {
