@@ -127,6 +127,19 @@ READS_ALL static void look_at(struct search *search, const struct dl_phdr_info *
     }
 }
 
+/* The part of the segment that the loader has made read-only. Go's variables are behind it. */
+static size_t read_only_part(const struct dl_phdr_info *image, const ElfW(Phdr) * segment)
+{
+    size_t size = 0;
+    for (int i = 0; i < image->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &image->dlpi_phdr[i];
+        if (part->p_type == PT_GNU_RELRO && part->p_vaddr == segment->p_vaddr) {
+            size = part->p_memsz;
+        }
+    }
+    return size;
+}
+
 /* dl_iterate_phdr calls this for each image. The library's own image has the variable before_go. */
 static int look_into(struct dl_phdr_info *image, size_t size, void *arg)
 {
@@ -142,7 +155,8 @@ static int look_into(struct dl_phdr_info *image, size_t size, void *arg)
             continue;
         }
         /* Both places have initial values, so they are in the part of the segment from the file. */
-        for (size_t at = 0; at + sizeof(void *) <= segment->p_filesz; at += sizeof(void *)) {
+        for (size_t at = read_only_part(image, segment); at + sizeof(void *) <= segment->p_filesz;
+             at += sizeof(void *)) {
             look_at(search, image, start + at, segment->p_filesz - at);
         }
     }
