@@ -48,7 +48,7 @@ static PyThread_ident_t start_goroutine(thread_func func, void *arg, int mode, b
     if (awaited != NULL) {
         made.ident = awaited->ident;
         /* On the goroutine's own processor a spin would only keep it from running. */
-        made.is_quick = made.is_quick && awaited->processor != os_processor();
+        made.is_quick = made.is_quick && runner_moves_away(awaited);
         made.creator = thread_inheritance(mode, os_float_mode(), NULL);
         ends = ends_seen(made.ident);
         forked_count_from(made.ident);

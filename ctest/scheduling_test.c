@@ -110,6 +110,43 @@ TEST(threads_of_main_have_mains_nice_value_also_where_none_may_lower_its_own)
     check_scheduling_after(start_first_nicely);
 }
 
+static void bind_to(const cpu_set_t *processors)
+{
+    EQ(sched_setaffinity(0, sizeof *processors, processors), 0);
+}
+
+/* Ends on main's processor, which is the only one in `processor`. */
+static void go_to_main(void *processor)
+{
+    cpu_set_t now;
+    EQ(sched_getaffinity(0, sizeof now, &now), 0);
+    if (!CPU_EQUAL(&now, &mains_processors)) {
+        count(&elsewhere);
+    }
+    bind_to(processor);
+    bind_to(&mains_processors);
+}
+
+/* A start makes the OS thread leave the creator's processor if both threads would spin there. */
+TEST(a_thread_that_a_start_has_moved_may_run_on_all_processors_again)
+{
+    cpu_set_t one;
+    if (sysconf(_SC_NPROCESSORS_ONLN) < 2) {
+        test_skip("the system has one processor");
+    }
+    EQ(sched_getaffinity(0, sizeof mains_processors, &mains_processors), 0);
+    pythread_set_reuse(PYTHREAD_REUSE_ALWAYS);
+    join(start(nothing, NULL));
+    join(start(nothing, NULL)); /* the library has counted main's processors by now */
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    bind_to(&one);
+    for (int i = 0; i < 500; i++) {
+        join(start(go_to_main, &one));
+    }
+    EQ(atomic_load(&elsewhere), 0);
+}
+
 /* ------------------------------------------------------------------------ real-time priority */
 
 static void look_at_policy(void *policy)

@@ -224,6 +224,14 @@ int os_processors(void);
 /* The number of the processor that the caller runs on now, or 0 if the system does not say. */
 int os_processor(void);
 
+/* Makes a waiting OS thread leave this processor for another one on which it may run. Returns the
+   set of all on which it may run; 0: it was not moved, or there are more than 64 processors. The OS
+   thread must give itself this set again. */
+uint64_t os_move_from(int processor, unsigned long thread_id);
+
+/* Sets the processors on which the calling OS thread may run. */
+void os_set_processors(uint64_t set);
+
 /* One step of a spin. */
 static inline void os_relax(void)
 {

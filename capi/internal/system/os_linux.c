@@ -297,3 +297,26 @@ int os_processor(void)
     /* 0 if the system does not say. */
     return processor < 0 ? 0 : processor;
 }
+
+uint64_t os_move_from(int processor, unsigned long thread_id)
+{
+    int saved = errno;
+    uint64_t set = 0, others;
+    if (syscall(SYS_sched_getaffinity, thread_id, sizeof set, &set) < 0 || processor >= 64) {
+        set = 0;
+    }
+    /* The kernel refuses an empty set. */
+    others = set & ~(1ULL << processor % 64);
+    if (syscall(SYS_sched_setaffinity, thread_id, sizeof others, &others) != 0) {
+        set = 0;
+    }
+    errno = saved;
+    return set;
+}
+
+void os_set_processors(uint64_t set)
+{
+    int saved = errno;
+    syscall(SYS_sched_setaffinity, 0, sizeof set, &set);
+    errno = saved;
+}

@@ -12,12 +12,13 @@
  * changes it to START_IS_MADE or START_IS_OFF. So only a start that finds START_MUST_WAKE must wake
  * the runner.
  *
- * thread.c and thread.go call this. It calls ends.h, go.h, trampoline.h and os.h.
+ * thread.c and thread.go call this. It calls ends.h, go.h, identity.h, trampoline.h and os.h.
  */
 #include "runner.h"
 
 #include "ends.h"
 #include "go.h"
+#include "sync/identity.h"
 #include "system/os.h"
 
 #include <errno.h>
@@ -108,6 +109,7 @@ static bool wait_for(struct thread_start *start)
     int place = take_place();
     if (place < PLACES) {
         start->processor = os_processor();
+        start->os_thread = identity_native_id();
         starts[place] = start;
         /* Release: pairs with take_out. Sequentially consistent: see needs_os_thread. */
         atomic_fetch_or_explicit(&ready, 1ULL << place, memory_order_seq_cst);
@@ -135,8 +137,13 @@ static bool wait_for(struct thread_start *start)
 
 enum os_thread_state runner_prepare(struct thread_start *start)
 {
-    return state_of(start) == START_IS_MADE || wait_for(start) ? thread_prepare(&start->creator)
-                                                               : OS_THREAD_IS_IDLE;
+    if (state_of(start) != START_IS_MADE && !wait_for(start)) {
+        return OS_THREAD_IS_IDLE;
+    }
+    if (start->processors != 0) {
+        os_set_processors(start->processors);
+    }
+    return thread_prepare(&start->creator);
 }
 
 bool runner_is_wanted(bool start_is_expected)
@@ -158,6 +165,16 @@ struct thread_start *runner_take_start(void)
         places = atomic_load_explicit(&ready, memory_order_seq_cst);
     }
     return NULL;
+}
+
+bool runner_moves_away(struct thread_start *awaited)
+{
+    int processor = os_processor();
+    if (awaited->processor != processor) {
+        return true;
+    }
+    awaited->processors = os_move_from(processor, awaited->os_thread);
+    return awaited->processors != 0;
 }
 
 static void end_wait(struct thread_start *start, unsigned state)

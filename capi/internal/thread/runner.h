@@ -17,6 +17,16 @@ bool runner_is_wanted(bool start_is_expected);
    once, because the goroutine waits until then. */
 struct thread_start *runner_take_start(void);
 
+/*
+ * Takes care that the goroutine of a start that was taken runs on another processor than the
+ * caller. False if that is not possible.
+ *
+ * Some systems wake an OS thread on the processor of the thread that wakes it, and leave it there.
+ * Then neither can spin, and a start and its join cost two context switches. So the goroutine's OS
+ * thread must leave the processor. It may come back as soon as it runs.
+ */
+bool runner_moves_away(struct thread_start *awaited);
+
 /* Makes the start that the goroutine waits for, as `start` is. Its ident stays. */
 void runner_make_start(struct thread_start *awaited, const struct thread_start *start);
 

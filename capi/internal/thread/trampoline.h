@@ -38,6 +38,9 @@ struct thread_start {
     PyThread_ident_t ident;
     /* Where the goroutine waits. */
     int processor;
+    unsigned long os_thread;
+    /* 0, or the processors on which the OS thread may run again: see runner_moves_away. */
+    uint64_t processors;
     /* START_IS_MADE after the start has set all below. */
     atomic_uint state;
     thread_func func;
