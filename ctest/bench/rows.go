@@ -166,6 +166,8 @@ func groups() []group {
 			row("timed acquire that times out", id{how: goBenchmark, do: "Timed/late/1µs/%s"},
 				against(selectAfter, 2)),
 			row("lock handed between Go and C", handed, against(twoOfC, 0.5)),
+			row("Mutex handed between Go and C", id{how: warm, do: "hand_over_mutex", n: 2000},
+				against(twoOfC, 0.3)),
 		}},
 	}
 }
