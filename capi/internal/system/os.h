@@ -225,12 +225,12 @@ int os_processors(void);
 int os_processor(void);
 
 /* Makes a waiting OS thread leave this processor for another one on which it may run. Returns the
-   set of all on which it may run; 0: it was not moved, or there are more than 64 processors. The OS
-   thread must give itself this set again. */
-uint64_t os_move_from(int processor, unsigned long thread_id);
+   set of all on which it may run; 0: it was not moved. The OS thread must give itself this set
+   again. It is not moved if a long has too few bits for all processors. */
+unsigned long os_move_from(int processor, unsigned long thread_id);
 
 /* Sets the processors on which the calling OS thread may run. */
-void os_set_processors(uint64_t set);
+void os_set_processors(unsigned long set);
 
 /* One step of a spin. */
 static inline void os_relax(void)

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
@@ -298,23 +299,23 @@ int os_processor(void)
     return processor < 0 ? 0 : processor;
 }
 
-uint64_t os_move_from(int processor, unsigned long thread_id)
+unsigned long os_move_from(int processor, unsigned long thread_id)
 {
+    enum { BITS = CHAR_BIT * sizeof(long) };
     int saved = errno;
-    uint64_t set = 0, others;
-    if (syscall(SYS_sched_getaffinity, thread_id, sizeof set, &set) < 0 || processor >= 64) {
-        set = 0;
-    }
-    /* The kernel refuses an empty set. */
-    others = set & ~(1ULL << processor % 64);
-    if (syscall(SYS_sched_setaffinity, thread_id, sizeof others, &others) != 0) {
-        set = 0;
+    unsigned long set = 0;
+    bool is_moved = false;
+    if (processor < BITS &&
+        syscall(SYS_sched_getaffinity, thread_id, sizeof set, &set) == sizeof set) {
+        unsigned long others = set & ~(1UL << processor);
+        /* The kernel refuses an empty set. */
+        is_moved = syscall(SYS_sched_setaffinity, thread_id, sizeof others, &others) == 0;
     }
     errno = saved;
-    return set;
+    return is_moved ? set : 0;
 }
 
-void os_set_processors(uint64_t set)
+void os_set_processors(unsigned long set)
 {
     int saved = errno;
     syscall(SYS_sched_setaffinity, 0, sizeof set, &set);

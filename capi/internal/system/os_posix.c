@@ -444,13 +444,13 @@ int os_processor(void)
     return 0;
 }
 
-uint64_t os_move_from(int processor, unsigned long thread_id)
+unsigned long os_move_from(int processor, unsigned long thread_id)
 {
     (void)processor, (void)thread_id;
     return 0;
 }
 
-void os_set_processors(uint64_t set)
+void os_set_processors(unsigned long set)
 {
     (void)set;
 }

@@ -40,7 +40,7 @@ struct thread_start {
     int processor;
     unsigned long os_thread;
     /* 0, or the processors on which the OS thread may run again: see runner_moves_away. */
-    uint64_t processors;
+    unsigned long processors;
     /* START_IS_MADE after the start has set all below. */
     atomic_uint state;
     thread_func func;
