@@ -23,16 +23,17 @@ import (
 // the return of the next lock, in Go and in C. Goroutines and threads wait in one
 // queue. All methods are safe for concurrent use.
 //
-// A lock or an unlock without contention does not call C. A wait keeps a goroutine,
-// not an OS thread. All waits of the program together keep at most one OS thread.
-// When C code unlocks the mutex, it wakes a goroutine without a call of Go.
+// A lock or an unlock without contention does not call C. A goroutine that waits does
+// not occupy an OS thread. All waits of the program together occupy at most one OS
+// thread. C code that unlocks the mutex wakes a goroutine without a call of Go.
 //
 // A Mutex may be copied; the copies are the same mutex. The zero Mutex must not be
 // used, and no Mutex may be used in a bubble of testing/synctest.
 type Mutex struct{ bits *uint8 }
 
 // WrapMutex returns the mutex for a PyMutex, a byte, which C code may still use. The
-// byte must be in C memory, and stay there as long as C or Go uses the mutex.
+// byte must be in C memory, and must stay there while C or Go uses the mutex. If the
+// mutexes of the process are Python's, as pylock.h explains, Go code must not use them.
 func WrapMutex(mutex unsafe.Pointer) Mutex { return Mutex{(*uint8)(mutex)} }
 
 // Pointer returns the PyMutex, for C code to use.
@@ -55,8 +56,8 @@ func (m Mutex) TryLock() bool { return m.LockTimed(0) == pythread.Acquired }
 
 // LockTimed waits for the lock for at least us microseconds of the monotonic clock.
 // It returns [pythread.Acquired], or [pythread.Failure] if the lock was not free in
-// that time. Zero tries once, any negative us waits without limit, and more than
-// [pythread.TimeoutMax] counts as TimeoutMax.
+// that time. If us is 0, it tries once. If us is negative, it waits without limit. A
+// us above [pythread.TimeoutMax] counts as TimeoutMax.
 //
 // It is pythread_mutex_lock_timed with an intr_flag of 0.
 func (m Mutex) LockTimed(us int64) pythread.LockStatus {
@@ -103,7 +104,7 @@ func (m Mutex) Unlock() {
 
 func (m Mutex) c() *C.PyMutex { return (*C.PyMutex)(m.Pointer()) }
 
-// asLock returns the Lock as which the race detector sees m (lock_race.go).
+// asLock returns a Lock by which lock_race.go tells the race detector of m.
 func (m Mutex) asLock() Lock { return WrapLock(m.Pointer()) }
 
 func (m Mutex) lockWithin(timeout time.Duration, cancel <-chan struct{}) pythread.LockStatus {
@@ -117,9 +118,9 @@ func (m Mutex) lockWithin(timeout time.Duration, cancel <-chan struct{}) pythrea
 	return status
 }
 
-// lock waits for the lock. It returns Failure when timeout has passed, at once if
-// timeout is zero and never if timeout is negative. It returns Interrupted when
-// cancel is ready.
+// lock is the part of the lock functions for a mutex that others may have. It returns
+// Failure when timeout has passed: at once if timeout is zero, and never if timeout is
+// negative. It returns Interrupted when cancel is ready.
 func (m Mutex) lock(timeout time.Duration, cancel <-chan struct{}) pythread.LockStatus {
 	if timeout == 0 {
 		if m.take(C.MUTEX_FREE) || m.take(C.MUTEX_RESERVED) {
@@ -133,13 +134,15 @@ func (m Mutex) lock(timeout time.Duration, cancel <-chan struct{}) pythread.Lock
 	return m.wait(timeout, cancel)
 }
 
+// take locks the mutex if its byte is from, and reports whether it did. The load
+// saves the compare-and-swap if the byte differs.
 func (m Mutex) take(from uint8) bool {
 	return octet.Load(m.bits) == from && octet.CompareAndSwap(m.bits, from, C.MUTEX_LOCKED)
 }
 
-// standAside lets others run while the lock is reserved for a waiter. When the waiter
-// has not taken the lock in its time, standAside takes it. It reports whether it has
-// the lock.
+// standAside lets other goroutines run while the lock is reserved for a waiter. If
+// the waiter does not take the lock within MUTEX_RESERVE_NS, standAside takes it.
+// standAside also takes the lock if it becomes free. It reports whether it has the lock.
 func (m Mutex) standAside() bool {
 	if octet.Load(m.bits) != C.MUTEX_RESERVED {
 		return false
@@ -153,22 +156,24 @@ func (m Mutex) standAside() bool {
 	return m.take(C.MUTEX_FREE)
 }
 
-// waiter is a goroutine as the parking lot in C sees it (pylock.c). The goroutine does
-// not go on while its waiter is in the lot, or before a wake-up that is under way.
+// waiter is a goroutine that waits, for the parking lot of pylock.c. The goroutine does
+// not end its wait while its waiter is in the parking lot. If an unlock has woken the
+// waiter, the goroutine also receives the token before it ends its wait.
 type waiter struct {
 	c     *C.struct_waiter
-	token chan struct{} // capacity 1, so that a send never blocks
+	token chan struct{} // a send wakes the goroutine; capacity 1, so that no send blocks
 }
 
-// waiters has every waiter that was ever made: as many as have waited at the same
-// time. C knows a waiter by its index in all, plus 1. A free waiter is not in the lot,
-// and has no token.
+// waiters has every waiter that was ever made: as many as goroutines have waited at
+// the same time. The number of a waiter in C code is its index in all, plus 1. A free
+// waiter is not in the parking lot, and its channel is empty.
 var waiters struct {
 	mu   sync.Mutex
 	all  []*waiter
 	free []*waiter
 }
 
+// newWaiter returns a free waiter, or makes one.
 func newWaiter() *waiter {
 	waiters.mu.Lock()
 	defer waiters.mu.Unlock()
@@ -186,13 +191,15 @@ func newWaiter() *waiter {
 	return w
 }
 
-func (w *waiter) end() {
+// release makes the waiter free.
+func (w *waiter) release() {
 	waiters.mu.Lock()
 	waiters.free = append(waiters.free, w)
 	waiters.mu.Unlock()
 }
 
-// wake wakes a goroutine whose waiter was taken out of the lot.
+// wake wakes the goroutine with a number. An unlock has marked its waiter as awake. The
+// waiter is still in the parking lot.
 func wake(goroutine C.uintptr_t) {
 	waiters.mu.Lock()
 	w := waiters.all[goroutine-1]
@@ -210,14 +217,14 @@ func (m Mutex) wait(timeout time.Duration, cancel <-chan struct{}) pythread.Lock
 	}
 	awaitRings()
 	w := newWaiter()
-	defer w.end()
+	defer w.release()
 	w.c.mutex = m.c()
-	// The goroutine has stood aside, so it takes even a lock that is reserved.
+	// The goroutine has stood aside already, so it takes even a lock that is reserved.
 	status, wish := pythread.Acquired, uint32(C.LAPSED)
 	for {
 		settled := C.mutex_settle(w.c, wish)
 		if wish == C.LEAVE && settled.was_woken {
-			<-w.token // the goroutine that wakes this one is about to send it
+			<-w.token // an unlock has woken w, so the token was sent or is about to be
 		}
 		if settled.has_lock {
 			return pythread.Acquired
@@ -235,18 +242,18 @@ func (m Mutex) wait(timeout time.Duration, cancel <-chan struct{}) pythread.Lock
 	}
 }
 
-// awaitRings starts the goroutine that wakes other goroutines for unlocks in C code.
-// It sleeps in C, on the one OS thread that all waits together keep.
+// awaitRings starts a goroutine, once, that wakes others after unlocks in C code. It
+// sleeps in mutex_bell, on the one OS thread that all waits together occupy.
 var awaitRings = sync.OnceFunc(func() {
 	go func() {
 		for {
 			for w := C.mutex_bell(); w != nil; {
 				goroutine := w.goroutine
-				w = w.rung_before
+				w = w.next_to_wake // before the goroutine uses the waiter again
 				wake(goroutine)
 			}
-			// The goroutines that were woken run now, on this goroutine's processor.
-			// Otherwise they would wait until Go sees that this goroutine sleeps in C.
+			// This lets the woken goroutines run now, on this goroutine's processor.
+			// Otherwise they would wait until Go finds that this goroutine sleeps in C.
 			runtime.Gosched()
 		}
 	}()

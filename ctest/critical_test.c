@@ -1,7 +1,7 @@
 /*
- * critical_test.c - critical sections: CPython's cases of test_critical_sections.c with mutexes in
- * place of objects, and waits for mutexes and locks, which suspend them. If a wait suspends
- * nothing, the case does not end.
+ * critical_test.c - critical sections: the cases of CPython's test_critical_sections.c, with
+ * mutexes instead of objects, and waits for mutexes and locks. A case with a wait ends only if the
+ * wait suspends the sections.
  */
 #define _GNU_SOURCE
 #include "criticals.h"
@@ -66,7 +66,8 @@ TEST(critical_sections_nest)
     check_locked(false, false);
 }
 
-/* The newest section has the mutexes already. Another thread that waits must not get one. */
+/* An inner section whose mutexes the newest section has does nothing. So the thread that waits for
+   a mutex must not get it. */
 TEST(critical_sections_reacquisition)
 {
     struct waiter waiter;
@@ -92,7 +93,7 @@ TEST(critical_sections_reacquisition)
 }
 
 static PyMutex *const three[] = {&a, &b, &c};
-static long counts[3]; /* each guarded by the mutex of the same index */
+static long counts[3]; /* the mutex with the same index guards each */
 
 static void *use_sections(void *number)
 {
@@ -137,7 +138,7 @@ TEST(an_inner_section_takes_the_mutex_of_an_outer_one)
     Py_BEGIN_CRITICAL_SECTION_MUTEX(&b);
     check_locked(true, true);
     Py_BEGIN_CRITICAL_SECTION_MUTEX(&a);
-    check_locked(true, false); /* the wait for a has suspended both */
+    check_locked(true, false); /* the wait for `a` has suspended both outer sections */
     Py_END_CRITICAL_SECTION();
     check_locked(false, true);
     Py_END_CRITICAL_SECTION();

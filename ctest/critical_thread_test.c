@@ -1,6 +1,6 @@
 /*
- * critical_thread_test.c - critical sections in threads of the library: joins, which suspend them,
- * and threads that end in a section.
+ * critical_thread_test.c - critical sections in threads of the library. A join suspends the
+ * sections of its caller, and a thread may end in a section.
  */
 #define _GNU_SOURCE
 #include "criticals.h"
@@ -71,8 +71,8 @@ static void run(void (*func)(void *))
     EQ(PyThread_join_thread(handle), 0);
 }
 
-/* The next threads run on the same OS thread. A wait there must not unlock the mutex, for which
-   another thread waits. */
+/* The first thread ends in a section, so the section's mutex stays locked. The next threads run on
+   the same OS thread. Their waits must not unlock this mutex, for which another thread waits. */
 TEST(the_next_thread_on_an_os_thread_begins_in_no_section)
 {
     struct waiter waiter;

@@ -1,17 +1,24 @@
 /*
- * pylock_model.pml - the byte of a mutex, the parking lot (capi/internal/sync/pylock.c), the kernel's
- * futex and the bell of goroutines (capi/mutex.go), in Promela. spin tries every interleaving of two
- * threads and a goroutine. Each thread locks and unlocks once or not at all. The goroutine does so up to
- * twice; its second wait uses the same waiter and token. Thread 0 waits without limit, and the others in
- * any way. The mutex is free at first, or has any byte that a fork may leave. The hints of pylock.c are
- * left out, because the mutex must be correct with any values of them: an unlock chooses freely whether it
- * reserves the byte, and a spin is only a later lock.
+ * pylock_model.pml - a model in Promela of the mutex in capi/internal/sync/pylock.c: the byte, the parking
+ * lot, the kernel's futex, and the bell that wakes goroutines (capi/mutex.go).
  *
- * Invariants: at most one has the mutex. The rules of pylock.c hold while the bucket is empty. A goroutine
- * begins no wait with a token of an earlier wait. No waiter sleeps at the end; spin calls this an invalid
- * end state.
+ * spin tries every interleaving of two threads and a goroutine. At first the mutex is free, or its byte
+ * has any value that a fork may leave. If the mutex is locked then, thread 0 begins with an unlock. Each
+ * thread may lock and unlock once. The goroutine may do so twice, and its second wait uses the same waiter
+ * and token. Thread 0 waits without limit, and thread 1 in any way. The goroutine waits without limit, or
+ * may give up.
  *
- * BROKEN may be defined as one of these mistakes, which spin must find.
+ * The model has no hints, because the mutex must be correct with any values of them. So an unlock may or
+ * may not reserve the mutex. There is no spin, because a lock after a spin is only a later lock.
+ *
+ * Invariants:
+ *
+ *   - At most one thread or goroutine has the mutex.
+ *   - The rules of pylock.c hold while no thread holds the bucket's lock.
+ *   - A goroutine begins no wait with a token of an earlier wait.
+ *   - At the end no waiter sleeps. Otherwise spin reports an invalid end state.
+ *
+ * BROKEN may be defined as one of these mistakes. spin must find each.
  */
 #define NO_WAKE 1        /* an unlock wakes nobody */
 #define NO_MARK 2        /* a waiter that will sleep does not show it in the byte */
@@ -21,7 +28,7 @@
 #define BLIND_SLEEP 6    /* the kernel does not compare the word before a sleep */
 #define NO_LAPSE 7       /* a waiter that stands aside for another does so without limit */
 #define NO_TOKEN 8       /* a goroutine that gives up does not wait for a token that is sent */
-#define LATE_CLEAR 9     /* the bell clears `rung` after its look for goroutines */
+#define LATE_CLEAR 9     /* the bell clears has_rung after it has looked for goroutines */
 #ifndef BROKEN
 #define BROKEN 0
 #endif
@@ -29,30 +36,33 @@
 #define FREE 0
 #define LOCKED 1
 #define RESERVED 2
-#define PARKED 3 /* and locked */
+/* LOCKED | PARKED of pylock.c. */
+#define PARKED 3
 
-/* The two threads come first. */
+/* Waiters have numbers: 0 and 1 are the threads. */
 #define GOROUTINE 2
 #define ALL 3
 #define NONE 3
 
 mtype = { STAY, LAPSED, LEAVE };
-/* Ways to wait: not at all, without limit, for a time, until a handler runs. */
+/* Ways to lock: NO_WAY while the waiter does not lock; not to wait; to wait without limit; to wait for a
+   time; to wait until a signal handler runs. */
 mtype:way = { NO_WAY, TRY, WAIT, TIMED, INTERRUPTIBLE };
 #define may_give_up (way == TIMED || way == INTERRUPTIBLE)
 
 byte bits;
-bool bucket;            /* a waiter or an unlock is in it */
-byte queue[ALL] = NONE; /* in the order in which they came */
-bool awake[ALL];        /* the word of a waiter */
-bool asleep[ALL];       /* the kernel has put it to sleep */
-bool token[ALL], rings_for[ALL];
-bool rung, bell_sleeps;
+bool bucket;            /* the bucket's lock: a waiter or an unlock holds it */
+byte queue[ALL] = NONE; /* the waiters, in the order in which they came */
+bool awake[ALL];        /* the word of a waiter is AWAKE */
+bool asleep[ALL];       /* the kernel has put the waiter to sleep */
+bool token[ALL];        /* the goroutine has a token to receive */
+bool rings_for[ALL];    /* the goroutine is in the list of the bell */
+bool has_rung, bell_sleeps;
 
-/* Only for the proof: how many have the mutex. */
+/* Only for the proof: how many threads and goroutines have the mutex. */
 byte holders;
 
-/* Puts the caller at the end of the queue. */
+/* Puts the caller at the end of the queue. `me` is the number of the caller. */
 inline append()
 {
     if
@@ -76,7 +86,7 @@ inline remove()
 #define others ((queue[0] != NONE && queue[0] != me) || queue[1] != NONE)
 #define other_is_awake (queue[0] != NONE && queue[0] != me && awake[queue[0]])
 
-/* Chooses the next byte for the one that was read. */
+/* Chooses the next value of the byte from the value that was read. */
 inline decide()
 {
     has = now == FREE || (now == RESERVED && (was_awake || wish != STAY));
@@ -94,8 +104,9 @@ inline decide()
     fi
 }
 
-/* mutex_settle. `has` tells whether the caller has the mutex. Each step in the bucket has one access to
-   the byte. Everything else there is seen only by those that enter the bucket later. */
+/* mutex_settle. Afterwards `has` tells whether the caller has the mutex. Each step has one access to the
+   byte. It may include all else that is done under the bucket's lock, because others see that only when
+   they hold the lock later. */
 inline settle()
 {
     atomic { !bucket -> bucket = true; was_awake = is_in && awake[me]; now = bits; decide() }
@@ -122,19 +133,19 @@ inline settle()
     od
 }
 
-/* Sleeps, and sets the wish. */
+/* Sleeps, and sets the wish for the next settle. */
 inline sleep()
 {
     if
     :: atomic {
            me != GOROUTINE ->
-           /* The kernel compares the word and begins the sleep, */
+           /* The kernel compares the word, and begins the sleep in the same step. */
            if
            :: !awake[me] || BROKEN == BLIND_SLEEP -> asleep[me] = true
            :: else
            fi
        }
-       /* and the sleep ends in one of these ways. */
+       /* The sleep ends in one of these ways. */
        atomic {
            if
            :: !asleep[me] -> wish = STAY
@@ -184,7 +195,7 @@ inline lock()
        }
     :: !has && way != TRY ->
         assert(!token[me]);
-        /* These do not stand aside for others. A goroutine has done so already. */
+        /* A goroutine has stood aside before it waits. An interruptible wait never stands aside. */
         wish = (me == GOROUTINE || way == INTERRUPTIBLE -> LAPSED : STAY);
         do
         :: settle();
@@ -204,6 +215,8 @@ inline lock()
     fi
 }
 
+/* Wakes the waiter `woken`: a thread by the kernel, and a goroutine by its token. A thread cannot send a
+   token, so it rings for the bell. */
 inline wake()
 {
     if
@@ -214,7 +227,7 @@ inline wake()
         rings_for[woken] = true;
         atomic {
             if
-            :: !rung -> rung = true; has = true
+            :: !has_rung -> has_rung = true; has = true
             :: else
             fi
         }
@@ -273,7 +286,7 @@ proctype waiter(byte me; bool holds)
     :: rounds > 0 ->
        rounds--;
        lock();
-       /* This forgets what is not needed any more, so that there are fewer states. */
+       /* These values are not needed any more. If they are always the same, there are fewer states. */
        atomic { way = NO_WAY; wish = STAY; was_awake = false; aside = false }
        if
        :: has -> unlock()
@@ -282,13 +295,13 @@ proctype waiter(byte me; bool holds)
     od
 }
 
-/* mutex_bell, and the goroutine that calls it and sends the tokens. */
+/* The goroutine that calls mutex_bell and sends the tokens. */
 proctype bell()
 {
     bool found;
     do
     :: if
-       :: BROKEN != LATE_CLEAR -> rung = false
+       :: BROKEN != LATE_CLEAR -> has_rung = false
        :: else
        fi;
        atomic { found = rings_for[GOROUTINE]; rings_for[GOROUTINE] = false }
@@ -296,12 +309,12 @@ proctype bell()
        :: found -> token[GOROUTINE] = true
        :: else ->
            if
-           :: BROKEN == LATE_CLEAR -> rung = false
+           :: BROKEN == LATE_CLEAR -> has_rung = false
            :: else
            fi;
            atomic {
                if
-               :: !rung -> bell_sleeps = true
+               :: !has_rung -> bell_sleeps = true
                :: else
                fi
            }
@@ -314,14 +327,15 @@ end:       !bell_sleeps
 #define one_sleeps (sleeps(0) || sleeps(1) || sleeps(2))
 #define one_is_awake (queue[0] != NONE && awake[queue[0]])
 
-/* The rules of pylock.c. A fork may leave the byte PARKED or RESERVED although there are no waiters. */
-bool is_forks = false;
+/* True if a fork has left the byte PARKED or RESERVED although there are no waiters. */
+bool is_left_by_fork = false;
 
+/* Checks the rules of pylock.c. */
 proctype watch()
 {
 end:
     atomic {
-        !bucket && !is_forks &&
+        !bucket && !is_left_by_fork &&
         !((bits != PARKED || (one_sleeps && !one_is_awake)) && (bits != RESERVED || one_is_awake) &&
           (!one_sleeps || bits == PARKED || one_is_awake)) ->
         assert(false)
@@ -333,9 +347,9 @@ init
     atomic {
         if
         :: bits = FREE
-        :: bits = RESERVED; is_forks = true
+        :: bits = RESERVED; is_left_by_fork = true
         :: bits = LOCKED; holders = 1
-        :: bits = PARKED; holders = 1; is_forks = true
+        :: bits = PARKED; holders = 1; is_left_by_fork = true
         fi;
         run waiter(0, holders == 1);
         run waiter(1, false);

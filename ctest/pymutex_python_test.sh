@@ -1,9 +1,9 @@
-# pymutex_python_test.sh - mutexes and critical sections beside CPython: its headers, the objects that are
-# compiled with them, and a Python in the process.
+# pymutex_python_test.sh - mutexes and critical sections work with CPython's headers, with objects that are
+# compiled with these headers, and with a Python in the process.
 . "$(dirname "$0")/test.sh"
 
-# Finds a Python of 3.13 or newer with its headers. Sets python_include, and python_link, which is empty
-# without a shared libpython.
+# find_python: finds a Python 3.13 or newer that has headers, or skips. Sets python_include to the folder of
+# the headers, and python_link to the shared libpython, or to nothing if there is none.
 find_python() {
     for python in "${PYTHREAD_PYTHON:-python3}" python3.13 python3.14 python3.15 \
         "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[3-9].*/bin/python3; do
@@ -24,7 +24,7 @@ if any(os.path.exists(include + "/cpython/" + name) for name in ("lock.h", "pylo
     skip "no Python of 3.13 or newer with its headers, on PATH, under pyenv or in PYTHREAD_PYTHON"
 }
 
-# compiles: compiles the file source as C and as C++, with and without Py_GIL_DISABLED.
+# compiles: compiles the file "source" as C and as C++, with and without Py_GIL_DISABLED.
 compiles() {
     for gil in -UPy_GIL_DISABLED -DPy_GIL_DISABLED; do
         "$CC" -x c -std=c11 "$gil" -Wall -Wextra -Werror -I"$source_dir/include" \
@@ -131,8 +131,9 @@ END
     ./program
 }
 
-# The main thread waits for a mutex, and its holder needs the GIL. With SECTION it also needs a mutex
-# whose section the main thread is in.
+# write_gil_program: writes a program whose main thread waits for a mutex while the holder of the mutex
+# needs the GIL. With SECTION the main thread is in a critical section, and the holder also needs the mutex
+# of the section.
 write_gil_program() {
     cat >program.c <<'END'
 #ifdef SECTION
@@ -188,7 +189,8 @@ int main(void)
 END
 }
 
-# run_with_python LIBRARY... [OPTION]: runs it, linked with the libraries in this order.
+# run_with_python LIBRARY... [OPTION]: compiles program.c, links it with the libraries in this order, and
+# runs it.
 run_with_python() {
     "$CC" -I"$source_dir/include" -I"$python_include" program.c "$@" -Wl,-rpath,"$binary_dir" \
         -Wl,-rpath,"${python_link%/*}" -lpthread -o program
@@ -204,7 +206,8 @@ test_a_wait_gives_up_the_gil() {
     run_with_python "$PYTHREAD_LIBRARY" "$python_link" -DSECTION
 }
 
-# A library with the functions of a Python: of 3.13, or with BEGIN_MUTEX of a newer one. They count.
+# write_functions_of_python [OPTION]: makes a library with the functions of Python 3.13 or, with the option
+# -DBEGIN_MUTEX, of a newer Python. The functions count locks, and beginnings and ends of sections.
 write_functions_of_python() {
     cat >python.c <<'END'
 #include <sched.h>
@@ -223,7 +226,7 @@ void PyMutex_Unlock(unsigned char *mutex)
 {
     __atomic_store_n(mutex, 0, __ATOMIC_RELEASE);
 }
-/* A section has its mutex, or something else that is not NULL, in its second field. */
+/* The second field of a section is not NULL until the section ends. This library relies on that. */
 void PyCriticalSection_Begin(void **c, void *object)
 {
     c[1] = object;
@@ -259,6 +262,7 @@ END
     "$CC" -shared -fPIC "$@" python.c -o libpython.so
 }
 
+# run_with_functions_of_python: compiles program.c, links it with that library, and runs it.
 run_with_functions_of_python() {
     "$CC" -Wall -Wextra -Werror -I"$source_dir/include" program.c "$PYTHREAD_LIBRARY" \
         ./libpython.so -Wl,-rpath,"$binary_dir" -lpthread -o program
@@ -282,7 +286,7 @@ static int object;
         return 1;                                                                                  \
     }
 
-/* Ends the wait of the main thread when both mutexes are free. */
+/* Ends the wait of the main thread. This needs both mutexes, so the wait must suspend the sections. */
 static void *release(void *unused)
 {
     (PyMutex_Lock)(&a);

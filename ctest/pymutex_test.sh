@@ -1,9 +1,9 @@
-# pymutex_test.sh - mutexes in programs that are built with ThreadSanitizer, and in code that was written
-# for CPython.
+# pymutex_test.sh - mutexes work in a program that is built with ThreadSanitizer, and in code that was
+# written for CPython.
 . "$(dirname "$0")/test.sh"
 
-# The sanitizer does not see into the library. Unless the library tells it the order, it takes two holders
-# of a mutex for a race.
+# ThreadSanitizer does not see what the library does. It would report a race between two holders of a mutex
+# if the library did not tell it their order. The program calls both the inline functions and the library's.
 test_thread_sanitizer_reports_no_race() {
     cat >program.c <<'END'
 #include <pylock.h>
@@ -54,7 +54,7 @@ END
     ./program
 }
 
-# Writes a program that uses mutexes as psutil, Pillow, Cython and NumPy do.
+# write_users: writes a program that uses mutexes as psutil, Pillow, Cython and NumPy do.
 write_users() {
     cat >users.c <<'END'
 #include <stdio.h>
@@ -62,7 +62,7 @@ write_users() {
 #include <string.h>
 #include <pylock.h>
 
-/* psutil: a mutex at file scope guards a library with global state. */
+/* As psutil: a mutex at file scope guards a library with global state. */
 #ifdef Py_GIL_DISABLED
 static PyMutex utmp_mutex;
 #define UTMP_LOCK() PyMutex_Lock(&utmp_mutex)
@@ -87,7 +87,7 @@ error:
     UTMP_UNLOCK();
 }
 
-/* Pillow: a mutex is a field of a struct in zeroed memory, and macros take the struct. */
+/* As Pillow: a mutex is a field of a struct in zeroed memory, and macros take the struct. */
 typedef struct arena {
     int blocks, most;
 #ifdef Py_GIL_DISABLED
@@ -108,7 +108,7 @@ static void use_arena(int i)
     ARENA_UNLOCK(arena);
 }
 
-/* Cython: it uses PyMutex if the version has it, and reads the byte itself. */
+/* As Cython: a macro for the version decides whether there is a PyMutex, and code reads the byte. */
 #if defined(PY_VERSION_HEX) && PY_VERSION_HEX < 0x030d00b3
 typedef PyThread_type_lock locker;
 #else
@@ -137,7 +137,7 @@ static int use_cython(void)
     return was_locked;
 }
 
-/* NumPy: a cache of small blocks. A critical section has the mutexes of two buckets. */
+/* As NumPy: a cache of small blocks. A critical section has the mutexes of two buckets. */
 static struct { PyMutex mutex; void *blocks[4]; int count; } cache[2];
 
 static void *cache_take(int bucket)

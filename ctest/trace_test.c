@@ -1,6 +1,6 @@
 /*
- * trace_test.c - pythread_trace: what threads of every kind did is in the file, however the trace
- * ends. That the file is JSON is shown by cksum_test.sh.
+ * trace_test.c - pythread_trace: the file has what threads did, in whatever way the trace ends.
+ * cksum_test.sh checks that the file is JSON.
  */
 #define _GNU_SOURCE
 #include "dump_text.h"
@@ -11,7 +11,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-/* Begins a trace in a file of this case, which has no name afterwards. */
+/* Begins a trace in a new file, and returns the file. Removes the file's name, so that no case
+   leaves a file. */
 static int begin_trace(void)
 {
     char name[] = "/tmp/pythread-trace-XXXXXX";
@@ -44,6 +45,7 @@ static int count_in(const char *text, const char *what)
     return count;
 }
 
+/* Ends the trace and returns the contents of its file. */
 static const char *end_trace(int file)
 {
     EQ(pythread_trace(NULL), 0);
@@ -53,7 +55,7 @@ static const char *end_trace(int file)
     return text;
 }
 
-/* Returns how many events with this name are on the track of an OS thread. Each has a line. */
+/* Returns how many events with this name are on the track of an OS thread. Each event is a line. */
 static int count_on_track(const char *text, unsigned long os_thread, const char *name)
 {
     char track[64], ending[64];
@@ -71,6 +73,7 @@ static int count_on_track(const char *text, unsigned long os_thread, const char 
     return count;
 }
 
+/* A thread that waits for the lock or joins the thread `handle`, and notes its OS thread. */
 struct actor {
     unsigned long os_thread;
     PyThread_type_lock lock;

@@ -1,27 +1,27 @@
 /*
- * pylock.h - CPython's PyMutex (Include/cpython/pylock.h, Python/lock.c), a lock of one
- * byte, and its critical sections (Include/cpython/critical_section.h), without a Python.
- * It is a part of libpythread.
+ * pylock.h - CPython's PyMutex (Include/cpython/pylock.h, Python/lock.c), a mutex of one
+ * byte, and CPython's critical sections (Include/cpython/critical_section.h), without a
+ * Python. It is a part of libpythread.
  *
  * The names, the values of the byte and the contracts are those of CPython 3.13 to 3.15.
- * So objects that were compiled with CPython's header work with this library, and objects
- * that were compiled with this header work with CPython. The include guards are CPython's:
- * of this header and Python.h, the one that comes first is used. Code with critical
- * sections of Python objects must include Python.h first.
+ * So objects that were compiled with CPython's header work with this library. Objects that
+ * were compiled with this header work with CPython. The include guards are CPython's. If
+ * code includes this header and Python.h, only the first of them declares these names.
+ * Code with critical sections of Python objects must include Python.h first.
  *
  * A program may be linked with a Python 3.13 or newer after this library, or a Python may
- * run with this library preloaded. Then mutexes and critical sections are Python's, because
- * Python's own code uses the same mutexes: the functions here call Python's functions.
- * There pythread_mutex_lock_timed with a limit looks at the mutex once a millisecond, and
- * Go code must not wait for such a mutex. Python 3.13 has no critical sections with
- * mutexes: there this library's are used.
+ * run with this library preloaded. Then mutexes and critical sections are Python's, and
+ * the functions here call Python's functions, because Python's own code uses the same
+ * mutexes. Then no signal ends a wait of pythread_mutex_lock_timed, and a wait with a limit
+ * looks at the mutex once a millisecond. Go code must not use such a mutex. Python 3.13 has
+ * no critical sections with mutexes, so there the sections are this library's.
  *
  * Code that was written for CPython often locks only if Py_GIL_DISABLED is defined.
- * Without Python there is no GIL: compile such code with -DPy_GIL_DISABLED.
+ * Without Python there is no GIL. So compile such code with -DPy_GIL_DISABLED.
  *
  * Every function may be called from any thread at any time, and in the child of a fork. No
- * function may be called in a signal handler. Where a function differs, its comment says
- * so. No function sets errno, and none enters or starts Go.
+ * function may be called in a signal handler. If a function differs, its comment says so.
+ * No function sets errno, and none enters or starts Go.
  */
 #ifndef Py_LOCK_H
 #define Py_LOCK_H
@@ -38,20 +38,22 @@ extern "C" {
 
 /*
  * A mutex: one byte, which is 0 while the mutex is free. So a mutex in static or zeroed
- * memory is ready to use, and nothing must be destroyed. It has no owner: any thread may
- * unlock it. It is not recursive: a thread that locks it twice waits for an unlock by
- * another thread. It must not be copied or moved after its first use. Its memory may be
- * freed as soon as the last of its users has unlocked it.
+ * memory is ready to use, and needs no function that destroys it. A mutex has no owner: any
+ * thread may unlock it. It is not recursive: a thread that locks it twice waits until
+ * another thread unlocks it. It must not be copied or moved after its first use. Its memory
+ * may be freed as soon as its last user has unlocked it.
  *
- * What a thread did before an unlock happens before what the next holder does. Waiters
- * sleep in the order in which they came. A waiter that is woken competes with threads that
- * run, but at least every 0.2 ms the mutex is kept free for it.
+ * What a thread did before an unlock happens before what the next holder does. Waiters are
+ * woken in the order in which they came. A waiter that is woken competes with threads that
+ * run. But about once in 0.2 ms, an unlock reserves the mutex for the waiter that it wakes.
+ * Then other threads that wait leave the mutex to this waiter, for 0.2 ms at most.
  *
  * Without contention, a lock and an unlock are one instruction each. Mutexes in one cache
  * line, such as 64 in an array, slow each other down.
  *
- * 0 is free, and 1 is locked (_Py_UNLOCKED, _Py_LOCKED). The other values mean that threads
- * wait. The lowest bit is set while the mutex is locked. CPython: since 3.13.
+ * The byte is 0 while the mutex is free, and 1 while it is locked (_Py_UNLOCKED,
+ * _Py_LOCKED). The other values mean that threads wait. The lowest bit is set while the
+ * mutex is locked. CPython: since 3.13.
  *
  * @code
  * #include <pylock.h>
@@ -86,7 +88,7 @@ extern "C" {
  * @endcode
  */
 typedef struct PyMutex {
-    uint8_t _bits; /* only the functions here may write it */
+    uint8_t _bits; /* only the functions of this header may write it */
 } PyMutex;
 
 #define _Py_UNLOCKED 0
@@ -98,19 +100,19 @@ typedef struct PyMutex {
 /* clang-format on */
 
 /*
- * Locks a mutex. Blocks until it is free. Signal handlers run meanwhile and do not end the
- * wait. CPython: since 3.13.
+ * Locks a mutex. Blocks until the mutex is free. Signal handlers run during the wait, and
+ * do not end it. CPython: since 3.13.
  */
 PYTHREAD_API void PyMutex_Lock(PyMutex *m);
 
 /*
  * Unlocks a mutex, which any thread may have locked, and wakes one waiter. Never blocks. If
- * the mutex is not locked, it writes a line to stderr and aborts. CPython: since 3.13.
+ * the mutex is not locked, writes a line to stderr and aborts. CPython: since 3.13.
  */
 PYTHREAD_API void PyMutex_Unlock(PyMutex *m);
 
 /*
- * Tells whether a mutex is locked at this moment, by any thread, for assertions and
+ * Tells whether any thread has locked a mutex at this moment. This is for assertions and
  * debugging. Never blocks.
  *
  *   1   it is locked
@@ -121,7 +123,7 @@ PYTHREAD_API void PyMutex_Unlock(PyMutex *m);
 PYTHREAD_API int PyMutex_IsLocked(PyMutex *m);
 
 /*
- * Locks a mutex within a time.
+ * Locks a mutex, and waits for it no longer than a limit.
  *
  * m             the mutex
  * microseconds  0: tries once; more: waits so long on the monotonic clock, at
@@ -146,20 +148,20 @@ PYTHREAD_NODISCARD PYTHREAD_API PyLockStatus pythread_mutex_lock_timed(PyMutex *
  * --------------------------------------------------------------------- */
 
 /*
- * A critical section locks a mutex from its begin to its end, except while its thread
- * waits. A wait is one of this library's for a mutex, a lock or the end of a thread. It
- * suspends all sections of the thread: it unlocks their mutexes. When the wait is over, the
- * thread locks the mutex of its newest section again. It locks that of an older section
- * when the newer ones have ended. So threads never lock each other out, in whatever order
- * they nest their sections. After a wait, and after an inner section, what a section guards
- * may have changed.
+ * A critical section keeps a mutex locked from its beginning to its end, except while its
+ * thread waits. What counts is a wait in this library for a mutex, a lock or the end of a
+ * thread. Such a wait suspends all sections of the thread: it unlocks their mutexes. When
+ * the wait is over, the thread locks the mutex of its newest section again. It locks the
+ * mutex of an older section when the newer sections have ended. So threads never lock each
+ * other out, in whatever order they nest their sections. But after a wait or an inner
+ * section, what a section guards may have changed.
  *
- * The end of a wait blocks until the mutex of the newest section is free, also if the wait
- * itself had a limit. While Go code waits that C code has called in a section, the section
- * may stay locked.
+ * The end of a wait blocks until the mutex of the newest section is free, even if the wait
+ * itself had a limit. If C code in a section calls Go code and the Go code waits, the
+ * section may stay locked during the wait.
  *
- * A section is in the frame of the function that begins it. The same thread ends it, after
- * all sections that have begun later. CPython: since 3.13.
+ * A section is in the frame of the function that begins it. The same thread must end it,
+ * after all sections that began later. CPython: since 3.13.
  *
  * @code
  * #include <pylock.h>
@@ -212,7 +214,7 @@ typedef struct PyCriticalSection2 {
 
 /*
  * Begins a critical section. Blocks until the mutex is free. If the newest section of the
- * thread has the mutex already, the new one and its end do nothing.
+ * thread has the mutex already, the new section and its end do nothing.
  *
  * c  the section, in the frame of the caller
  * m  the mutex
@@ -229,8 +231,8 @@ PYTHREAD_API void PyCriticalSection_End(PyCriticalSection *c);
 
 /*
  * Begins a critical section with two mutexes. Blocks until both are free. Their order does
- * not matter. The same mutex twice counts as one. If the newest section of the thread has
- * both already, the new one and its end do nothing.
+ * not matter. The same mutex twice counts as one mutex. If the newest section of the thread
+ * has both mutexes already, the new section and its end do nothing.
  *
  * c   the section, in the frame of the caller
  * m1  a mutex
@@ -247,9 +249,9 @@ PYTHREAD_API void PyCriticalSection2_BeginMutex(PyCriticalSection2 *c, PyMutex *
 PYTHREAD_API void PyCriticalSection2_End(PyCriticalSection2 *c);
 
 /*
- * Begins a block that is a critical section with a mutex. Py_END_CRITICAL_SECTION ends it.
- * CPython's macro does nothing without Py_GIL_DISABLED. This one always locks, because
- * there is no GIL. CPython: since 3.14.
+ * Begins a block that is a critical section with a mutex. Py_END_CRITICAL_SECTION ends the
+ * block. CPython's macro does nothing without Py_GIL_DISABLED. This macro always locks,
+ * because there is no GIL. CPython: since 3.14.
  */
 #define Py_BEGIN_CRITICAL_SECTION_MUTEX(mutex)                                                     \
     {                                                                                              \
@@ -263,7 +265,8 @@ PYTHREAD_API void PyCriticalSection2_End(PyCriticalSection2 *c);
 
 /*
  * Begins a block that is a critical section with two mutexes. Py_END_CRITICAL_SECTION2 ends
- * it. It always locks, as Py_BEGIN_CRITICAL_SECTION_MUTEX does. CPython: since 3.14.
+ * the block. This macro always locks, as Py_BEGIN_CRITICAL_SECTION_MUTEX does. CPython:
+ * since 3.14.
  */
 #define Py_BEGIN_CRITICAL_SECTION2_MUTEX(m1, m2)                                                   \
     {                                                                                              \
@@ -279,7 +282,8 @@ PYTHREAD_API void PyCriticalSection2_End(PyCriticalSection2 *c);
 
 #ifdef __GNUC__
 
-/* Acquire and release: what a holder did happens before what the next holder does. */
+/* The next two functions acquire and release. So what a holder did happens before what the next
+   holder does. */
 static inline void _PyMutex_Lock(PyMutex *m)
 {
     uint8_t unlocked = _Py_UNLOCKED;
@@ -303,7 +307,8 @@ static inline int _PyMutex_IsLocked(PyMutex *m)
     return (__atomic_load_n(&m->_bits, __ATOMIC_RELAXED) & _Py_LOCKED) != 0;
 }
 
-/* As in CPython, these names are inline functions here, and functions of the library for dlsym. */
+/* As in CPython, code that includes this header calls the inline functions. The functions of the
+   library remain for other callers, such as those that use dlsym. */
 #define PyMutex_Lock _PyMutex_Lock
 #define PyMutex_Unlock _PyMutex_Unlock
 #define PyMutex_IsLocked _PyMutex_IsLocked

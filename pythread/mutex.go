@@ -8,69 +8,72 @@ import (
 
 // Mutex is CPython's PyMutex: a lock of one byte, which starts out free.
 //
-// It has no owner: any goroutine may unlock it, and a goroutine that locks it
-// twice waits for another's Unlock. The zero Mutex is ready to use; it must not
-// be copied or moved once used. All methods are safe for concurrent use. What
-// happens before an Unlock happens before the return of the call that gets the
+// It has no owner: any goroutine may unlock it. A goroutine that locks it twice waits
+// until another goroutine unlocks it. The zero Mutex is ready to use. A Mutex must not
+// be copied or moved after its first use. All methods are safe for concurrent use.
+// What happens before an Unlock happens before the return of the call that gets the
 // lock next.
 //
 // Waiters do not get the lock in strict order, but none waits for ever while others
 // come and go. If a waiter has waited for 1 ms and finds the lock taken again, the
-// next unlock reserves the lock for the waiter. Another goroutine may take the lock
-// if the waiter does not run within 0.2 ms.
+// next unlock reserves the lock for the waiter. Then goroutines that begin to wait
+// leave the lock to the waiter for 0.2 ms. TryLock takes even a reserved lock, and so
+// does a wait that would otherwise end without the lock.
 //
 // A [Lock] has the same contract, and takes 56 bytes. A Mutex is for a program with
-// many locks, such as one in each object. Locks that share a cache line slow each
-// other down if several are in use at the same time.
+// many locks, such as one in each object. If several locks in one cache line are in
+// use at the same time, they slow each other down.
 //
 // It stands for CPython's PyMutex (3.13), and its byte has PyMutex's values: 0 is
 // unlocked, 1 is locked, 3 is locked with waiters, and 2 is unlocked with waiters.
 type Mutex struct {
 	// How it works. A lock or an unlock without contention is a single
-	// compare-and-swap of the byte, from 0 to 1 or back. A goroutine that finds the
-	// byte locked becomes a waiter, and parks. An unlock that finds the byte
-	// locked|parked frees it and wakes the first waiter. While the waiter is
-	// scheduled, goroutines that run already may take the lock. A waiter that finds
-	// the lock taken goes back to the front. If such a waiter is old, the byte is
-	// reserved at its next wake-up, so that it does not wait for ever.
+	// compare-and-swap of the byte, from 0 to locked or back. A goroutine that finds
+	// the byte locked becomes a waiter, and parks: it enters a queue and sleeps. An
+	// unlock that finds the byte locked|parked frees the lock and wakes the first
+	// waiter. Before the waiter runs, goroutines that run already may take the lock.
+	// A waiter that finds the lock taken goes back to the front of the queue. If
+	// such a waiter is old, the unlock that wakes it next reserves the lock for it.
+	// So it does not wait for ever.
 	//
 	// The values of the byte:
 	//
 	//	0                free
 	//	locked           a goroutine has the lock
-	//	locked | parked  a goroutine has it, and the unlock must wake the first waiter
-	//	parked           reserved: only the waiter that is awake may take it
+	//	locked | parked  a goroutine has the lock, and must wake the first waiter
+	//	parked           the lock is free, and reserved for the waiter that is awake
 	//
-	// While a waiter is awake, the byte need not say that others are parked. So
+	// While a waiter is awake, the byte need not tell that others are parked. So
 	// other goroutines lock and unlock at full speed in the microseconds before the
 	// waiter runs.
 	//
-	// Three rules hold whenever no goroutine is in the middle of a step. A step is
-	// one change of the byte by a goroutine that does not hold the bucket's mu, or
-	// all that a goroutine does while it holds mu.
+	// Three rules hold whenever no goroutine is in the middle of a step. All that a
+	// goroutine does while it holds the bucket's mu is one step. Each change of the
+	// byte by a goroutine that does not hold mu is also a step.
 	//
 	//  1. If the byte is locked|parked, a waiter is parked and none is awake.
 	//  2. If the byte is parked, a waiter is awake.
 	//  3. If a waiter is parked, some goroutine has the duty to wake it. So no
 	//     wake-up is lost. If the byte is locked|parked, the next unlock has the
-	//     duty, else the waiter that is awake. The unlock hands the duty to the
-	//     waiter that it wakes. A waiter that is awake calls settle, whether it
-	//     takes the lock, parks again or leaves. settle makes the byte
-	//     locked|parked if a waiter is parked.
+	//     duty. Otherwise the waiter that is awake has it. An unlock gives the duty
+	//     to the waiter that it wakes. A waiter that is awake calls settle, whether
+	//     it takes the lock, parks again or leaves. If a waiter is parked then,
+	//     settle makes the byte locked|parked.
 	//
-	// A goroutine that does not hold mu makes only these changes: from 0 or parked
-	// to locked, and from locked to 0. All other changes happen under mu, and so
-	// does the unlock of locked|parked. No unlock uses the byte after it has freed
-	// the lock. So the memory of a Mutex may be freed after its last unlock.
+	// A goroutine that does not hold mu changes the byte only from 0 or parked to
+	// locked, and from locked to 0. All other changes happen under mu. No unlock
+	// uses the byte after the change that frees the lock. So the memory of a Mutex
+	// may be freed after its last unlock.
 	//
-	// An unlock passes the lock to no waiter, unlike the release of a Lock. The
-	// waiter may have no processor for 10 ms, and all others would wait that long.
-	// A goroutine that finds the byte reserved stands aside, for lapse at most.
+	// Unlike the release of a Lock, an unlock never passes the lock to a waiter.
+	// The waiter may have no processor for 10 ms, and all others would wait that
+	// long. A goroutine that finds the lock reserved stands aside, for lapse at most.
 	//
 	// Memory order. Every change of the byte is an atomic read-modify-write. In Go
-	// an atomic operation that sees the effect of another happens after it. So the
-	// operation that sets locked has seen, directly or through others, the one that
-	// cleared it. All that was done under the lock before is visible.
+	// an atomic operation that sees the effect of another happens after the other.
+	// So the operation that sets locked has seen the one that cleared locked,
+	// directly or through others. All that was done under the lock before is
+	// visible.
 	bits uint8
 }
 
@@ -92,9 +95,9 @@ func (m *Mutex) TryLock() bool {
 }
 
 // LockTimed waits for the lock for at least us microseconds of the monotonic clock.
-// It returns Acquired, or Failure if the lock was not free in that time. Zero tries
-// once, any negative us waits without limit, and more than [TimeoutMax] counts as
-// TimeoutMax.
+// It returns Acquired, or Failure if the lock was not free in that time. If us is 0, it
+// tries once. If us is negative, it waits without limit. A us above [TimeoutMax] counts
+// as TimeoutMax.
 //
 // It mirrors CPython's internal _PyMutex_LockTimed (3.13), whose timeout is in
 // nanoseconds.
@@ -128,8 +131,8 @@ func (m *Mutex) lockSlow() {
 	}
 }
 
-// lock waits for the lock. It returns Failure when timeout has passed, at once if
-// timeout is zero and never if timeout is negative. It returns Interrupted when
+// lock waits for the lock. It returns Failure when timeout has passed: at once if
+// timeout is zero, and never if timeout is negative. It returns Interrupted when
 // cancel is ready.
 func (m *Mutex) lock(timeout time.Duration, cancel <-chan struct{}) LockStatus {
 	if timeout == 0 {
@@ -145,6 +148,7 @@ func (m *Mutex) lock(timeout time.Duration, cancel <-chan struct{}) LockStatus {
 	}
 	if 0 < timeout && timeout <= brief {
 		status := poll(m, timeout, cancel)
+		// A wait that ends takes even a reserved lock, which poll does not.
 		if status != Acquired && m.TryLock() {
 			return Acquired
 		}
@@ -156,12 +160,14 @@ func (m *Mutex) lock(timeout time.Duration, cancel <-chan struct{}) LockStatus {
 	return wait(m, timeout, cancel)
 }
 
-// try does not take a lock that is reserved.
+// try takes the lock if it is free and not reserved, and reports whether it did. The
+// load saves the compare-and-swap if another goroutine has the lock.
 func (m *Mutex) try() bool { return m.load() == 0 && m.swap(0, locked) }
 
-// standAside lets others run while the lock is reserved, for lapse at most, and
-// reports whether it has the lock. In a bubble no time passes while a goroutine runs,
-// so there it waits until the waiter has run.
+// standAside lets other goroutines run while the lock is reserved, for lapse at most.
+// Then it takes the lock if it can, and reports whether it has the lock. In a bubble of
+// testing/synctest no time passes while a goroutine runs. So there it waits until the
+// waiter has run.
 func (m *Mutex) standAside() bool {
 	if m.load() != parked {
 		return false
@@ -190,7 +196,7 @@ func (m *Mutex) unlockSlow() {
 	}
 }
 
-// unlockParked wakes the first waiter, if there is one.
+// unlockParked frees the lock, and wakes the first waiter if the byte tells of waiters.
 func (m *Mutex) unlockParked() {
 	b := bucketOf(m)
 	b.mu.Lock()
@@ -209,7 +215,7 @@ func (m *Mutex) unlockParked() {
 			p.awake = true
 			w.token <- struct{}{}
 			return
-		case locked: // All waiters have left.
+		case locked: // All waiters have left since unlockSlow looked at the byte.
 			if m.swap(locked, 0) {
 				return
 			}
@@ -219,8 +225,9 @@ func (m *Mutex) unlockParked() {
 	}
 }
 
+// enqueue is part of waitable.
 func (m *Mutex) enqueue(w *waiter) bool {
-	if w.spare == nil && !w.awake { // the waiter that is awake has a place already
+	if w.spare == nil && !w.awake { // a waiter that is awake finds a place for m
 		w.spare = new(place)
 	}
 	b := bucketOf(m)
@@ -229,21 +236,22 @@ func (m *Mutex) enqueue(w *waiter) bool {
 	return m.settle(b, w, true)
 }
 
+// leave is part of waitable.
 func (m *Mutex) leave(w *waiter) bool {
 	b := bucketOf(m)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !w.inQueue {
-		<-w.token // this does not wait: the token was sent under mu
+		<-w.token // does not wait, because the unlock has sent the token under mu
 		w.awake = true
 	}
 	return m.settle(b, w, false)
 }
 
 // settle takes the lock for w if the lock is free, and reports whether it was free.
-// If not, w is parked afterwards exactly if stay is true. If w was awake, it has
-// handed on its duty to look after the waiters that are parked. The caller holds the
-// mu of b, the bucket of m.
+// Otherwise w is parked afterwards if stay is true, and has left the queue if stay is
+// false. If w was awake, w has handed on its duty to wake the waiters that are parked.
+// The caller holds the mu of b, the bucket of m.
 func (m *Mutex) settle(b *bucket, w *waiter, stay bool) bool {
 	p := b.open(m, w)
 	if w.inQueue {
@@ -255,13 +263,13 @@ func (m *Mutex) settle(b *bucket, w *waiter, stay bool) bool {
 	var free, parks bool
 	for done := false; !done; {
 		now := m.load()
-		// A waiter that leaves takes a lock that is reserved, as TryLock does.
+		// The waiter that is awake takes a reserved lock. So does a waiter that leaves.
 		free = now == 0 || now == parked && (w.awake || !stay)
 		parks = stay && !free
 		next := uint8(locked)
 		switch {
 		case parks && now == parked:
-			next = parked // and the waiter that is awake has the duty
+			next = parked // the waiter that is awake has the duty to wake w
 		case !p.awake && (parks || p.first != nil):
 			next = locked | parked
 		}
@@ -269,7 +277,7 @@ func (m *Mutex) settle(b *bucket, w *waiter, stay bool) bool {
 	}
 	w.lost = parks && w.awake && w.old()
 	if parks {
-		// The unlock that finds w parked waits for mu before it looks for w.
+		// The byte tells of w already. An unlock looks for w only under mu.
 		p.push(w)
 	}
 	w.awake = false

@@ -13,21 +13,21 @@ import (
 //
 // It mirrors PyMutex_Lock (3.13).
 func (m *Mutex) Lock() {
-	// The compiler inlines this into the caller, for a word whose other bytes are 0.
-	// It would not inline a longer function, or one with names for the parts. Package
-	// octet says why an operation on the word that contains the byte is correct.
+	// The compiler inlines this into the caller. It would not inline a longer function,
+	// or one with names for the parts. If another byte of the word is not 0, lockSlow
+	// does the work. Package octet says why operations on the whole word are correct.
 	if atomic.LoadUint32((*uint32)(unsafe.Pointer(uintptr(unsafe.Pointer(m))&^3))) != 0 ||
 		!atomic.CompareAndSwapUint32((*uint32)(unsafe.Pointer(uintptr(unsafe.Pointer(m))&^3)), 0, octet.Lowest[uintptr(unsafe.Pointer(m))&3]) {
 		m.lockSlow()
 	}
 }
 
-// Unlock frees the lock, whichever goroutine locked it. If the lock is free
-// already, Unlock panics and leaves it free. Unlock does not block.
+// Unlock frees the lock, whichever goroutine locked it. If the lock is free already,
+// Unlock panics, and the lock stays free. Unlock does not block.
 //
 // It mirrors PyMutex_Unlock (3.13), which ends the process instead of a panic.
 func (m *Mutex) Unlock() {
-	// As in Lock, but a load before the swap would cost more than it saves.
+	// As in Lock, but without the load, which would cost more here than it saves.
 	if !atomic.CompareAndSwapUint32((*uint32)(unsafe.Pointer(uintptr(unsafe.Pointer(m))&^3)), octet.Lowest[uintptr(unsafe.Pointer(m))&3], 0) {
 		m.unlockSlow()
 	}

@@ -1,9 +1,11 @@
 /*
- * dump.c - pythread_dump: a line for each thread of this process, with what it does.
+ * dump.c - pythread_dump, which writes a line for each thread of this process: what the thread
+ * does.
  *
- * A dump is for a program that hangs, so it may be written in a signal handler, on any thread, and
- * without Go. Invariant: it takes no lock, allocates no memory and waits only for its file. It
- * reads status.h and lock.h.
+ * A dump is for a program that hangs. So a signal handler may write it, on any thread and without
+ * Go. Invariant: a dump takes no lock, allocates no memory and waits only for its file.
+ *
+ * This calls status.h and lock.h.
  */
 #define _GNU_SOURCE
 #include "dump.h"
@@ -20,6 +22,7 @@
 
 const char *dump_shortcoming;
 
+/* Adds a thread's name in the dump: its ident, in hexadecimal if the library did not start it. */
 static void add_thread(struct text *text, PyThread_ident_t ident, bool is_ours)
 {
     text_add(text, "thread ");
@@ -36,7 +39,7 @@ static void add_duration(struct text *text, int64_t since)
     text_add(text, " s");
 }
 
-/* Adds a name in quotes. A byte that would end the quotes or the line becomes a question mark. */
+/* Adds a name in quotes. A quote or a control character in the name becomes a question mark. */
 static void add_name(struct text *text, const char *name)
 {
     text_add(text, " \"");
@@ -47,8 +50,9 @@ static void add_name(struct text *text, const char *name)
     text_add_byte(text, '"');
 }
 
-/* Finds the thread with an ident. False if no place has it. */
-static bool find(PyThread_ident_t ident, unsigned *place, struct status_view *view)
+/* Finds the place of the thread with an ident, and what the thread does. Returns false if no place
+   has the thread. */
+static bool find_thread(PyThread_ident_t ident, unsigned *place, struct status_view *view)
 {
     for (*place = 0; ident != 0 && *place < status_places(); ++*place) {
         if (status_look(*place, view) && view->ident == ident) {
@@ -58,8 +62,8 @@ static bool find(PyThread_ident_t ident, unsigned *place, struct status_view *vi
     return false;
 }
 
-/* The ident of the thread that a thread waits for; 0: none, or not known. */
-static PyThread_ident_t awaited(const struct status_view *view)
+/* Returns the ident of the thread that a thread waits for, or 0 if no such thread is known. */
+static PyThread_ident_t awaited_thread(const struct status_view *view)
 {
     PyThread_ident_t holder;
     switch (view->wait.reason) {
@@ -67,13 +71,14 @@ static PyThread_ident_t awaited(const struct status_view *view)
         return view->wait.what;
     case WAITS_FOR_LOCK:
         return lock_look(view->wait.what, &holder) ? holder : 0;
-    case WAITS_FOR_MUTEX: /* A byte does not tell who has it. */
+    case WAITS_FOR_MUTEX: /* The byte of a mutex does not tell which thread has the mutex. */
     case WAITS_FOR_NOTHING:
         break;
     }
     return 0;
 }
 
+/* Adds which thread holds a lock. */
 static void add_holder(struct text *text, PyThread_ident_t holder)
 {
     unsigned place;
@@ -82,11 +87,14 @@ static void add_holder(struct text *text, PyThread_ident_t holder)
     if (holder == 0) {
         text_add(text, "Go code");
     } else {
-        /* Idents of this library's threads are small, those of other threads are addresses. */
-        add_thread(text, holder, find(holder, &place, &view) ? view.is_ours : holder <= UINT32_MAX);
+        /* If no place has the holder, its ident tells what it is. The idents of this library's
+           threads are small. Those of other threads are addresses on 64-bit POSIX systems. */
+        bool is_ours = find_thread(holder, &place, &view) ? view.is_ours : holder <= UINT32_MAX;
+        add_thread(text, holder, is_ours);
     }
 }
 
+/* Adds what a thread waits for, and since when. */
 static void add_wait(struct text *text, const struct status_view *view)
 {
     PyThread_ident_t holder;
@@ -107,6 +115,7 @@ static void add_wait(struct text *text, const struct status_view *view)
     }
 }
 
+/* Writes the line of a thread. Returns 0 or an errno. */
 static int write_thread(int fd, const struct status_view *view)
 {
     struct text line = {.length = 0};
@@ -136,18 +145,20 @@ static int write_thread(int fd, const struct status_view *view)
     return os_write(fd, line.bytes, line.length);
 }
 
-/* ------------------------------------------------------------------------ rings */
+/* ------------------------------------------------------------------------ rings of waits */
 
-/* Steps from a thread to the one that it waits for. False if no place has that one. */
+/* Steps from a thread to the thread that it waits for. Returns false if no place has the latter. */
 static bool step(unsigned *place, struct status_view *view)
 {
-    return find(awaited(view), place, view);
+    return find_thread(awaited_thread(view), place, view);
 }
 
 /*
- * Goes around the ring of waits that the thread at place `first` is in, and writes the ring unless
- * fd is -1. False if there is no ring. *waits gets the sum of the waits' numbers, which tells these
- * waits from all later ones.
+ * Goes around the ring of waits in which the thread at place `first` is, and writes the ring unless
+ * fd is -1. Returns false if there is no ring.
+ *
+ * *waits becomes the sum of the threads' numbers of waits (status_view), which only grow. So if the
+ * same threads have the same sum later, their waits are the same.
  */
 static bool go_around(unsigned first, int fd, unsigned *waits)
 {
@@ -177,11 +188,14 @@ static bool go_around(unsigned first, int fd, unsigned *waits)
     return false;
 }
 
-/* Follows each thread to the ones that it waits for, up to a thread that has a mark of this dump.
-   If the mark is from the same walk, there is a ring. */
+/*
+ * Writes all rings of waits. From each thread a walk goes to the thread that it waits for, and so
+ * on, and leaves its mark at each. A walk ends at a thread that has a mark of this dump already. If
+ * this is the mark of the same walk, the walk has gone around a ring.
+ */
 static void write_rings(int fd)
 {
-    /* Each walk has a number, as its mark, that no earlier dump has used. */
+    /* The mark of the walk: a number that no earlier walk has used, in this dump or another. */
     static unsigned walk;
     const unsigned first_walk = walk + 1;
     for (unsigned start = 0; start < status_places(); start++) {
@@ -193,8 +207,8 @@ static void write_rings(int fd)
             *status_mark(place) = walk;
             is_seen = step(&place, &view);
         }
-        /* Waits that change meanwhile may look like a ring. So the same waits must be there twice.
-         */
+        /* Waits that change during the walk may look like a ring. So the ring counts only if the
+           same waits are found twice. */
         if (is_seen && *status_mark(place) == walk && go_around(place, -1, &waits) &&
             go_around(place, -1, &waits_again) && waits == waits_again) {
             go_around(place, fd, &waits);
@@ -207,8 +221,8 @@ int pythread_dump(int fd)
     static atomic_uint writing;
     struct text head = {.length = 0};
     struct status_view view;
-    /* One dump at a time uses the marks. In the child of a fork this also forgets the parent's
-     * threads. */
+    /* Only one dump at a time may use the marks. In the child of a fork, fork_enter also makes the
+       library forget the parent's threads. */
     if (!fork_enter(&writing)) {
         return EBUSY;
     }
@@ -239,12 +253,13 @@ int pythread_dump(int fd)
 
 #ifndef _WIN32
 
-static void dump(int signal)
+static void dump_to_stderr(int signal)
 {
     (void)signal;
     pythread_dump(OS_STDERR);
 }
 
+/* Returns the number of the signal with this name, without SIG. Returns 0 for any other name. */
 static int signal_number(const char *name)
 {
     static const struct {
@@ -262,7 +277,7 @@ static int signal_number(const char *name)
 void dump_on_signal(void)
 {
     const char *name = getenv("PYTHREAD_DUMP_SIGNAL");
-    struct sigaction action = {.sa_handler = dump, .sa_flags = SA_ONSTACK | SA_RESTART};
+    struct sigaction action = {.sa_handler = dump_to_stderr, .sa_flags = SA_ONSTACK | SA_RESTART};
     if (name != NULL) {
         int number = signal_number(strncmp(name, "SIG", 3) == 0 ? name + 3 : name);
         if (number == 0) {

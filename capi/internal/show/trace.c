@@ -1,14 +1,16 @@
 /*
- * trace.c - pythread_trace: what the threads of this process did, in the trace event format, which
- * Perfetto and chrome://tracing show.
+ * trace.c - pythread_trace, which writes what the threads of this process did to a file. The file
+ * has the trace event format, which Perfetto and chrome://tracing show.
  *
- * When an event is over, it is written to the buffer of its OS thread. A full buffer is written to
- * the file. Invariants: only the OS thread that has taken a buffer writes it: its own OS thread, or
- * the one that ends the trace. An OS thread that has taken its buffer while a trace is on may write
- * to the file. So pythread_trace first switches the trace off, then takes each buffer, and only
- * then closes the file.
+ * When an event is over, its OS thread appends the event to the OS thread's own buffer. If the
+ * buffer is full, the OS thread writes it to the file. Two invariants:
  *
- * It calls status.h, which calls the tracer here.
+ *   - Only the user of a buffer reads or writes its bytes. The user is the buffer's OS thread, or
+ *     the OS thread that ends the trace.
+ *   - A user that has found the trace on may write to the file until it gives the buffer back. So
+ *     the end of a trace switches the trace off, then takes each buffer, and then closes the file.
+ *
+ * This calls status.h, which calls the tracer `trace` for each event.
  */
 #define _GNU_SOURCE
 #include "sync/identity.h"
@@ -22,6 +24,7 @@
 
 enum { PAGE = 4096 };
 
+/* Who uses a buffer: its OS thread, or the OS thread that ends the trace. */
 enum user { NONE, ITS_OS_THREAD, END_OF_TRACE };
 
 struct buffer {
@@ -32,52 +35,53 @@ struct buffer {
 };
 _Static_assert(sizeof(struct buffer) == PAGE, "a buffer is a page");
 
-/* All buffers. None is ever freed. */
+/* The list of all buffers. No buffer is ever freed. */
 static _Atomic(struct buffer *) buffers;
 
-/* The file, and the epoch and the number of the process that opened it. Written only while no trace
-   is on. */
+/* The file of the trace, or -1, and the epoch and the number of the process that opened the file.
+   Only pythread_trace changes them, while this process writes no trace. */
 static int file = -1;
 static unsigned epoch;
 static unsigned long process;
 
 static bool is_on(void)
 {
-    /* Sequentially consistent, as the end of a trace is: see take and make_buffer. */
+    /* Sequentially consistent: see take and make_buffer. */
     return atomic_load(&status_traced_by) != NULL;
 }
 
 /* ------------------------------------------------------------------------ buffers */
 
-/*
- * Takes the buffer and returns NONE, or returns the user that has it. Sequentially consistent, as
- * the switch of the trace is: either append finds the trace off, or the end of the trace finds the
- * user.
- */
+/* Takes the buffer for a user. Returns NONE, or the user that has the buffer already. */
 static enum user take(struct buffer *buffer, enum user user)
 {
     enum user before = NONE;
+    /* Sequentially consistent, like is_on and the store that switches the trace off. So append
+       finds that the trace is off, or the end of the trace finds that the buffer has a user. */
     atomic_compare_exchange_strong(&buffer->user, &before, user);
     return before;
 }
 
 static void give_back(struct buffer *buffer)
 {
+    /* Release: what this user did with the buffer happens before what the next user does. */
     atomic_store_explicit(&buffer->user, NONE, memory_order_release);
 }
 
+/* Writes the contents of the buffer to the file. */
 static void flush(struct buffer *buffer)
 {
     os_write(file, buffer->bytes, buffer->length);
     buffer->length = 0;
 }
 
+/* Makes a buffer. Returns NULL if there is no memory. */
 static struct buffer *make_buffer(void)
 {
     struct buffer *buffer = os_map(sizeof *buffer);
     if (buffer != NULL) {
-        /* Sequentially consistent: either the end of a trace finds the buffer in the list, or
-           append finds that the trace is off. */
+        /* Sequentially consistent, like is_on. So the end of a trace finds the buffer in the list,
+           or append finds that the trace is off. */
         buffer->next = atomic_load(&buffers);
         while (!atomic_compare_exchange_weak(&buffers, &buffer->next, buffer)) {
         }
@@ -85,6 +89,7 @@ static struct buffer *make_buffer(void)
     return buffer;
 }
 
+/* Appends events to the caller's buffer if the trace is still on. */
 static void append(struct buffer *buffer, const struct text *text)
 {
     enum user before = take(buffer, ITS_OS_THREAD);
@@ -92,7 +97,8 @@ static void append(struct buffer *buffer, const struct text *text)
         return;
     }
     if (before == ITS_OS_THREAD) {
-        /* A signal handler has interrupted this function, whose buffer keeps the file open. */
+        /* The caller is a signal handler that has interrupted this function. The file stays open
+           until the interrupted call gives the buffer back. */
         if (is_on()) {
             os_write(file, text->bytes, text->length);
         }
@@ -110,7 +116,8 @@ static void append(struct buffer *buffer, const struct text *text)
 
 /* ------------------------------------------------------------------------ events */
 
-/* Begins an event of the format, with its kind, OS thread and time. The format has microseconds. */
+/* Begins an event, with its kind, OS thread and time. The time is in nanoseconds, and the format
+   has microseconds. */
 static void add_event(struct text *text, const char *kind, unsigned long os_thread, int64_t at)
 {
     text_add(text, ",\n{\"ph\":\"");
@@ -123,7 +130,8 @@ static void add_event(struct text *text, const char *kind, unsigned long os_thre
     text_add_thousandths(text, at);
 }
 
-/* Adds a bar from `since` until now, up to its name. The caller adds a number to the name. */
+/* Begins a bar that lasts from `since` until now, and the bar's name. The caller adds a number to
+   the name, and the end of the event. */
 static void add_bar(struct text *text, unsigned long os_thread, int64_t since, const char *name)
 {
     add_event(text, "X", os_thread, since);
@@ -133,7 +141,7 @@ static void add_bar(struct text *text, unsigned long os_thread, int64_t since, c
     text_add(text, name);
 }
 
-/* Adds one end of the arrow from the start of a thread to the thread. */
+/* Adds one end of the arrow that leads from the start of a thread to the thread. */
 static void add_arrow(struct text *text, const char *kind, int64_t at, PyThread_ident_t ident)
 {
     add_event(text, kind, identity_native_id(), at);
@@ -142,6 +150,7 @@ static void add_arrow(struct text *text, const char *kind, int64_t at, PyThread_
     text_add_byte(text, '}');
 }
 
+/* Adds the bar of a thread from its beginning until now. */
 static void add_run(struct text *text, unsigned long os_thread, PyThread_ident_t ident,
                     int64_t since)
 {
@@ -150,6 +159,7 @@ static void add_run(struct text *text, unsigned long os_thread, PyThread_ident_t
     text_add(text, "\"}");
 }
 
+/* The status_tracer. *memory is the caller's buffer, or NULL before the first event. */
 static void trace(void **memory, struct status_event event)
 {
     struct text text = {.length = 0};
@@ -165,6 +175,7 @@ static void trace(void **memory, struct status_event event)
         break;
     case HAS_RUN:
         add_run(&text, identity_native_id(), event.ident, event.since);
+        /* "bp":"e" ties this end of the arrow to the bar that encloses it. */
         add_arrow(&text, "f\",\"bp\":\"e", event.since, event.ident);
         break;
     case HAS_WAITED:
@@ -184,6 +195,7 @@ static void trace(void **memory, struct status_event event)
 
 /* ------------------------------------------------------------------------ a trace */
 
+/* Begins a trace. Returns 0 or an errno. */
 static int begin(const char *path)
 {
     struct text head = {.length = 0};
@@ -201,7 +213,8 @@ static int begin(const char *path)
         return error;
     }
     if (epoch != fork_epoch()) {
-        /* The parent's events in the buffers do not belong to this trace. */
+        /* This is the child of a fork. The buffers may have events of the parent, and users that
+           are threads of the parent. */
         epoch = fork_epoch();
         for (struct buffer *buffer = atomic_load(&buffers); buffer != NULL; buffer = buffer->next) {
             buffer->length = 0;
@@ -213,7 +226,7 @@ static int begin(const char *path)
     return 0;
 }
 
-/* Writes a bar until now for each thread that has not ended. */
+/* Writes the bar of each thread that has not ended. Returns 0 or an errno. */
 static int write_running(void)
 {
     struct status_view view;
@@ -228,16 +241,18 @@ static int write_running(void)
     return error;
 }
 
+/* Ends the trace of this process, if there is one. Returns 0 or an errno. */
 static int end(void)
 {
     static const char last[] = "\n]\n";
     if (file < 0 || epoch != fork_epoch()) {
         return 0;
     }
+    /* Sequentially consistent: see take and make_buffer. */
     atomic_store(&status_traced_by, NULL);
     for (struct buffer *buffer = atomic_load(&buffers); buffer != NULL; buffer = buffer->next) {
         while (take(buffer, END_OF_TRACE) != NONE) {
-            os_relax(); /* at most as long as a write to the file takes */
+            os_relax(); /* not for long: the user only appends events */
         }
         flush(buffer);
         give_back(buffer);

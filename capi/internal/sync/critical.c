@@ -1,22 +1,26 @@
 /*
- * critical.c - critical sections, which hold mutexes until their thread waits, and the lock of a
- * mutex, which is such a wait.
+ * critical.c - critical sections, which unlock their mutexes while their thread waits. It also has
+ * the functions that lock a mutex, because they may wait.
  *
- * The sections of a thread are a stack in the frames of its functions. A link, which is
- * critical_newest or the _cs_prev of a section, is the address of a section with two flags:
+ * The sections of a thread are a linked list, from the newest to the oldest. A link is
+ * critical_newest, or the _cs_prev of a section. It is the address of the next section, with two
+ * flags of that section:
  *
- *   SUSPENDED    its mutexes are not locked at this moment
- *   TWO_MUTEXES  it is a PyCriticalSection2
+ *   SUSPENDED    the section's mutexes are not locked now
+ *   TWO_MUTEXES  the section is a PyCriticalSection2
  *
- * Invariant: while a thread does not wait, its newest section is not suspended, and below a section
- * that is suspended all are. A wait suspends all. At its end the thread locks only the mutexes of
- * the newest. Those of another are locked when it becomes the newest. So a thread that waits for
- * the mutex of one section never holds that of another, and no threads lock each other out.
+ * Invariant: while a thread does not wait, its newest section is not suspended. All sections that
+ * are older than a suspended section are suspended too.
  *
- * A section whose _cs_mutex is NULL has nothing to unlock: the newest one before it has its mutex,
- * or it is about to get its mutex.
+ * A wait suspends all sections. When the wait is over, the thread locks only the mutexes of its
+ * newest section. It locks those of an older section when this section becomes the newest. So a
+ * thread that waits for a mutex of one section never holds a mutex of another. A section with two
+ * mutexes locks them in the order of their addresses. So threads never lock each other out.
  *
- * This calls pylock.c and pythons.h.
+ * A section whose _cs_mutex is NULL has no mutex to unlock. Either the section does nothing,
+ * because an older section has the mutex already, or its thread still waits for the mutex.
+ *
+ * This calls pylock.c, pythons.h and tsan.h.
  */
 #include "critical.h"
 
@@ -37,7 +41,7 @@ static PyCriticalSection *section_at(uintptr_t link)
     return (PyCriticalSection *)(link & ~(uintptr_t)FLAGS);
 }
 
-/* The second mutex of a section. NULL: it has one mutex, or none. */
+/* Returns the second mutex of a section, or NULL if the section has one mutex or none. */
 static PyMutex *second_of(uintptr_t link)
 {
     return link & TWO_MUTEXES ? ((PyCriticalSection2 *)section_at(link))->_cs_mutex2 : NULL;
@@ -83,16 +87,17 @@ void critical_lock_newest(void)
     critical_newest &= ~(uintptr_t)SUSPENDED;
 }
 
-uintptr_t critical_exchange(uintptr_t sections)
+uintptr_t critical_exchange(uintptr_t newest)
 {
     uintptr_t before = critical_newest;
-    critical_newest = sections;
+    critical_newest = newest;
     return before;
 }
 
 /* ------------------------------------------------------------------------ the lock of a mutex */
 
-static PyLockStatus lock_taken(PyMutex *m, long long microseconds, int intr_flag)
+/* Locks a mutex that is not FREE, as pythread_mutex_lock_timed does. */
+static PyLockStatus lock_contended(PyMutex *m, long long microseconds, int intr_flag)
 {
     bool is_pythons = pythons.lock != NULL;
     if (microseconds == 0) {
@@ -111,7 +116,7 @@ static PyLockStatus lock_taken(PyMutex *m, long long microseconds, int intr_flag
 static inline PyLockStatus lock(PyMutex *m, long long microseconds, int intr_flag)
 {
     PyLockStatus status =
-        mutex_take(m, MUTEX_FREE) ? PY_LOCK_ACQUIRED : lock_taken(m, microseconds, intr_flag);
+        mutex_take(m, MUTEX_FREE) ? PY_LOCK_ACQUIRED : lock_contended(m, microseconds, intr_flag);
     if (status == PY_LOCK_ACQUIRED) {
         tsan_acquire(m);
     }
@@ -130,6 +135,8 @@ void PyMutex_Lock(PyMutex *m)
 
 /* ------------------------------------------------------------------------ sections */
 
+/* Makes a section the newest. The caller locks the section's mutexes afterwards. So when a wait for
+   them is over, the thread does not lock those of the older section again. */
 static void push(PyCriticalSection *c, uintptr_t flags)
 {
     c->_cs_mutex = NULL;
@@ -137,7 +144,7 @@ static void push(PyCriticalSection *c, uintptr_t flags)
     critical_newest = (uintptr_t)c | flags;
 }
 
-/* The caller has unlocked the mutexes of the newest section. */
+/* Removes the newest section, whose mutexes the caller has unlocked. */
 static void pop(void)
 {
     critical_newest = section_at(critical_newest)->_cs_prev;
@@ -146,7 +153,8 @@ static void pop(void)
     }
 }
 
-/* True for a section that a Python has begun: Python 3.13 those of objects, a newer one all. */
+/* Tells whether a Python has begun a section. Python 3.13 begins only the sections of objects, and
+   this library those of mutexes. A newer Python begins all sections. */
 static bool began_in_python(const PyCriticalSection *c)
 {
     return pythons.end != NULL && c != section_at(critical_newest);
@@ -169,7 +177,7 @@ void PyCriticalSection_BeginMutex(PyCriticalSection *c, PyMutex *m)
 void PyCriticalSection_End(PyCriticalSection *c)
 {
     if (c->_cs_mutex == NULL) {
-        return; /* It has done nothing, also if a Python has begun it. */
+        return; /* The beginning did nothing, whether a Python or this library did it. */
     }
     if (began_in_python(c)) {
         pythons.end(c);

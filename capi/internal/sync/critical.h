@@ -1,4 +1,4 @@
-/* critical.h - the critical sections of the calling thread, for the waits of this library. */
+/* critical.h - suspends the caller's critical sections while the caller waits in this library. */
 #ifndef CRITICAL_H
 #define CRITICAL_H
 
@@ -7,13 +7,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The newest section, with flags; 0: the thread is in none. Only critical.c changes it. */
+/* The link to the newest section (see critical.c); 0: the thread is in no section. Only critical.c
+   changes it. */
 extern OS_THREAD_LOCAL uintptr_t critical_newest;
 
-/* Begins and ends a wait, in which the sections of the caller are suspended. */
+/* The parts of critical_suspend and critical_resume for a caller that is in a section. */
 void critical_unlock_all(void);
 void critical_lock_newest(void);
 
+/* Begins a wait: unlocks the mutexes of all sections. */
 static inline void critical_suspend(void)
 {
     if (__builtin_expect(critical_newest != 0, 0)) {
@@ -21,6 +23,7 @@ static inline void critical_suspend(void)
     }
 }
 
+/* Ends a wait: locks the mutexes of the newest section, and waits until they are free. */
 static inline void critical_resume(void)
 {
     if (__builtin_expect(critical_newest != 0, 0)) {
@@ -28,8 +31,8 @@ static inline void critical_resume(void)
     }
 }
 
-/* Gives the calling OS thread the sections of another thread, and returns those that it had. 0 are
-   the sections of a new thread. */
-uintptr_t critical_exchange(uintptr_t sections);
+/* Gives the calling OS thread the sections of another thread, and returns its old sections. The
+   argument is a link to the newest section, and 0 for a new thread. */
+uintptr_t critical_exchange(uintptr_t newest);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * mutex.h - how critical.c locks a PyMutex, and how a waiter and the parking lot deal with each
- * other. A waiter is an OS thread, or a goroutine, which waits by mutex.go.
+ * mutex.h - the functions of pylock.c by which critical.c and mutex.go lock a PyMutex. A waiter is
+ * an OS thread, or a goroutine that waits in mutex.go.
  */
 #ifndef MUTEX_H
 #define MUTEX_H
@@ -11,66 +11,80 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Code that was compiled with CPython's header or ours changes 0 to LOCKED and back by itself. */
+/* The values of the byte that callers use; pylock.c explains them. The first two may not change:
+   CPython's header and ours have inline functions that use them. */
 enum { MUTEX_FREE = _Py_UNLOCKED, MUTEX_LOCKED = _Py_LOCKED, MUTEX_RESERVED = 2 };
 
-/* Locks a mutex if its byte is `from`. Acquire: what the last holder did happens before what the
-   caller does next. */
+/* Locks a mutex if its byte is `from`, and reports whether it was. Acquire: what the last holder
+   did happens before what the caller does next. */
 static inline bool mutex_take(PyMutex *m, uint8_t from)
 {
     return __atomic_compare_exchange_n(&m->_bits, &from, MUTEX_LOCKED, false, __ATOMIC_ACQUIRE,
                                        __ATOMIC_RELAXED);
 }
 
-/* A mutex is reserved at most once in this time, and a waiter that does not come for it loses it
-   after this time. */
+/* A mutex is reserved at most once in this time. If the waiter does not take the mutex within this
+   time, other threads may take it. */
 enum { MUTEX_RESERVE_NS = 200000 };
 
-/* A waiter, in C memory of its own. The bucket's lock guards all but the first three. */
+/* A waiter, on the stack of its OS thread, or in C memory that mutex.go allocates. */
 struct waiter {
-    atomic_uint word; /* ASLEEP, or AWAKE once it was woken */
+    /* ASLEEP, or AWAKE after an unlock has woken the waiter. Written only under the bucket's lock.
+       The waiter's OS thread sleeps on it. */
+    atomic_uint word;
     PyMutex *mutex;
-    uintptr_t goroutine;            /* what mutex.go knows it by; 0: an OS thread */
-    unsigned epoch;                 /* of the bucket in which it stands; 0: it does not */
-    struct waiter *previous, *next; /* those of the same mutex */
-    struct waiter *next_first;      /* of another mutex: the first waiter's alone, as the next */
-    struct waiter *last;            /* of the same mutex */
-    struct waiter *rung_before;     /* a goroutine alone, while it is to be woken: see mutex_bell */
+    uintptr_t goroutine; /* the number by which mutex.go finds the goroutine; 0: an OS thread */
+    unsigned epoch;      /* of the process in whose bucket the waiter is; 0: in none */
+
+    /* The bucket's lock guards these. */
+    struct waiter *previous, *next; /* neighbours among the waiters for the same mutex */
+    struct waiter *next_first;      /* of a first waiter: the first waiter for another mutex */
+    struct waiter *last;            /* of a first waiter: the last waiter for the same mutex */
+
+    /* Links goroutines that C code has to wake: see mutex_bell. */
+    struct waiter *next_to_wake;
 };
 
 enum { ASLEEP, AWAKE };
 
-/* What a waiter wishes that does not get the lock: to sleep on; the same, but it has stood aside
-   for a RESERVED lock for long enough; to sleep no more. */
-enum wish { STAY, LAPSED, LEAVE };
+/* What a waiter does if it does not get the mutex. */
+enum wish {
+    STAY,   /* sleeps until it is woken, and leaves a RESERVED mutex to the waiter that is awake */
+    LAPSED, /* has left a RESERVED mutex to another for long enough, and takes it; else as STAY */
+    LEAVE   /* ends its wait */
+};
 
-/* Spins for the lock, for some microseconds at most, and reports whether it got the lock. */
+/* Spins for a mutex, for some microseconds at most, and reports whether it has locked the mutex. */
 bool mutex_spin(PyMutex *m);
 
-/* Locks a mutex, in a sleep if need be. Fails as pythread_mutex_lock_timed does. */
+/* Locks a mutex, and sleeps until the mutex is free. Returns the same as
+   pythread_mutex_lock_timed. */
 PyLockStatus mutex_wait(PyMutex *m, int64_t deadline, int intr_flag);
 
-/* How a waiter has settled. */
+/* What mutex_settle has done. */
 struct settled {
-    bool has_lock;
-    bool was_woken;   /* since it settled last */
-    bool is_reserved; /* for another: it may sleep for MUTEX_RESERVE_NS at most */
+    bool has_lock;    /* the waiter has the mutex, and its wait is over */
+    bool was_woken;   /* an unlock has woken the waiter since it settled last */
+    bool is_reserved; /* for another waiter; this one must settle again after MUTEX_RESERVE_NS */
 };
 
 /*
- * Takes the lock for the waiter if it can have it. If not, the waiter is in the lot afterwards, or
- * out of it where it wishes to leave. It may sleep for as long as its word is ASLEEP.
+ * Takes the mutex for the waiter if it is free, or RESERVED and the waiter may take it. Otherwise
+ * puts the waiter into the parking lot, or removes it if its wish is LEAVE. A waiter in the parking
+ * lot may sleep while its word is ASLEEP.
  */
 struct settled mutex_settle(struct waiter *w, enum wish wish);
 
-/* PyMutex_Unlock, but that it returns false where the mutex is not locked. *goroutine is the one
-   that the caller has to wake; 0: none. */
+/* Unlocks a mutex. Sets *goroutine to the number of the goroutine that the caller must wake, or to
+   0. Returns false if the mutex is not locked. */
 bool mutex_unlock(PyMutex *m, uintptr_t *goroutine);
 
 /*
- * C code wakes no goroutine by itself, as it does not enter Go. It rings: mutex_bell sleeps until
- * somebody rings, and returns those that are to be woken, in their order. The next is the one
- * behind, to be read before a goroutine is woken, which may take its waiter away.
+ * Sleeps until PyMutex_Unlock has goroutines to wake. C code cannot wake a goroutine itself,
+ * because it does not enter Go. So a goroutine calls this, and wakes the others.
+ *
+ * Returns a list of their waiters in the order of the unlocks, linked by next_to_wake. The caller
+ * reads this link before it wakes a goroutine, which may use its waiter again at once.
  */
 struct waiter *mutex_bell(void);
 

@@ -1,41 +1,47 @@
 /*
- * pylock.c - PyMutex: a lock of one byte, and the parking lot, in which its waiters sleep.
+ * pylock.c - PyMutex, a mutex of one byte, and the parking lot, in which waiters sleep.
  *
- * Why C: see lock.c. This calls os.h, fork.h, status.h and pythons.h. Callers lock a mutex by
- * critical.c.
+ * lock.c says why this is C. This calls os.h, fork.h, status.h, tsan.h and pythons.h. critical.c
+ * has the functions that lock a mutex.
  *
  * The byte of a mutex has one of four values:
  *
- *   0                FREE
- *   LOCKED           a thread has the lock
- *   LOCKED | PARKED  a thread has it, and the unlock must wake the first waiter
- *   RESERVED         no thread has it, and only the waiter that is awake may take it
+ *   FREE             0: no thread holds the mutex
+ *   LOCKED           a thread holds the mutex
+ *   LOCKED | PARKED  a thread holds the mutex, and its unlock must wake the first waiter
+ *   RESERVED         no thread holds the mutex, and the waiter that is awake should take it
  *
- * Code that was compiled with CPython's header or ours changes FREE to LOCKED and back itself, and
- * calls functions for everything else. pythread/mutex.go is the same algorithm for goroutines.
+ * Code that was compiled with CPython's header or ours changes FREE to LOCKED and back without a
+ * call. In all other cases this code calls the library. pythread/mutex.go gives the byte the same
+ * values, but has another rule for when an unlock reserves the mutex.
  *
- * The byte has no room for a queue. The waiters of a mutex are in the bucket of its address, in the
- * order in which they came. A waiter that was woken stays the first until it has settled: it checks
- * the byte again under the bucket's lock. While a waiter is awake, the byte need not show those
- * that sleep. So other threads lock and unlock at full speed in the microseconds until the waiter
- * runs.
+ * A byte has no space for a queue. So the address of a mutex selects a bucket of the parking lot,
+ * and the bucket has the queue. An unlock wakes the first waiter, but does not remove the waiter
+ * from the queue. The waiter settles later: under the bucket's lock, it looks at the byte again.
+ * Until then the byte need not tell that other waiters sleep. So in these microseconds other
+ * threads lock and unlock at full speed.
  *
  * These rules hold while no thread holds the bucket's lock:
  *
  *   1. If the byte is LOCKED | PARKED, waiters sleep and none is awake.
  *   2. If the byte is RESERVED, a waiter is awake.
- *   3. If waiters sleep, a thread has the duty to wake them, so no wake-up is lost. The next unlock
- *      has it if the byte is LOCKED | PARKED, else the waiter that is awake. The unlock gives the
- *      duty to the waiter that it wakes. That waiter settles: it takes the lock, sleeps again or
- *      leaves, and makes the byte LOCKED | PARKED if others sleep.
+ *   3. If waiters sleep, a thread has the duty to wake them. So no wake-up is lost. If the byte is
+ *      LOCKED | PARKED, the next unlock has the duty. Otherwise the waiter that is awake has it. An
+ *      unlock gives the duty to the waiter that it wakes. This waiter settles: it takes the mutex,
+ *      sleeps again or leaves. If other waiters sleep then, it makes the byte LOCKED | PARKED.
  *
- * Without the bucket's lock the byte changes only from FREE or RESERVED to LOCKED, and from LOCKED
- * to FREE. So an unlock does not use the byte after it has freed it. The memory of a mutex may be
- * freed as soon as the last of its users has unlocked it.
+ * In the child of a fork, a byte may be LOCKED | PARKED or RESERVED although there are no waiters.
+ * The unlock of a LOCKED | PARKED mutex then wakes no waiter. A thread that waits for a RESERVED
+ * mutex takes the mutex after MUTEX_RESERVE_NS.
  *
- * An unlock never gives the lock to a waiter, because all threads would wait until the waiter runs.
- * Instead the byte is RESERVED at times, and a waiter that is late loses the reservation.
- * pylock_model.pml in ctest is the same algorithm in Promela, checked in every interleaving.
+ * A thread that does not hold the bucket's lock changes the byte only from FREE or RESERVED to
+ * LOCKED, and from LOCKED to FREE. No unlock uses the byte after the change that frees the mutex.
+ * So the memory of a mutex may be freed as soon as its last user has unlocked the mutex.
+ *
+ * An unlock never passes the mutex to a waiter, because all threads would wait until the waiter
+ * runs. Instead an unlock sometimes makes the byte RESERVED. A waiter that is late loses the
+ * reservation. pylock_model.pml in ctest is the same algorithm in Promela, and spin checks every
+ * interleaving of it.
  */
 #include "mutex.h"
 
@@ -53,20 +59,22 @@
 
 enum { FREE = MUTEX_FREE, LOCKED = MUTEX_LOCKED, PARKED = 2, RESERVED = MUTEX_RESERVED };
 
-/* How long to spin before a sleep: not as long as it takes to wake a thread. */
+/* How long a thread spins before it sleeps. This is less time than a wake-up takes. */
 enum { SPIN_NS = 5000 };
 
 /* ------------------------------------------------------------------------ the byte */
 
-/* Makes the byte `to` if it is *from, else sets *from to what it is. Acquire: what the last holder
-   did happens before what the caller does next. Release: the other way round. */
-static bool change(PyMutex *m, uint8_t *from, uint8_t to)
+/* Changes the byte to `to` if it is *from. Otherwise sets *from to the byte. Acquire: what the last
+   holder did happens before what the caller does next. Release: what the caller did happens before
+   what the next holder does. */
+static bool change_byte(PyMutex *m, uint8_t *from, uint8_t to)
 {
     return __atomic_compare_exchange_n(&m->_bits, from, to, false, __ATOMIC_ACQ_REL,
                                        __ATOMIC_RELAXED);
 }
 
-static uint8_t look(PyMutex *m)
+/* Returns the byte. Relaxed: the caller uses the value as a hint, or confirms it by change_byte. */
+static uint8_t read_byte(PyMutex *m)
 {
     return __atomic_load_n(&m->_bits, __ATOMIC_RELAXED);
 }
@@ -74,20 +82,24 @@ static uint8_t look(PyMutex *m)
 /* ------------------------------------------------------------------------ the parking lot */
 
 /*
- * A bucket has the waiters of all mutexes whose addresses fall to it: a list of the first waiters,
- * one for each mutex, and behind each the others of the same mutex.
+ * A bucket has the waiters of all mutexes whose addresses have the same hash. `firsts` is a list of
+ * the first waiter of each mutex. Behind each first waiter are the other waiters for its mutex.
  *
- * Who is in has the bucket's lock, which is the epoch of its process, and twice as much: the child
- * of a fork takes the lock from those that it does not have, and forgets the waiters.
+ * The value of a held lock contains the epoch of the holder's process. In the child of a fork, a
+ * lock may have the epoch of the parent. Then no thread of the child holds this lock. So the child
+ * takes the lock, and forgets the parent's waiters.
  */
 static struct bucket {
-    _Alignas(64) atomic_uint lock; /* 0, or twice the holder's epoch; plus 1 where others sleep */
-    unsigned epoch;
+    /* Guards the waiters. 0: free. Otherwise twice the epoch of the holder's process, plus 1 if
+       other threads may sleep until the lock is free. */
+    _Alignas(64) atomic_uint lock;
+    unsigned epoch; /* of the process that the waiters belong to */
     struct waiter *firsts;
-    /* Advice, for all mutexes here: the processor, plus 1, of the last unlock that woke a waiter,
-       and when the byte was last RESERVED. */
+    /* Two hints, for all mutexes of the bucket. The first is the processor, plus 1, of the last
+       unlock that woke a waiter; 0: none has. The second is when an unlock last decided to reserve
+       a mutex. */
     atomic_int last_waker;
-    int64_t reserved;
+    int64_t last_reserved;
 } buckets[256];
 
 static struct bucket *bucket_of(const PyMutex *m)
@@ -96,42 +108,47 @@ static struct bucket *bucket_of(const PyMutex *m)
     return &buckets[(uint64_t)(uintptr_t)m * 0x9E3779B97F4A7C15 >> 56];
 }
 
-static struct bucket *enter(const PyMutex *m)
+/* Locks the bucket of a mutex, and returns it. */
+static struct bucket *enter_bucket(const PyMutex *m)
 {
     struct bucket *bucket = bucket_of(m);
-    unsigned mine = 2 * fork_epoch(), now = 0, next = mine;
-    /* Acquire: what the last one did in the bucket has happened. */
+    unsigned epoch = fork_epoch(), held = 2 * epoch, held_with_sleepers = held + 1;
+    unsigned now = 0, next = held;
+    /* Acquire: what the last holder did in the bucket happens before what the caller does. */
     while (!atomic_compare_exchange_weak_explicit(&bucket->lock, &now, next, memory_order_acquire,
                                                   memory_order_relaxed)) {
-        if ((now | 1) == (mine | 1)) {
-            /* As others may sleep beside the caller, it takes the lock as one for which they do.
-               Relaxed: this only tells the holder to wake one. */
-            if (now == (mine | 1) ||
-                atomic_compare_exchange_weak_explicit(&bucket->lock, &now, mine | 1,
+        if (now == held || now == held_with_sleepers) {
+            /* Relaxed: this only tells the holder to wake a sleeper. */
+            if (now == held_with_sleepers ||
+                atomic_compare_exchange_weak_explicit(&bucket->lock, &now, held_with_sleepers,
                                                       memory_order_relaxed, memory_order_relaxed)) {
-                os_wait(&bucket->lock, mine | 1, OS_NO_DEADLINE);
+                os_wait(&bucket->lock, held_with_sleepers, OS_NO_DEADLINE);
             }
-            next = mine | 1;
+            /* The holder wakes only one sleeper. So from now on the caller assumes that others
+               still sleep. */
+            next = held_with_sleepers;
             now = 0;
         }
     }
-    if (bucket->epoch != mine) {
-        bucket->epoch = mine;
+    if (bucket->epoch != epoch) {
+        bucket->epoch = epoch;
         bucket->firsts = NULL;
     }
     return bucket;
 }
 
-static void leave(struct bucket *bucket)
+/* Unlocks the bucket. */
+static void leave_bucket(struct bucket *bucket)
 {
-    /* Release: pairs with enter. */
+    /* Release: pairs with the acquire of enter_bucket. */
     if (atomic_exchange_explicit(&bucket->lock, 0, memory_order_release) & 1) {
         os_wake(&bucket->lock, 1);
     }
 }
 
-/* The link to the first waiter of a mutex; to NULL where it has none. */
-static struct waiter **find(struct bucket *bucket, const PyMutex *m)
+/* Returns the link to the first waiter for a mutex. If there is none, returns the list's last link,
+   which is NULL. */
+static struct waiter **link_to_first(struct bucket *bucket, const PyMutex *m)
 {
     struct waiter **link = &bucket->firsts;
     while (*link != NULL && (*link)->mutex != m) {
@@ -140,13 +157,14 @@ static struct waiter **find(struct bucket *bucket, const PyMutex *m)
     return link;
 }
 
+/* Adds a waiter behind the others for its mutex. `link` is the result of link_to_first. */
 static void append(struct waiter **link, struct waiter *w)
 {
     struct waiter *first = *link;
     w->next = NULL;
     if (first == NULL) {
         w->previous = NULL;
-        w->next_first = NULL; /* the link is the list's end */
+        w->next_first = NULL; /* the link is the last of the list */
         w->last = w;
         *link = w;
     } else {
@@ -156,6 +174,7 @@ static void append(struct waiter **link, struct waiter *w)
     }
 }
 
+/* Removes a waiter. `link` is the result of link_to_first. */
 static void remove_from(struct waiter **link, struct waiter *w)
 {
     struct waiter *first = *link;
@@ -177,6 +196,7 @@ static void remove_from(struct waiter **link, struct waiter *w)
 
 static bool is_awake(struct waiter *w)
 {
+    /* Relaxed: the caller holds the bucket's lock, under which the word is written. */
     return atomic_load_explicit(&w->word, memory_order_relaxed) == AWAKE;
 }
 
@@ -185,24 +205,26 @@ static bool is_awake(struct waiter *w)
 struct settled mutex_settle(struct waiter *w, enum wish wish)
 {
     PyMutex *m = w->mutex;
-    struct bucket *bucket = enter(m);
-    struct waiter **link = find(bucket, m), *first = *link;
-    bool is_in = w->epoch == bucket->epoch, was_awake = is_in && is_awake(w);
+    struct bucket *bucket = enter_bucket(m);
+    struct waiter **link = link_to_first(bucket, m), *first = *link;
+    bool is_in = w->epoch == bucket->epoch; /* false after a signal handler has forked */
+    bool was_awake = is_in && is_awake(w);
     bool other_is_awake = first != NULL && first != w && is_awake(first);
     bool others = first != NULL && (first != w || w->next != NULL);
     bool is_free, stays;
-    uint8_t now = look(m), next;
+    uint8_t now = read_byte(m), next;
     do {
-        /* Who does not wait, or has waited long enough, takes a lock that is RESERVED. */
+        /* The waiter that is awake takes a RESERVED mutex. So does a waiter that leaves, or that
+           has stood aside for long enough. */
         is_free = now == FREE || (now == RESERVED && (was_awake || wish != STAY));
         stays = !is_free && wish != LEAVE;
         next = LOCKED;
         if (stays && now == RESERVED) {
-            next = RESERVED; /* The waiter that is awake has the duty. */
+            next = RESERVED; /* The waiter that is awake has the duty to wake this one. */
         } else if ((stays || others) && !other_is_awake) {
             next = LOCKED | PARKED;
         }
-    } while (!change(m, &now, next));
+    } while (!change_byte(m, &now, next));
     if (stays && !is_in) {
         append(link, w);
     } else if (!stays && is_in) {
@@ -210,42 +232,45 @@ struct settled mutex_settle(struct waiter *w, enum wish wish)
     }
     w->epoch = stays ? bucket->epoch : 0;
     atomic_store_explicit(&w->word, ASLEEP, memory_order_relaxed);
-    leave(bucket);
+    leave_bucket(bucket);
     return (struct settled){
         .has_lock = is_free, .was_woken = was_awake, .is_reserved = next == RESERVED};
 }
 
-/* True where the waiter that an unlock wakes has the byte reserved. */
-static bool reserves(struct bucket *bucket)
+/* Decides whether an unlock reserves the mutex for the waiter that it wakes, and notes this time if
+   it does. */
+static bool decide_to_reserve(struct bucket *bucket)
 {
     int64_t now = os_now_ns();
-    if (now - bucket->reserved < MUTEX_RESERVE_NS) {
+    if (now - bucket->last_reserved < MUTEX_RESERVE_NS) {
         return false;
     }
-    bucket->reserved = now;
+    bucket->last_reserved = now;
     return true;
 }
 
-/* Frees the byte, which was not LOCKED, and wakes the first waiter; a goroutine is left to the
-   caller. False where the mutex is not locked. */
-static bool unlock(PyMutex *m, struct waiter **goroutine)
+/* Unlocks a mutex whose byte may tell of waiters, and wakes the first waiter if it is an OS thread.
+   If it is a goroutine, sets *goroutine to the waiter, and the caller must wake the goroutine.
+   Returns false if the mutex is not locked. */
+static bool unlock_and_wake(PyMutex *m, struct waiter **goroutine)
 {
     atomic_uint *word = NULL;
     *goroutine = NULL;
-    struct bucket *bucket = enter(m);
-    /* The parent's waiters, of which the byte tells in the child of a fork, do not exist. */
-    struct waiter *first = *find(bucket, m);
-    uint8_t next = first != NULL && reserves(bucket) ? RESERVED : FREE;
+    struct bucket *bucket = enter_bucket(m);
+    /* In the child of a fork this may be NULL although the byte tells of waiters. They were threads
+       of the parent. */
+    struct waiter *first = *link_to_first(bucket, m);
+    uint8_t next = first != NULL && decide_to_reserve(bucket) ? RESERVED : FREE;
     uint8_t now = LOCKED;
-    while (!change(m, &now, now == LOCKED ? FREE : next)) {
+    while (!change_byte(m, &now, now == LOCKED ? FREE : next)) {
         if (now == FREE || now == RESERVED) {
-            leave(bucket);
+            leave_bucket(bucket);
             return false;
         }
     }
     if (now != LOCKED && first != NULL) {
-        /* A thread looks at its word under the bucket's lock, and a goroutine waits for the caller.
-           Till then they are there. */
+        /* The waiter's memory is valid here. A waiter that is an OS thread needs the bucket's lock
+           to end its wait. A goroutine ends its wait only after the caller has woken it. */
         if (first->goroutine != 0) {
             *goroutine = first;
         } else {
@@ -254,32 +279,36 @@ static bool unlock(PyMutex *m, struct waiter **goroutine)
         atomic_store_explicit(&first->word, AWAKE, memory_order_relaxed);
         atomic_store_explicit(&bucket->last_waker, os_processor() + 1, memory_order_relaxed);
     }
-    leave(bucket);
+    leave_bucket(bucket);
     if (word != NULL) {
-        os_wake(word, 1); /* It reads no memory. */
+        os_wake(word, 1); /* The waiter may be gone, but os_wake does not read the word. */
     }
     return true;
 }
 
-/* Sleeps until the waiter was woken, and returns what it wishes then. */
+/* Sleeps until the waiter is woken, its time is up or, if intr_flag is set, a signal handler has
+   run. While the mutex is reserved for another, sleeps for MUTEX_RESERVE_NS at most. Returns the
+   wish for the next mutex_settle, and sets *sleep_result to the result of os_wait. */
 static enum wish sleep_in_lot(struct waiter *w, int64_t deadline, bool is_reserved, int intr_flag,
-                              int *ended)
+                              int *sleep_result)
 {
     int64_t lapse = is_reserved ? os_deadline_in(MUTEX_RESERVE_NS) : deadline;
     int64_t until = lapse < deadline ? lapse : deadline;
     for (;;) {
-        *ended = os_wait(&w->word, ASLEEP, until);
+        *sleep_result = os_wait(&w->word, ASLEEP, until);
+        /* Relaxed: the caller settles next, which takes the bucket's lock. */
         if (atomic_load_explicit(&w->word, memory_order_relaxed) == AWAKE) {
             return STAY;
         }
-        if (*ended == ETIMEDOUT) {
+        if (*sleep_result == ETIMEDOUT) {
             return until == deadline ? LEAVE : LAPSED;
         }
-        if (*ended == EINTR && intr_flag != 0) {
+        if (*sleep_result == EINTR && intr_flag != 0) {
             return LEAVE;
         }
-        if (w->epoch != 2 * fork_epoch()) {
-            return STAY; /* A handler has forked, and the lot of the child knows no waiter. */
+        if (w->epoch != fork_epoch()) {
+            /* A signal handler has forked, and this is the child. Its parking lot is empty. */
+            return STAY;
         }
     }
 }
@@ -288,22 +317,27 @@ static PyLockStatus wait_parked(PyMutex *m, int64_t deadline, int intr_flag)
 {
     struct waiter self = {.mutex = m};
     struct settled settled;
-    int ended = 0;
-    /* An endless interruptible wait does not stand aside: the kernel does not restart a sleep with
-       a deadline after a handler with SA_RESTART, as it does an endless one. */
+    int sleep_result = 0;
+    /* An interruptible wait without limit takes even a RESERVED mutex, because to stand aside it
+       would sleep with a deadline. The kernel does not restart such a sleep after a handler with
+       SA_RESTART, but it restarts a sleep without a deadline. */
     enum wish wish = deadline == OS_NO_DEADLINE && intr_flag != 0 ? LAPSED : STAY;
     while (settled = mutex_settle(&self, wish), !settled.has_lock) {
         if (wish == LEAVE) {
-            return ended == EINTR ? PY_LOCK_INTR : PY_LOCK_FAILURE;
+            return sleep_result == EINTR ? PY_LOCK_INTR : PY_LOCK_FAILURE;
         }
-        wish = sleep_in_lot(&self, deadline, settled.is_reserved, intr_flag, &ended);
+        wish = sleep_in_lot(&self, deadline, settled.is_reserved, intr_flag, &sleep_result);
     }
     return PY_LOCK_ACQUIRED;
 }
 
-/* It does not spin where waiters sleep, nor where the last thread that woke a waiter ran on the
-   caller's processor. Most likely the same thread holds the lock again, and it cannot run while the
-   caller spins there. */
+/*
+ * Does not spin in two cases:
+ *
+ *   - The byte tells of waiters, or is RESERVED. The caller would only take the mutex from them.
+ *   - The last thread that woke a waiter ran on the caller's processor. Most likely that thread
+ *     holds the mutex again, and cannot run while the caller spins there.
+ */
 bool mutex_spin(PyMutex *m)
 {
     struct os_spin spin = os_spin_begin(SPIN_NS);
@@ -311,9 +345,9 @@ bool mutex_spin(PyMutex *m)
         os_processor() + 1) {
         return false;
     }
-    /* Each look takes the cache line from the holder: so the pauses get longer. */
+    /* Each read of the byte takes the cache line from the holder. So the pauses get longer. */
     for (int pause = 1;; pause *= 2) {
-        uint8_t now = look(m);
+        uint8_t now = read_byte(m);
         if (now == FREE && mutex_take(m, FREE)) {
             return true;
         }
@@ -325,7 +359,8 @@ bool mutex_spin(PyMutex *m)
     }
 }
 
-/* Locks a mutex whose unlock, which is Python's, wakes no waiter of this library. */
+/* Locks a mutex of a process whose mutexes are Python's. Python's unlock wakes no waiter of this
+   library. So a wait with a deadline looks at the mutex once a millisecond. */
 static PyLockStatus wait_for_pythons(PyMutex *m, int64_t deadline)
 {
     if (deadline == OS_NO_DEADLINE) {
@@ -352,43 +387,53 @@ PyLockStatus mutex_wait(PyMutex *m, int64_t deadline, int intr_flag)
 
 /* ------------------------------------------------------------------------ goroutines */
 
-/* Those that are to be woken, the last one first, and whether somebody has rung since the bell
-   slept last. A child of a fork has neither. */
-static _Atomic(struct waiter *) to_wake;
-static atomic_uint rung;
+/* The goroutines that mutex_bell must return, the last one first. */
+static _Atomic(struct waiter *) goroutines_to_wake;
 
+/* 1 if a thread has rung since mutex_bell last began to look for goroutines, else 0. */
+static atomic_uint has_rung;
+
+/* Gives a goroutine to mutex_bell. The child of a fork never calls this, because no goroutine waits
+   there. */
 static void ring_for(struct waiter *w)
 {
-    /* Release: who takes the waiter reads what is behind it. The exchange and the load in
-       mutex_bell are in one order with these two: either the bell finds the waiter, or this finds
-       that the bell may sleep. */
-    w->rung_before = atomic_load_explicit(&to_wake, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak(&to_wake, &w->rung_before, w)) {
+    /*
+     * Release: mutex_bell reads the waiter's fields.
+     *
+     * The compare-exchange and the exchange here, and the store and the exchange in mutex_bell, are
+     * sequentially consistent. So they have one order. If mutex_bell misses the waiter, it has set
+     * has_rung to 0 before the exchange here. If it does not sleep yet, it finds that has_rung
+     * is 1. If it sleeps, the thread that changed has_rung from 0 to 1 wakes it.
+     */
+    w->next_to_wake = atomic_load_explicit(&goroutines_to_wake, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak(&goroutines_to_wake, &w->next_to_wake, w)) {
     }
-    if (atomic_exchange(&rung, 1) == 0) {
-        os_wake(&rung, 1);
+    if (atomic_exchange(&has_rung, 1) == 0) {
+        os_wake(&has_rung, 1);
     }
 }
 
 struct waiter *mutex_bell(void)
 {
-    struct waiter *last, *batch = NULL;
-    while (atomic_store(&rung, 0), (last = atomic_exchange(&to_wake, NULL)) == NULL) {
-        os_wait(&rung, 0, OS_NO_DEADLINE);
+    struct waiter *last, *first = NULL;
+    while (atomic_store(&has_rung, 0),
+           (last = atomic_exchange(&goroutines_to_wake, NULL)) == NULL) {
+        os_wait(&has_rung, 0, OS_NO_DEADLINE);
     }
+    /* The list has the last goroutine first. This turns it round. */
     while (last != NULL) {
-        struct waiter *next = last->rung_before;
-        last->rung_before = batch;
-        batch = last;
-        last = next;
+        struct waiter *before = last->next_to_wake;
+        last->next_to_wake = first;
+        first = last;
+        last = before;
     }
-    return batch;
+    return first;
 }
 
 bool mutex_unlock(PyMutex *m, uintptr_t *goroutine)
 {
     struct waiter *w;
-    bool was_locked = unlock(m, &w);
+    bool was_locked = unlock_and_wake(m, &w);
     *goroutine = was_locked && w != NULL ? w->goroutine : 0;
     return was_locked;
 }
@@ -400,14 +445,14 @@ void PyMutex_Unlock(PyMutex *m)
     uint8_t locked = LOCKED;
     struct waiter *goroutine;
     tsan_release(m);
-    if (change(m, &locked, FREE)) {
+    if (change_byte(m, &locked, FREE)) {
         return;
     }
     if (pythons.unlock != NULL) {
         pythons.unlock(m);
         return;
     }
-    if (!unlock(m, &goroutine)) {
+    if (!unlock_and_wake(m, &goroutine)) {
         os_write_error("Fatal Python error: PyMutex_Unlock: unlocking mutex that is not locked\n");
         abort();
     }
@@ -418,5 +463,5 @@ void PyMutex_Unlock(PyMutex *m)
 
 int PyMutex_IsLocked(PyMutex *m)
 {
-    return (look(m) & LOCKED) != 0;
+    return (read_byte(m) & LOCKED) != 0;
 }

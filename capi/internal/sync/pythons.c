@@ -1,7 +1,8 @@
 /*
- * pythons.c - finds a Python's own functions for mutexes and critical sections.
+ * pythons.c - finds the functions for mutexes and critical sections of a Python in the process.
  *
- * Invariant: they are found before other threads exist, and do not change afterwards.
+ * Invariant: the pointers are set while the library is loaded, and do not change afterwards. So all
+ * threads may read them.
  */
 #define _GNU_SOURCE
 #include "pythons.h"
@@ -15,13 +16,14 @@ struct pythons pythons;
 
 #ifndef _WIN32
 
-/* Finds the function with this name in what is loaded after this library. *function is a pointer to
-   a function; it gets NULL if there is none. */
+/* Finds the function with this name in the libraries that come after this one in the search order.
+   `function` is the address of a pointer, which becomes NULL if there is no such function. */
 static void find(void *function, const char *name)
 {
     void *found = dlsym(RTLD_NEXT, name);
     if (found == NULL) {
-        /* The first call returns the message, the second frees it. */
+        /* Otherwise the program's next dlerror would return this error. The first call takes the
+           message, and the second frees its memory. */
         dlerror();
         dlerror();
     }
