@@ -41,7 +41,7 @@ static _Atomic(struct buffer *) buffers;
 /* The file of the trace, or -1, and the epoch and the number of the process that opened the file.
    Only pythread_trace changes them, while this process writes no trace. */
 static int file = -1;
-static unsigned epoch;
+static atomic_uint epoch;
 static unsigned long process;
 
 static bool is_on(void)
@@ -159,11 +159,18 @@ static void add_run(struct text *text, unsigned long os_thread, PyThread_ident_t
     text_add(text, "\"}");
 }
 
+/* True if this process, and not its parent, has opened the file. */
+static bool is_own(void)
+{
+    /* Acquire: pairs with begin. */
+    return atomic_load_explicit(&epoch, memory_order_acquire) == fork_epoch();
+}
+
 /* The status_tracer. *memory is the caller's buffer, or NULL before the first event. */
 static void trace(void **memory, struct status_event event)
 {
     struct text text = {.length = 0};
-    if (fork_epoch() != epoch || (*memory == NULL && (*memory = make_buffer()) == NULL)) {
+    if (!is_own() || (*memory == NULL && (*memory = make_buffer()) == NULL)) {
         return;
     }
     switch (event.what) {
@@ -212,16 +219,18 @@ static int begin(const char *path)
         os_close(fd);
         return error;
     }
-    if (epoch != fork_epoch()) {
-        /* This is the child of a fork. The buffers may have events of the parent, and users that
-           are threads of the parent. */
-        epoch = fork_epoch();
+    if (!is_own()) {
+        /* This is the child of a fork, and the parent's trace may still be on. The buffers may have
+           events of the parent, and users that are threads of the parent. */
+        atomic_store(&status_traced_by, NULL);
         for (struct buffer *buffer = atomic_load(&buffers); buffer != NULL; buffer = buffer->next) {
             buffer->length = 0;
             give_back(buffer);
         }
     }
     file = fd;
+    /* Release: a thread that finds this epoch also finds the trace off, or uses the new file. */
+    atomic_store_explicit(&epoch, fork_epoch(), memory_order_release);
     atomic_store(&status_traced_by, trace);
     return 0;
 }
@@ -245,7 +254,7 @@ static int write_running(void)
 static int end(void)
 {
     static const char last[] = "\n]\n";
-    if (file < 0 || epoch != fork_epoch()) {
+    if (file < 0 || !is_own()) {
         return 0;
     }
     /* Sequentially consistent: see take and make_buffer. */
