@@ -142,6 +142,7 @@ enum os_thread_state runner_prepare(struct thread_start *start)
     }
     if (start->processors != 0) {
         os_set_processors(start->processors);
+        start->processors = 0; /* The thread may go on to another OS thread. */
     }
     return thread_prepare(&start->creator);
 }
