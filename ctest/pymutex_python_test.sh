@@ -69,7 +69,11 @@ PyObject *use(PyObject *object)
     PyMutex_Unlock(&other);
     Py_BEGIN_CRITICAL_SECTION_MUTEX(&mutex);
     Py_BEGIN_CRITICAL_SECTION2_MUTEX(&mutex, &other);
+    Py_BEGIN_CRITICAL_SECTION(object);
+    Py_BEGIN_CRITICAL_SECTION2(object, Py_None);
     Py_INCREF(object);
+    Py_END_CRITICAL_SECTION2();
+    Py_END_CRITICAL_SECTION();
     Py_END_CRITICAL_SECTION2();
     Py_END_CRITICAL_SECTION();
     return object;
@@ -271,10 +275,10 @@ test_a_section_ends_where_it_has_begun() {
 #include <pylock.h>
 #include <stdio.h>
 extern int locks, begins, ends;
-extern void PyCriticalSection_Begin(PyCriticalSection *c, void *object);
-extern void PyCriticalSection2_Begin(PyCriticalSection2 *c, void *object, void *other);
 static PyMutex a, b, awaited;
-static int object;
+static struct _object {
+    int any;
+} object;
 
 #define CHECK(what)                                                                                \
     if (!(what)) {                                                                                 \
