@@ -96,7 +96,7 @@ static PyLockStatus lock_taken(PyMutex *m, long long microseconds, int intr_flag
 {
     bool is_pythons = pythons.lock != NULL;
     if (microseconds == 0) {
-        return !is_pythons && mutex_take(m, MUTEX_RESERVED) ? PY_LOCK_ACQUIRED : PY_LOCK_FAILURE;
+        return mutex_try(m) ? PY_LOCK_ACQUIRED : PY_LOCK_FAILURE;
     }
     int64_t deadline = os_deadline_in_us(microseconds);
     if (!is_pythons && mutex_spin(m)) {
@@ -146,18 +146,43 @@ static void pop(void)
     }
 }
 
-/* True for a section that a Python has begun: Python 3.13 those of objects, a newer one all. */
+/* True for a section that a Python has begun. */
 static bool began_in_python(const PyCriticalSection *c)
 {
     return pythons.end != NULL && c != section_at(critical_newest);
 }
 
+/* The functions begin of a Python need a thread state. They set _cs_prev, but in a Python with a
+   GIL, where they do nothing: there, and in other threads, the sections are this library's. */
+enum { NOT_BEGUN = SUSPENDED };
+
+static bool begin_in_python(PyCriticalSection *c, PyMutex *m)
+{
+    if (pythons.begin == NULL || !pythons_is_attached()) {
+        return false;
+    }
+    c->_cs_prev = NOT_BEGUN;
+    pythons.begin(c, m);
+    return c->_cs_prev != NOT_BEGUN;
+}
+
+static bool begin2_in_python(PyCriticalSection2 *c, PyMutex *m1, PyMutex *m2)
+{
+    if (pythons.begin2 == NULL || !pythons_is_attached()) {
+        return false;
+    }
+    c->_cs_base._cs_prev = NOT_BEGUN;
+    pythons.begin2(c, m1, m2);
+    return c->_cs_base._cs_prev != NOT_BEGUN;
+}
+
 void PyCriticalSection_BeginMutex(PyCriticalSection *c, PyMutex *m)
 {
     uintptr_t newest = critical_newest;
-    if (pythons.begin != NULL) {
-        pythons.begin(c, m);
-    } else if (newest != 0 && (section_at(newest)->_cs_mutex == m || second_of(newest) == m)) {
+    if (begin_in_python(c, m)) {
+        return;
+    }
+    if (newest != 0 && (section_at(newest)->_cs_mutex == m || second_of(newest) == m)) {
         c->_cs_mutex = NULL;
     } else {
         push(c, 0);
@@ -185,8 +210,7 @@ void PyCriticalSection2_BeginMutex(PyCriticalSection2 *c, PyMutex *m1, PyMutex *
     /* All threads lock two mutexes in the order of their addresses. */
     PyMutex *first = (uintptr_t)m1 < (uintptr_t)m2 ? m1 : m2;
     PyMutex *second = first == m1 ? m2 : m1;
-    if (pythons.begin2 != NULL) {
-        pythons.begin2(c, m1, m2);
+    if (begin2_in_python(c, m1, m2)) {
         return;
     }
     c->_cs_mutex2 = NULL;

@@ -44,6 +44,9 @@ enum { ASLEEP, AWAKE };
    for a RESERVED lock for long enough; to sleep no more. */
 enum wish { STAY, LAPSED, LEAVE };
 
+/* Locks a mutex if no thread has it. */
+bool mutex_try(PyMutex *m);
+
 /* Spins for the lock, for some microseconds at most, and reports whether it got the lock. */
 bool mutex_spin(PyMutex *m);
 
