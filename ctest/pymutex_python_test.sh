@@ -69,7 +69,11 @@ PyObject *use(PyObject *object)
     PyMutex_Unlock(&other);
     Py_BEGIN_CRITICAL_SECTION_MUTEX(&mutex);
     Py_BEGIN_CRITICAL_SECTION2_MUTEX(&mutex, &other);
+    Py_BEGIN_CRITICAL_SECTION(object);
+    Py_BEGIN_CRITICAL_SECTION2(object, Py_None);
     Py_INCREF(object);
+    Py_END_CRITICAL_SECTION2();
+    Py_END_CRITICAL_SECTION();
     Py_END_CRITICAL_SECTION2();
     Py_END_CRITICAL_SECTION();
     return object;
@@ -206,13 +210,30 @@ test_a_wait_gives_up_the_gil() {
     run_with_python "$PYTHREAD_LIBRARY" "$python_link" -DSECTION
 }
 
-# write_functions_of_python [OPTION]: makes a library with the functions of Python 3.13 or, with the option
-# -DBEGIN_MUTEX, of a newer Python. The functions count locks, and beginnings and ends of sections.
+# write_functions_of_python [OPTION...]: makes a library with the functions of Python 3.13 or, with the option
+# -DBEGIN_MUTEX, of a newer Python, which has a GIL with -DGIL. The functions count locks, and beginnings and
+# ends of sections. `state` is the thread state of all threads.
 write_functions_of_python() {
     cat >python.c <<'END'
 #include <sched.h>
 #include <stddef.h>
-int locks, begins, ends;
+int locks, begins, ends, saves;
+void *state;
+void *PyThreadState_GetUnchecked(void)
+{
+    return state;
+}
+void *PyEval_SaveThread(void)
+{
+    void *saved = state;
+    state = NULL;
+    saves++;
+    return saved;
+}
+void PyEval_RestoreThread(void *saved)
+{
+    state = saved;
+}
 void PyMutex_Lock(unsigned char *mutex)
 {
     unsigned char unlocked = 0;
@@ -229,13 +250,19 @@ void PyMutex_Unlock(unsigned char *mutex)
 /* The second field of a section is not NULL until the section ends. This library relies on that. */
 void PyCriticalSection_Begin(void **c, void *object)
 {
+#ifndef GIL
+    c[0] = NULL;
     c[1] = object;
+#endif
     begins++;
 }
 void PyCriticalSection2_Begin(void **c, void *object, void *other)
 {
+#ifndef GIL
+    c[0] = NULL;
     c[1] = object;
     c[2] = other;
+#endif
     begins++;
 }
 void PyCriticalSection_End(void **c)
@@ -262,10 +289,12 @@ END
     "$CC" -shared -fPIC "$@" python.c -o libpython.so
 }
 
-# run_with_functions_of_python: compiles program.c, links it with that library, and runs it.
+# run_with_functions_of_python [LIBRARY...]: compiles program.c, links it with the libraries in this order, and
+# runs it. Without arguments these are the library and then that of write_functions_of_python.
 run_with_functions_of_python() {
-    "$CC" -Wall -Wextra -Werror -I"$source_dir/include" program.c "$PYTHREAD_LIBRARY" \
-        ./libpython.so -Wl,-rpath,"$binary_dir" -lpthread -o program
+    [ $# -gt 0 ] || set -- "$PYTHREAD_LIBRARY" ./libpython.so
+    "$CC" -Wall -Wextra -Werror -I"$source_dir/include" program.c "$@" -Wl,-rpath,"$binary_dir" \
+        -lpthread -o program
     ./program
 }
 
@@ -275,10 +304,10 @@ test_a_section_ends_where_it_has_begun() {
 #include <pylock.h>
 #include <stdio.h>
 extern int locks, begins, ends;
-extern void PyCriticalSection_Begin(PyCriticalSection *c, void *object);
-extern void PyCriticalSection2_Begin(PyCriticalSection2 *c, void *object, void *other);
 static PyMutex a, b, awaited;
-static int object;
+static struct _object {
+    int any;
+} object;
 
 #define CHECK(what)                                                                                \
     if (!(what)) {                                                                                 \
@@ -332,24 +361,132 @@ END
     run_with_functions_of_python
 }
 
-test_sections_are_those_of_a_python_that_has_them_with_mutexes() {
-    write_functions_of_python -DBEGIN_MUTEX
+# A program that is in sections with two mutexes. It reports how many of them Python has begun and ended,
+# and whether the mutexes were locked in them and afterwards.
+write_sections() {
     cat >program.c <<'END'
 #include <pylock.h>
+#include <stdio.h>
 extern int begins, ends;
+extern void *state;
 static PyMutex a, b;
-int main(void)
+static void be_in_sections(const char *who)
 {
-    int is_right = 1;
+    int locked;
+    begins = ends = 0;
     Py_BEGIN_CRITICAL_SECTION_MUTEX(&a);
-    Py_BEGIN_CRITICAL_SECTION2_MUTEX(&a, &b);
-    is_right = begins == 2 && a._bits == 0 && b._bits == 0;
+    Py_BEGIN_CRITICAL_SECTION2_MUTEX(&b, &a);
+    locked = a._bits + b._bits;
     Py_END_CRITICAL_SECTION2();
     Py_END_CRITICAL_SECTION();
-    return !is_right || ends != 2;
+    printf("%s: begins %d, ends %d, locked %d, then %d\n", who, begins, ends, locked,
+           a._bits + b._bits);
+}
+int main(void)
+{
+    be_in_sections("without a state");
+    state = &state;
+    be_in_sections("with a state");
+    return 0;
+}
+END
+}
+
+test_sections_are_pythons_in_threads_with_a_thread_state() {
+    write_functions_of_python -DBEGIN_MUTEX
+    write_sections
+    cat >expected <<'END'
+without a state: begins 0, ends 0, locked 2, then 0
+with a state: begins 2, ends 2, locked 0, then 0
+END
+    run_with_functions_of_python >output
+    diff -u expected output
+}
+
+test_sections_lock_beside_a_python_with_a_gil() {
+    write_functions_of_python -DBEGIN_MUTEX -DGIL
+    write_sections
+    cat >expected <<'END'
+without a state: begins 0, ends 0, locked 2, then 0
+with a state: begins 2, ends 0, locked 2, then 0
+END
+    run_with_functions_of_python >output
+    diff -u expected output
+}
+
+test_a_wait_with_a_limit_gives_up_the_gil() {
+    write_functions_of_python
+    cat >program.c <<'END'
+#include <pylock.h>
+#include <stdio.h>
+extern int saves;
+extern void *state;
+static PyMutex mutex = {_Py_LOCKED};
+int main(void)
+{
+    PyLockStatus without = pythread_mutex_lock_timed(&mutex, 1000, 0);
+    state = &state;
+    PyLockStatus attempt = pythread_mutex_lock_timed(&mutex, 0, 0);
+    int before = saves;
+    PyLockStatus with = pythread_mutex_lock_timed(&mutex, 1000, 0);
+    printf("%d, %d, %d; %d and %d times, then %p\n", without, attempt, with, before, saves, state);
+    return without != PY_LOCK_FAILURE || attempt != PY_LOCK_FAILURE || with != PY_LOCK_FAILURE ||
+           before != 0 || saves != 1 || state != &state;
 }
 END
     run_with_functions_of_python
+}
+
+# Python leaves 2 in the byte of a free mutex until the waiter that it has woken runs.
+test_a_free_mutex_with_waiters_of_pythons_is_locked() {
+    write_functions_of_python
+    cat >program.c <<'END'
+#include <pylock.h>
+#include <stdio.h>
+extern int locks;
+static PyMutex tried = {2}, timed = {2};
+int main(void)
+{
+    PyLockStatus attempt = pythread_mutex_lock_timed(&tried, 0, 0);
+    PyLockStatus wait = pythread_mutex_lock_timed(&timed, 1000, 0);
+    printf("%d, %d; bytes %d, %d; %d locks\n", attempt, wait, tried._bits, timed._bits, locks);
+    return attempt != PY_LOCK_ACQUIRED || wait != PY_LOCK_ACQUIRED || tried._bits != 3 ||
+           timed._bits != 3;
+}
+END
+    run_with_functions_of_python
+}
+
+test_mutexes_are_pythons_where_python_comes_first() {
+    write_functions_of_python -DBEGIN_MUTEX
+    cat >program.c <<'END'
+#include <pylock.h>
+#include <stdio.h>
+#include <unistd.h>
+extern int locks;
+static PyMutex mutex = {_Py_LOCKED};
+static void *release(void *unused)
+{
+    while (__atomic_load_n(&locks, __ATOMIC_RELAXED) == 0) {
+        usleep(1000);
+    }
+    PyMutex_Unlock(&mutex);
+    return unused;
+}
+int main(void)
+{
+    pthread_t thread;
+    alarm(50);
+    if (pthread_create(&thread, NULL, release, NULL) != 0) {
+        return 1;
+    }
+    PyLockStatus status = pythread_mutex_lock_timed(&mutex, -1, 0);
+    pthread_join(thread, NULL);
+    printf("%d, %d lock\n", status, locks);
+    return status != PY_LOCK_ACQUIRED || locks != 1;
+}
+END
+    run_with_functions_of_python ./libpython.so "$PYTHREAD_LIBRARY"
 }
 
 main "$@"

@@ -2,8 +2,8 @@
 . "$(dirname "$0")/test.sh"
 
 # Finds the names in another way than the build does: in what the preprocessor leaves of the headers
-# themselves, it takes each statement that is neither a type nor inline, and of that the name before the
-# parameters.
+# themselves, it takes each statement that is neither a type nor inline nor extern void, as functions of
+# a Python are, and of that the name before the parameters.
 declared() {
     echo '#include <pylock.h>' | "$CC" -E -I"$source_dir/include" -x c - | awk '
         /^# [0-9]+ "/ { ours = $3 ~ /\/py(thread|lock)\.h"$/; next }
@@ -16,7 +16,7 @@ declared() {
             gsub(/{[^}]*}/, "", text)
             count = split(text, statements, ";")
             for (i = 1; i <= count; i++) {
-                if (statements[i] !~ /typedef|static inline|^ *struct [A-Za-z_]*$|^ *$/) {
+                if (statements[i] !~ /typedef|static inline|^ *extern void |^ *struct [A-Za-z_]*$|^ *$/) {
                     sub(/ *\(.*/, "", statements[i])
                     sub(/.*[ *]/, "", statements[i])
                     print statements[i]

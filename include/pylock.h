@@ -7,14 +7,20 @@
  * So objects that were compiled with CPython's header work with this library. Objects that
  * were compiled with this header work with CPython. The include guards are CPython's. If
  * code includes this header and Python.h, only the first of them declares these names.
- * Code with critical sections of Python objects must include Python.h first.
  *
  * A program may be linked with a Python 3.13 or newer after this library, or a Python may
- * run with this library preloaded. Then mutexes and critical sections are Python's, and
- * the functions here call Python's functions, because Python's own code uses the same
- * mutexes. Then no signal ends a wait of pythread_mutex_lock_timed, and a wait with a limit
- * looks at the mutex once a millisecond. Go code must not use such a mutex. Python 3.13 has
- * no critical sections with mutexes, so there the sections are this library's.
+ * run with this library preloaded. Then mutexes are Python's, and the functions here call
+ * Python's functions, because Python's own code uses the same mutexes. Then no signal ends
+ * a wait of pythread_mutex_lock_timed, and a wait with a limit looks at the mutex once a
+ * millisecond. Each wait gives up the GIL. Go code must not use such a mutex.
+ *
+ * In a thread with an attached thread state, critical sections are Python's. In other
+ * threads they are this library's. So they are in a Python with a GIL and in Python 3.13,
+ * which have no sections with mutexes.
+ *
+ * A Python may also come before this library, for example if it loads a module that is
+ * linked with this library. Then mutexes are Python's too. But code then calls Python's
+ * functions for critical sections directly. They need a thread state and Python 3.14.
  *
  * Code that was written for CPython often locks only if Py_GIL_DISABLED is defined.
  * Without Python there is no GIL. So compile such code with -DPy_GIL_DISABLED.
@@ -277,6 +283,48 @@ PYTHREAD_API void PyCriticalSection2_End(PyCriticalSection2 *c);
 #define Py_END_CRITICAL_SECTION2()                                                                 \
     PyCriticalSection2_End(&_py_cs2);                                                              \
     }
+
+/*
+ * Begins a critical section of a Python object. It is a function of the Python in the
+ * process, and this library has none. With a GIL it does nothing.
+ *
+ * c       the section, in the frame of the caller
+ * object  the object
+ *
+ * CPython: since 3.13.
+ */
+extern void PyCriticalSection_Begin(PyCriticalSection *c, struct _object *object);
+
+/*
+ * Begins a critical section of two Python objects, as PyCriticalSection_Begin does.
+ *
+ * c  the section, in the frame of the caller
+ * a  an object
+ * b  another object, or the same
+ *
+ * CPython: since 3.13.
+ */
+extern void PyCriticalSection2_Begin(PyCriticalSection2 *c, struct _object *a, struct _object *b);
+
+/*
+ * Begins a block that is a critical section of a Python object. Py_END_CRITICAL_SECTION ends
+ * it. It needs Python.h, which uses it too, and may come after this header.
+ * CPython: since 3.13.
+ */
+#define Py_BEGIN_CRITICAL_SECTION(object)                                                          \
+    {                                                                                              \
+        PyCriticalSection _py_cs = {0, NULL};                                                      \
+        PyCriticalSection_Begin(&_py_cs, _PyObject_CAST(object))
+
+/*
+ * Begins a block that is a critical section of two Python objects.
+ * Py_END_CRITICAL_SECTION2 ends it. It needs Python.h, as Py_BEGIN_CRITICAL_SECTION does.
+ * CPython: since 3.13.
+ */
+#define Py_BEGIN_CRITICAL_SECTION2(a, b)                                                           \
+    {                                                                                              \
+        PyCriticalSection2 _py_cs2 = {{0, NULL}, NULL};                                            \
+        PyCriticalSection2_Begin(&_py_cs2, _PyObject_CAST(a), _PyObject_CAST(b))
 
 #endif /* Py_CRITICAL_SECTION_H */
 

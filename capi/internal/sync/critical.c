@@ -101,7 +101,7 @@ static PyLockStatus lock_contended(PyMutex *m, long long microseconds, int intr_
 {
     bool is_pythons = pythons.lock != NULL;
     if (microseconds == 0) {
-        return !is_pythons && mutex_take(m, MUTEX_RESERVED) ? PY_LOCK_ACQUIRED : PY_LOCK_FAILURE;
+        return mutex_try(m) ? PY_LOCK_ACQUIRED : PY_LOCK_FAILURE;
     }
     int64_t deadline = os_deadline_in_us(microseconds);
     if (!is_pythons && mutex_spin(m)) {
@@ -153,19 +153,47 @@ static void pop(void)
     }
 }
 
-/* Tells whether a Python has begun a section. Python 3.13 begins only the sections of objects, and
-   this library those of mutexes. A newer Python begins all sections. */
+/* Tells whether a Python has begun a section: one of objects, or one of mutexes by the functions
+   below. A thread may have sections of both kinds, one inside the other. */
 static bool began_in_python(const PyCriticalSection *c)
 {
     return pythons.end != NULL && c != section_at(critical_newest);
 }
 
+/*
+ * The next two functions begin a section in Python, and report whether Python did. Python needs the
+ * caller's thread state. A Python with a GIL does nothing, and then _cs_prev stays as it was. If
+ * Python does not begin the section, it is this library's.
+ */
+enum { NOT_BEGUN = SUSPENDED };
+
+static bool begin_in_python(PyCriticalSection *c, PyMutex *m)
+{
+    if (pythons.begin == NULL || !pythons_is_attached()) {
+        return false;
+    }
+    c->_cs_prev = NOT_BEGUN;
+    pythons.begin(c, m);
+    return c->_cs_prev != NOT_BEGUN;
+}
+
+static bool begin2_in_python(PyCriticalSection2 *c, PyMutex *m1, PyMutex *m2)
+{
+    if (pythons.begin2 == NULL || !pythons_is_attached()) {
+        return false;
+    }
+    c->_cs_base._cs_prev = NOT_BEGUN;
+    pythons.begin2(c, m1, m2);
+    return c->_cs_base._cs_prev != NOT_BEGUN;
+}
+
 void PyCriticalSection_BeginMutex(PyCriticalSection *c, PyMutex *m)
 {
     uintptr_t newest = critical_newest;
-    if (pythons.begin != NULL) {
-        pythons.begin(c, m);
-    } else if (newest != 0 && (section_at(newest)->_cs_mutex == m || second_of(newest) == m)) {
+    if (begin_in_python(c, m)) {
+        return;
+    }
+    if (newest != 0 && (section_at(newest)->_cs_mutex == m || second_of(newest) == m)) {
         c->_cs_mutex = NULL;
     } else {
         push(c, 0);
@@ -193,8 +221,7 @@ void PyCriticalSection2_BeginMutex(PyCriticalSection2 *c, PyMutex *m1, PyMutex *
     /* All threads lock two mutexes in the order of their addresses. */
     PyMutex *first = (uintptr_t)m1 < (uintptr_t)m2 ? m1 : m2;
     PyMutex *second = first == m1 ? m2 : m1;
-    if (pythons.begin2 != NULL) {
-        pythons.begin2(c, m1, m2);
+    if (begin2_in_python(c, m1, m2)) {
         return;
     }
     c->_cs_mutex2 = NULL;

@@ -54,6 +54,9 @@ enum wish {
     LEAVE   /* ends its wait */
 };
 
+/* Locks a mutex if no thread holds it, and reports whether it did. */
+bool mutex_try(PyMutex *m);
+
 /* Spins for a mutex, for some microseconds at most, and reports whether it has locked the mutex. */
 bool mutex_spin(PyMutex *m);
 

@@ -359,21 +359,34 @@ bool mutex_spin(PyMutex *m)
     }
 }
 
+bool mutex_try(PyMutex *m)
+{
+    if (pythons.lock == NULL) {
+        return mutex_take(m, RESERVED);
+    }
+    /* Python leaves the byte PARKED until the waiter that it has woken runs. */
+    uint8_t now = read_byte(m);
+    return !(now & LOCKED) && change_byte(m, &now, now | LOCKED);
+}
+
 /* Locks a mutex of a process whose mutexes are Python's. Python's unlock wakes no waiter of this
-   library. So a wait with a deadline looks at the mutex once a millisecond. */
+   library. So a wait with a deadline looks at the mutex once a millisecond. Like Python's waits, it
+   gives up the GIL. */
 static PyLockStatus wait_for_pythons(PyMutex *m, int64_t deadline)
 {
     if (deadline == OS_NO_DEADLINE) {
         pythons.lock(m);
         return PY_LOCK_ACQUIRED;
     }
-    while (!mutex_take(m, FREE)) {
-        if (os_now_ns() >= deadline) {
-            return PY_LOCK_FAILURE;
-        }
+    struct _ts *state = pythons_is_attached() ? pythons.save() : NULL;
+    bool has_lock;
+    while (!(has_lock = mutex_try(m)) && os_now_ns() < deadline) {
         os_sleep_a_millisecond();
     }
-    return PY_LOCK_ACQUIRED;
+    if (state != NULL) {
+        pythons.restore(state);
+    }
+    return has_lock ? PY_LOCK_ACQUIRED : PY_LOCK_FAILURE;
 }
 
 PyLockStatus mutex_wait(PyMutex *m, int64_t deadline, int intr_flag)
