@@ -26,7 +26,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 static bool create_detached(pthread_t *os_thread, void *(*func)(void *), void *arg,
                             size_t stack_size)
@@ -208,7 +207,7 @@ static void os_thread_ends(void *value)
     }
     if (++end->round >= PTHREAD_DESTRUCTOR_ITERATIONS || pthread_setspecific(key, end) != 0) {
         finish(end);
-        if (own_main_ends != NULL && os_thread_id() == (unsigned long)getpid()) {
+        if (own_main_ends != NULL && os_is_main_thread()) {
             own_main_ends();
         }
     }
