@@ -13,7 +13,6 @@
 #include "sync/identity.h"
 #include "sync/status.h"
 #include "system/fork.h"
-#include "system/os.h"
 #include "system/os_thread.h"
 #include "system/stack.h"
 
