@@ -1,7 +1,7 @@
 package capi
 
 // #include "pythread.h"
-// #include "thread/runner.h"
+// #include "thread/trampoline.h"
 import "C"
 
 import (

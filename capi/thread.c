@@ -149,7 +149,7 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
                             .arg = arg,
                             .joinable = joinable,
                             .mask = os_signal_mask()};
-        own_run_elsewhere(make_call, &call, identity_self());
+        own_run_elsewhere(make_call, &call);
         ident = call.ident;
     } else if (go_is_lost()) {
         ident = forked_start(func, arg, joinable);

@@ -3,8 +3,6 @@
  *
  * Invariant: Go is called only between enter_go and leave_go. After leave_go the caller has the
  * signal mask, the signal stack and the floating-point modes that it had before.
- *
- * The files with the public functions call this. It calls go.h, os.h and the exports.
  */
 #define _GNU_SOURCE
 #include "visit.h"

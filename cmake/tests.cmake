@@ -23,8 +23,6 @@ endif()
 if(WIN32 AND run)
     # By default each thread has an OS thread of its own, which takes Wine 5 ms and more.
     list(APPEND environment PYTHREAD_REUSE=always)
-endif()
-if(WIN32 AND run)
     set(run sh ${PROJECT_SOURCE_DIR}/ctest/wine.sh ${run})
 endif()
 if(NOT PYTHREAD_SANITIZE STREQUAL "none")

@@ -470,10 +470,8 @@ TEST(a_signal_that_the_environment_does_not_name_stays_as_it_is)
 
 static void fork_and_dump(void *door)
 {
-    int status;
-    pid_t child = fork();
+    pid_t child = fork_mortal();
     if (child == 0) {
-        alarm(50);
         check_dump_has("thread 2 \"");
         check_dump_has("process %d\n", (int)getpid());
         /* With a name and without: its OS thread is not there to be asked. */
@@ -486,8 +484,7 @@ static void fork_and_dump(void *door)
         check_dump_lacks("thread 3 \"");
         _exit(0);
     }
-    EQ(waitpid(child, &status, 0), child);
-    EQ(status, 0);
+    reap(child, 0);
 }
 
 TEST(the_child_of_a_fork_shows_its_own_threads)

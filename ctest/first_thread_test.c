@@ -72,18 +72,9 @@ static void check_actions(void)
 /* Calls all functions that need no thread of the library. */
 static void use_without_threads(void)
 {
-    Py_tss_t key = Py_tss_NEEDS_INIT;
     pythread_stats stats;
     PyThread_init_thread();
-    PyThread_type_lock lock = PyThread_allocate_lock();
-    EQ(PyThread_acquire_lock(lock, WAIT_LOCK), 1);
-    EQ(PyThread_acquire_lock_timed(lock, 1000, 1), PY_LOCK_FAILURE);
-    PyThread_release_lock(lock);
-    PyThread_free_lock(lock);
-    EQ(PyThread_tss_create(&key), 0);
-    EQ(PyThread_tss_set(&key, &key), 0);
-    EQ_PTR(PyThread_tss_get(&key), &key);
-    PyThread_tss_delete(&key);
+    use_lock_and_key();
     EQ(PyThread_get_thread_ident_ex(), (PyThread_ident_t)pthread_self());
     EQ(PyThread_get_thread_native_id(), syscall(SYS_gettid));
     EQ(PyThread_get_stacksize(), 0);

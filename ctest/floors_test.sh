@@ -2,25 +2,6 @@
 # call each other. CONTRIBUTING.md has the floors, highest first: the table that begins "| floor |".
 . "$(dirname "$0")/test.sh"
 
-# objects: compiles the C files of every package of capi as the go command does, to objects/<path>.o.
-objects() {
-    cd "$source_dir"
-    for package in $("$go" list -f '{{if .CgoFiles}}{{.Dir}}{{end}}' ./capi/...); do
-        cd "$package"
-        list() {
-            "$go" list -f "{{join .$1 \" \"}}" .
-        }
-        "$go" tool cgo -objdir "$scratch/cgo" -- $(list CgoCFLAGS) $(list CgoFiles)
-        folder=$scratch/objects/${package#"$source_dir/capi"}
-        mkdir -p "$folder"
-        for file in $(list CFiles); do
-            "$CC" $(list CgoCFLAGS) -I. -I"$scratch/cgo" -w -c "$file" -o "$folder/$file.o"
-        done
-        rm -r "$scratch/cgo"
-    done
-    cd "$scratch"
-}
-
 # files: the sources of the library, by their paths in capi.
 files() {
     (cd "$source_dir/capi" && find . -name '*.[ch]' -o -name '*.go' ! -name '*_test.go') |
@@ -82,7 +63,7 @@ units() {
 
 # Writes FILE FILE NAME to edges: the first uses that name, or header, of the second.
 look() {
-    objects
+    compile_capi "$CC" -w
     calls >symbols
     {
         awk '$1 == "has" { has[$2] = $3 } $1 == "uses" { uses[$3 " " $2] }

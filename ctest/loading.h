@@ -86,10 +86,8 @@ static inline void check_not_loaded(void)
 static inline void in_child(void (*func)(int), int arg)
 {
     check_not_loaded();
-    fflush(NULL);
-    pid_t child = fork();
+    pid_t child = fork_mortal();
     if (child == 0) {
-        alarm(30);
         func(arg);
         exit(0);
     }

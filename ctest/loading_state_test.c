@@ -243,8 +243,7 @@ static void fork_with_handlers(int started)
     }
     atomic_store(&handler_uses, true);
     for (int i = 0; i < 10; i++) {
-        fflush(NULL);
-        pid_t child = fork();
+        pid_t child = fork_mortal();
         if (child == 0) {
             pythread_stats stats;
             use_library(&shared);

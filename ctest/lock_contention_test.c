@@ -46,7 +46,7 @@ static void *send_signals(void *arg)
 static void run_threads_under_signals(int count, void *(*run)(void *), int flags)
 {
     pthread_t sender;
-    handle_signal(ignore_signal, flags);
+    set_handler(SIGUSR1, ignore_signal, flags);
     mask_signal(SIG_BLOCK);
     EQ(pthread_create(&sender, NULL, send_signals, NULL), 0);
     run_threads(count, run);

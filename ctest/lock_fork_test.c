@@ -11,17 +11,6 @@ static long shared_count; /* guarded by shared_lock */
 
 static atomic_bool stop;
 
-/* Runs func(arg) in a child, which ends well if every assertion holds. */
-static void in_child(void (*func)(void *), void *arg)
-{
-    pid_t child = fork_mortal();
-    if (child == 0) {
-        func(arg);
-        _exit(0);
-    }
-    reap(child, 0);
-}
-
 static void *hold_and_hang(void *lock)
 {
     EQ(PyThread_acquire_lock(lock, WAIT_LOCK), 1);
@@ -56,10 +45,10 @@ TEST(a_child_can_do_without_a_thread_that_holds_a_lock)
     while (!is_held(lock)) {
         sleep_ms(1);
     }
-    in_child(use_lock_of_vanished_thread, lock);
+    run_in_child(use_lock_of_vanished_thread, lock);
     start_waiter(&waiter, lock, -1, 0);
     wait_until_asleep(&waiter);
-    in_child(use_lock_of_vanished_thread, lock);
+    run_in_child(use_lock_of_vanished_thread, lock);
     CHECK(is_waiting(&waiter));
     PyThread_release_lock(lock);
     EQ(end_of(&waiter), PY_LOCK_ACQUIRED);
@@ -126,7 +115,7 @@ TEST(a_child_goes_on_with_a_lock_that_others_wait_for)
     for (int i = 0; i < FORKS; i++) {
         EQ(PyThread_acquire_lock(shared_lock, WAIT_LOCK), 1);
         idle((uint32_t)i * 1000);
-        in_child(go_on_with_lock, NULL);
+        run_in_child(go_on_with_lock, NULL);
         PyThread_release_lock(shared_lock);
     }
     atomic_store(&stop, true);

@@ -17,7 +17,7 @@ TEST(a_handler_ends_an_interruptible_wait)
     PyThread_type_lock lock = new_held_lock();
     for (size_t i = 0; i < sizeof waits / sizeof *waits; i++) {
         struct waiter waiter;
-        handle_signal(ignore_signal, waits[i].flags);
+        set_handler(SIGUSR1, ignore_signal, waits[i].flags);
         start_waiter(&waiter, lock, waits[i].microseconds, i % 2 == 0 ? 1 : -1);
         EQ(interrupt(&waiter), PY_LOCK_INTR);
         CHECK(is_held(lock));
@@ -29,7 +29,7 @@ TEST(a_restarting_handler_does_not_end_a_wait_for_ever)
 {
     PyThread_type_lock lock = new_held_lock();
     struct waiter waiter;
-    handle_signal(ignore_signal, SA_RESTART);
+    set_handler(SIGUSR1, ignore_signal, SA_RESTART);
     start_waiter(&waiter, lock, -1, 1);
     check_still_waiting_after_signals(&waiter);
     PyThread_release_lock(lock);
@@ -43,7 +43,7 @@ TEST(no_handler_ends_an_uninterruptible_wait)
     for (int i = 0; i < 4; i++) {
         PyThread_type_lock lock = new_held_lock();
         struct waiter waiter;
-        handle_signal(ignore_signal, flags[i % 2]);
+        set_handler(SIGUSR1, ignore_signal, flags[i % 2]);
         start_waiter(&waiter, lock, i < 2 ? -1 : MINUTE, 0);
         check_still_waiting_after_signals(&waiter);
         PyThread_release_lock(lock);
@@ -59,7 +59,7 @@ TEST(handlers_move_no_deadline)
     PyThread_type_lock lock = new_held_lock();
     for (int i = 0; i < 2; i++) {
         struct waiter waiter;
-        handle_signal(ignore_signal, flags[i]);
+        set_handler(SIGUSR1, ignore_signal, flags[i]);
         start_waiter(&waiter, lock, 500000, 0);
         EQ(interrupt(&waiter), PY_LOCK_FAILURE);
         GE(waiter.waited, 500000000);
@@ -87,7 +87,7 @@ TEST(success_beats_a_signal)
     if (UNDER_TSAN) {
         test_skip("ThreadSanitizer runs handlers later");
     }
-    handle_signal(wait_for_release, 0);
+    set_handler(SIGUSR1, wait_for_release, 0);
     for (int i = 0; i < 20; i++) {
         PyThread_type_lock lock = new_held_lock();
         struct waiter waiter;

@@ -104,16 +104,13 @@ TEST(a_name_does_not_reach_the_next_thread)
 
 TEST(threads_of_the_child_of_a_fork_name_themselves)
 {
-    int status;
     test_skip_under_asan(ASAN_AFTER_FORK);
     join(start(name_self, NULL));
-    pid_t child = fork();
-    NE(child, -1);
+    pid_t child = fork_mortal();
     if (child == 0) {
         name_self(NULL);
         join(start(name_self, NULL));
         _exit(0);
     }
-    EQ(waitpid(child, &status, 0), child);
-    EQ(status, 0);
+    reap(child, 0);
 }

@@ -145,6 +145,17 @@ static inline void reap(pid_t child, int expected)
     EQ(status, expected << 8);
 }
 
+/* Runs func(arg) in a child, which ends well if every assertion holds. */
+static inline void run_in_child(void (*func)(void *), void *arg)
+{
+    pid_t child = fork_mortal();
+    if (child == 0) {
+        func(arg);
+        _exit(0);
+    }
+    reap(child, 0);
+}
+
 /* Returns a number from /proc/self/status. */
 static inline long process_status(const char *field)
 {

@@ -71,7 +71,7 @@ static void *lock_in_all_ways(void *number)
 static void check_all_ways_under_signals(int count, int flags)
 {
     pthread_t threads[64], sender;
-    handle_signal(ignore_signal, flags);
+    set_handler(SIGUSR1, ignore_signal, flags);
     for (intptr_t i = 0; i < count; i++) {
         EQ(pthread_create(&threads[i], NULL, lock_in_all_ways, (void *)i), 0);
     }

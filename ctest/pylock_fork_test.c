@@ -11,17 +11,6 @@ static long shared_count; /* guarded by shared */
 
 static atomic_bool stop;
 
-/* Runs func(arg) in a child, which ends well if every assertion holds. */
-static void in_child(void (*func)(void *), void *arg)
-{
-    pid_t child = fork_mortal();
-    if (child == 0) {
-        func(arg);
-        _exit(0);
-    }
-    reap(child, 0);
-}
-
 static void skip_where_children_start_no_threads(void)
 {
     test_skip_under_asan(ASAN_AFTER_FORK);
@@ -59,7 +48,7 @@ TEST(a_child_unlocks_a_mutex_that_the_parents_threads_wait_for)
     PyMutex_Lock(&m);
     start_waiter(&waiter, &m, -1, 0);
     wait_for_bits(&m, LOCKED | PARKED);
-    in_child(unlock_and_use, &m);
+    run_in_child(unlock_and_use, &m);
     PyMutex_Unlock(&m);
     EQ(end_of(&waiter), PY_LOCK_ACQUIRED);
 }
@@ -104,7 +93,7 @@ TEST(a_fork_at_any_moment_leaves_the_child_a_parking_lot_that_works)
         EQ(pthread_create(&threads[i], NULL, contend_until_stopped, NULL), 0);
     }
     for (int i = 0; i < 300; i++) {
-        in_child(use_after_fork, NULL);
+        run_in_child(use_after_fork, NULL);
     }
     atomic_store(&stop, true);
     for (int i = 0; i < 4; i++) {

@@ -17,7 +17,7 @@ TEST(a_handler_ends_an_interruptible_wait)
     PyMutex_Lock(&m);
     for (size_t i = 0; i < sizeof waits / sizeof *waits; i++) {
         struct waiter waiter;
-        handle_signal(ignore_signal, waits[i].flags);
+        set_handler(SIGUSR1, ignore_signal, waits[i].flags);
         start_waiter(&waiter, &m, waits[i].microseconds, i % 2 == 0 ? 1 : -1);
         EQ(interrupt(&waiter), PY_LOCK_INTR);
         EQ(m._bits, LOCKED);
@@ -29,7 +29,7 @@ TEST(a_restarting_handler_does_not_end_a_wait_for_ever)
     PyMutex m = PyMutex_STATIC_INIT;
     struct waiter waiter;
     PyMutex_Lock(&m);
-    handle_signal(ignore_signal, SA_RESTART);
+    set_handler(SIGUSR1, ignore_signal, SA_RESTART);
     start_waiter(&waiter, &m, -1, 1);
     check_still_waiting_after_signals(&waiter);
     PyMutex_Unlock(&m);
@@ -43,7 +43,7 @@ TEST(no_handler_ends_an_uninterruptible_wait)
         PyMutex m = PyMutex_STATIC_INIT;
         struct waiter waiter;
         PyMutex_Lock(&m);
-        handle_signal(ignore_signal, flags[i % 2]);
+        set_handler(SIGUSR1, ignore_signal, flags[i % 2]);
         start_waiter(&waiter, &m, i < 2 ? -1 : MINUTE, 0);
         check_still_waiting_after_signals(&waiter);
         PyMutex_Unlock(&m);
@@ -56,7 +56,7 @@ TEST(handlers_move_no_deadline)
     PyMutex m = PyMutex_STATIC_INIT;
     struct waiter waiter;
     PyMutex_Lock(&m);
-    handle_signal(ignore_signal, 0);
+    set_handler(SIGUSR1, ignore_signal, 0);
     start_waiter(&waiter, &m, 500000, 0);
     EQ(interrupt(&waiter), PY_LOCK_FAILURE);
     GE(waiter.waited, 500000000);

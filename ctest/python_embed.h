@@ -9,10 +9,9 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "signals.h"
 #include "threads.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 
 static const long long ms = 1000000;
@@ -108,12 +107,6 @@ static inline void count_signal(int number)
 {
     (void)number;
     atomic_fetch_add(&handled, 1);
-}
-
-static inline void catch_signal_in_c(void)
-{
-    struct sigaction action = {.sa_handler = count_signal};
-    EQ(sigaction(SIGUSR1, &action, NULL), 0);
 }
 
 #endif

@@ -16,7 +16,7 @@ static void release_once(struct helper *helper)
 
 TEST(without_python_an_interruption_resumes_the_wait)
 {
-    catch_signal_in_c();
+    set_handler(SIGUSR1, count_signal, 0);
     struct helper helper = {.step = send_signal, .lock = held_lock()};
     helper_start(&helper);
     long long begin = monotonic_ns();

@@ -64,21 +64,12 @@ static void yield(struct coroutine *coroutine)
 
 static void use_every_function(void)
 {
-    Py_tss_t key = Py_tss_NEEDS_INIT;
-    PyThread_type_lock lock = PyThread_allocate_lock();
     PyThread_ident_t self = PyThread_get_thread_ident_ex(), ident;
     PyThread_handle_t handle;
     pythread_stats stats;
     atomic_int ran = 0;
     PyThread_init_thread();
-    EQ(PyThread_acquire_lock(lock, WAIT_LOCK), 1);
-    EQ(PyThread_acquire_lock_timed(lock, 100, 1), PY_LOCK_FAILURE);
-    PyThread_release_lock(lock);
-    PyThread_free_lock(lock);
-    EQ(PyThread_tss_create(&key), 0);
-    EQ(PyThread_tss_set(&key, &key), 0);
-    EQ_PTR(PyThread_tss_get(&key), &key);
-    PyThread_tss_delete(&key);
+    use_lock_and_key();
     EQ(PyThread_start_joinable_thread(count, &ran, &ident, &handle), 0);
     NE(ident, self);
     EQ(PyThread_join_thread(handle), 0);

@@ -42,6 +42,37 @@ run_consumer() {
     fi
 }
 
+# compile_capi COMPILER FLAG...: compiles the C files of capi as the go command does, to
+# objects/<path in capi>.o. The headers that cgo generates count as system headers, so they cause no
+# warnings.
+compile_capi() {
+    compiler=$1
+    shift
+    cd "$source_dir"
+    packages=$("$go" list -f '{{if .CFiles}}{{.Dir}}{{end}}' ./capi/...)
+    [ -n "$packages" ] || fail "there are no packages in capi"
+    for package in $packages; do
+        cd "$package"
+        list() {
+            "$go" list -f "{{join .$1 \" \"}}" .
+        }
+        flags=$(list CgoCFLAGS)
+        "$go" tool cgo -objdir "$scratch/cgo" -- $flags $(list CgoFiles)
+        folder=$scratch/objects/${package#"$source_dir/capi"}
+        mkdir -p "$folder"
+        for file in $(list CFiles); do
+            "$compiler" $flags "$@" -I. -isystem "$scratch/cgo" -c "$file" -o "$folder/$file.o"
+        done
+        rm -r "$scratch/cgo"
+    done
+    cd "$scratch"
+}
+
+# warnings COMPILER [FLAG...]: compiles the C files of capi, and fails at the first warning.
+warnings() {
+    compile_capi "$@" -O2 -Wall -Wextra -Wpedantic -Werror
+}
+
 # same WHAT LEFT RIGHT
 same() {
     [ "$2" = "$3" ] || fail "$1: left is \"$2\", right is \"$3\""

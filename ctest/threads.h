@@ -128,6 +128,21 @@ static inline void run_all_kinds(int rounds)
     }
 }
 
+/* Makes a lock and a key, and uses both. */
+static inline void use_lock_and_key(void)
+{
+    Py_tss_t key = Py_tss_NEEDS_INIT;
+    PyThread_type_lock lock = PyThread_allocate_lock();
+    EQ(PyThread_acquire_lock(lock, WAIT_LOCK), 1);
+    EQ(PyThread_acquire_lock_timed(lock, 100, 1), PY_LOCK_FAILURE);
+    PyThread_release_lock(lock);
+    PyThread_free_lock(lock);
+    EQ(PyThread_tss_create(&key), 0);
+    EQ(PyThread_tss_set(&key, &key), 0);
+    EQ_PTR(PyThread_tss_get(&key), &key);
+    PyThread_tss_delete(&key);
+}
+
 /* Checks that no thread, no handle and no goroutine is left, after a while. */
 static inline void check_nothing_is_left(void)
 {

@@ -247,13 +247,11 @@ TEST(traces_begin_and_end_while_threads_start_and_end)
 
 TEST(the_child_of_a_fork_writes_a_trace_of_its_own_alone)
 {
-    int status;
     test_skip_under_asan(ASAN_AFTER_FORK);
     int file = begin_trace();
     join(start(nothing, NULL));
-    pid_t child = fork();
+    pid_t child = fork_mortal();
     if (child == 0) {
-        alarm(50);
         join(start(nothing, NULL));
         int own = begin_trace();
         join(start(nothing, NULL));
@@ -263,8 +261,7 @@ TEST(the_child_of_a_fork_writes_a_trace_of_its_own_alone)
         EQ(count_in(text, "\"name\":\"thread 3\"}"), 1);
         exit(0);
     }
-    EQ(waitpid(child, &status, 0), child);
-    EQ(status, 0);
+    reap(child, 0);
     join(start(nothing, NULL));
     const char *text = end_trace(file);
     EQ(count_in(text, "\"name\":\"thread 1\"}"), 1);

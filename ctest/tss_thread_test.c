@@ -9,9 +9,6 @@
 
 #include <pthread.h>
 #include <stdbool.h>
-#ifndef _WIN32
-#include <sys/wait.h>
-#endif
 
 enum { KEYS = 100 };
 static Py_tss_t keys[KEYS];
@@ -180,18 +177,14 @@ TEST(threads_in_the_child_of_a_fork_have_values_of_their_own)
     create_keys();
     check_and_set(KEYS);
     run_in_threads(10, set_all);
-    pid_t child = fork();
-    GE(child, 0);
+    pid_t child = fork_mortal();
     if (child == 0) {
-        alarm(30);
         for (int i = 0; i < KEYS; i++) {
             EQ_PTR(PyThread_tss_get(&keys[i]), value(i));
         }
         run_in_threads(10, set_all);
         _exit(0);
     }
-    int status;
-    EQ(waitpid(child, &status, 0), child);
-    EQ(status, 0);
+    reap(child, 0);
 }
 #endif

@@ -5,9 +5,10 @@
 #include "pthreads.h"
 #include "pythread.h"
 
-#include <signal.h>
 #include <stdbool.h>
 #ifndef _WIN32
+#include "signals.h"
+
 #include <sys/syscall.h>
 #endif
 
@@ -76,13 +77,6 @@ static inline int end_of(struct waiter *waiter)
 static inline void ignore_signal(int signal)
 {
     (void)signal;
-}
-
-static inline void handle_signal(void (*handler)(int), int flags)
-{
-    struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
-    sigemptyset(&action.sa_mask);
-    EQ(sigaction(SIGUSR1, &action, NULL), 0);
 }
 
 /* A signal that comes before the wait does not end it, so signals are sent until the wait has

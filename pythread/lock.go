@@ -137,10 +137,7 @@ func (l *Lock) TryAcquire() bool {
 //
 // It mirrors PyThread_acquire_lock_timed (3.2) with an intr_flag of 0.
 func (l *Lock) AcquireTimed(us int64) LockStatus {
-	if us < 0 {
-		return l.acquire(-1, nil)
-	}
-	return l.acquire(time.Duration(min(us, TimeoutMax))*time.Microsecond, nil)
+	return l.acquire(microseconds(us), nil)
 }
 
 // AcquireContext waits until it has the lock and returns Acquired, or until

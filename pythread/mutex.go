@@ -102,10 +102,7 @@ func (m *Mutex) TryLock() bool {
 // It mirrors CPython's internal _PyMutex_LockTimed (3.13), whose timeout is in
 // nanoseconds.
 func (m *Mutex) LockTimed(us int64) LockStatus {
-	if us < 0 {
-		return m.lock(-1, nil)
-	}
-	return m.lock(time.Duration(min(us, TimeoutMax))*time.Microsecond, nil)
+	return m.lock(microseconds(us), nil)
 }
 
 // LockContext waits until it has the lock and returns Acquired, or until ctx is

@@ -12,6 +12,12 @@ import (
 // It mirrors PY_TIMEOUT_MAX as CPython has it on POSIX systems.
 const TimeoutMax int64 = math.MaxInt64 / 1000
 
+// microseconds returns the timeout of a timed acquire. It is negative if us is: then
+// the wait has no limit.
+func microseconds(us int64) time.Duration {
+	return time.Duration(min(max(us, -1), TimeoutMax)) * time.Microsecond
+}
+
 // unsetTimeout is the timeout of a blocking call without a timeout. Any negative
 // value would do; this one is CPython's PyThread_UNSET_TIMEOUT.
 const unsetTimeout = -time.Second

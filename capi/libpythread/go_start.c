@@ -13,8 +13,6 @@
  *
  * Invariant: a place that is not found stays unchanged. Then Go handles signals as in any Go
  * library (loading.c), or reads the program's environment.
- *
- * go_threads.c and loading.c call this.
  */
 #define _GNU_SOURCE
 #include "go_start.h"

@@ -45,8 +45,6 @@
 #include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
-#include <unistd.h>
 
 atomic_long go_threads_count;
 
@@ -385,7 +383,6 @@ static bool create_first(void *(*func)(void *), void *arg)
 int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void *(*func)(void *),
                           void *arg)
 {
-    const struct timespec tick = {0, 1000000};
     (void)os_thread;
     (void)attr;
     if (go_start_takes(func, arg)) {
@@ -399,7 +396,7 @@ int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void
      */
     while (!call_spare(func, arg) && !create_called(func, arg)) {
         go_was_refused();
-        nanosleep(&tick, NULL);
+        os_sleep_a_millisecond();
     }
     return 0;
 }

@@ -18,7 +18,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 static bool others_are_gone(void)
 {
@@ -44,7 +43,7 @@ static void main_ends(void)
 __attribute__((constructor)) static void at_load(void)
 {
     own_main_ends = main_ends;
-    if (os_thread_id() == (unsigned long)getpid()) {
+    if (os_is_main_thread()) {
         own_watch_caller();
     }
     /* The thread that forks is the child's main thread. */

@@ -4,8 +4,6 @@
  *
  * A dump is for a program that hangs. So a signal handler may write it, on any thread and without
  * Go. Invariant: a dump takes no lock, allocates no memory and waits only for its file.
- *
- * This calls status.h and lock.h.
  */
 #define _GNU_SOURCE
 #include "dump.h"

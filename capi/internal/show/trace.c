@@ -10,7 +10,7 @@
  *   - A user that has found the trace on may write to the file until it gives the buffer back. So
  *     the end of a trace switches the trace off, then takes each buffer, and then closes the file.
  *
- * This calls status.h, which calls the tracer `trace` for each event.
+ * status.c calls the tracer `trace` for each event.
  */
 #define _GNU_SOURCE
 #include "sync/identity.h"

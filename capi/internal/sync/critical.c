@@ -19,8 +19,6 @@
  *
  * A section whose _cs_mutex is NULL has no mutex to unlock. Either the section does nothing,
  * because an older section has the mutex already, or its thread still waits for the mutex.
- *
- * This calls pylock.c, pythons.h and tsan.h.
  */
 #include "critical.h"
 

@@ -2,8 +2,6 @@
  * identity.c - the identity of the calling OS thread.
  *
  * Invariant: caller_ident is 0, or the ident by which the caller is known.
- *
- * All files of capi may call this. It calls fork.h and os.h.
  */
 #include "identity.h"
 

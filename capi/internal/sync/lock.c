@@ -2,7 +2,7 @@
  * lock.c - locks: binary semaphores in one word, and the waits for them.
  *
  * Why C: a free lock costs a C caller one exchange, a signal handler can end a wait, and locks work
- * in the child of a fork. This calls os.h, status.h and critical.h.
+ * in the child of a fork.
  *
  * The word of a lock has one of four values:
  *

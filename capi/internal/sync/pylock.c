@@ -1,8 +1,7 @@
 /*
  * pylock.c - PyMutex, a mutex of one byte, and the parking lot, in which waiters sleep.
  *
- * lock.c says why this is C. This calls os.h, fork.h, status.h, tsan.h and pythons.h. critical.c
- * has the functions that lock a mutex.
+ * lock.c says why this is C. critical.c has the functions that lock a mutex.
  *
  * The byte of a mutex has one of four values:
  *

@@ -4,14 +4,11 @@
  * A dump reads this in a signal handler, while threads start and end. So a status is in memory that
  * is never freed, and every field is atomic. Invariant: at most one OS thread has taken a status,
  * and only that one writes it.
- *
- * Every file may call this. It calls os.h and fork.h.
  */
 #include "status.h"
 
 #include "identity.h"
-
-#include "system/fork.h"
+#include "system/os.h"
 
 struct status {
     atomic_bool is_taken;

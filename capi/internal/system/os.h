@@ -74,10 +74,24 @@ int os_wait(atomic_uint *word, unsigned expected, int64_t deadline);
 /* Wakes up to `count` threads that sleep on the word, whose memory may be freed already. */
 void os_wake(atomic_uint *word, int count);
 
+/* Sleeps for a millisecond, for waits that nothing wakes. */
+static inline void os_sleep_a_millisecond(void)
+{
+    atomic_uint never = 0;
+    os_wait(&never, 0, os_deadline_in(1000000));
+}
+
 /* ------------------------------------------------------------------------ threads */
 
-/* The kernel's number for the calling thread. */
+/* The kernel's numbers for the calling thread and for its process. */
 unsigned long os_thread_id(void);
+unsigned long os_process_id(void);
+
+/* True in the main thread of the process. Only Linux gives both the same number. */
+static inline bool os_is_main_thread(void)
+{
+    return os_thread_id() == os_process_id();
+}
 
 /* A number that only the calling thread has, and that is never small. */
 static inline uintptr_t os_self(void)
@@ -87,6 +101,13 @@ static inline uintptr_t os_self(void)
 #else
     return (uintptr_t)pthread_self();
 #endif
+}
+
+/* Where the calling OS thread begins a search among many places: always at the same number, and
+   others at others. The upper bits of the product depend on all bits. */
+static inline unsigned os_first_place(void)
+{
+    return (unsigned)((uint64_t)os_self() * 0x9e3779b97f4a7c15 >> 32);
 }
 
 /* A range of addresses from low on. Empty if the size is 0. */
@@ -193,28 +214,12 @@ static inline void os_write_error(const char *text)
 void *os_map(size_t size);
 void os_unmap(void *pages, size_t size);
 
-unsigned long os_process_id(void);
-
 /* Reads memory that may be unmapped. False if it is, or if the system cannot do this. */
 bool os_read(void *to, const void *from, size_t size);
 
 /* Reads an OS thread's name, and whether it runs or is ready to run. False if the system does not
    say. May be called in a signal handler. */
 bool os_look_at(unsigned long thread_id, char name[OS_NAME_SIZE], bool *runs);
-
-/* Where the calling OS thread begins a search among many places: always at the same number, and
-   others at others. The upper bits of the product depend on all bits. */
-static inline unsigned os_first_place(void)
-{
-    return (unsigned)((uint64_t)os_self() * 0x9e3779b97f4a7c15 >> 32);
-}
-
-/* Sleeps for a millisecond, for waits until another thread ends: its end wakes no waiter. */
-static inline void os_sleep_a_millisecond(void)
-{
-    atomic_uint never = 0;
-    os_wait(&never, 0, os_deadline_in(1000000));
-}
 
 /* ------------------------------------------------------------------------ processors */
 

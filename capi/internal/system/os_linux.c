@@ -150,7 +150,7 @@ static uintptr_t main_thread;
 
 __attribute__((constructor)) static void note_main_thread(void)
 {
-    if (os_thread_id() == (unsigned long)getpid()) {
+    if (os_is_main_thread()) {
         main_thread = os_self();
     }
 }
@@ -164,7 +164,7 @@ void os_unblock_signals(os_signals mask)
     if (os_self() != main_thread) {
         syscall(SYS_rt_sigpending, &pending, sizeof pending);
     }
-    if ((pending & ~mask) != 0 && os_thread_id() != (unsigned long)getpid()) {
+    if ((pending & ~mask) != 0 && !os_is_main_thread()) {
         struct timespec pause = {0, FIRST_PAUSE_NS};
         while (pause.tv_nsec <= LAST_PAUSE_NS && (mains_pending_signals() & ~mask) != 0) {
             nanosleep(&pause, NULL);

@@ -6,7 +6,6 @@
  * and the list of C++ destructors. An OS thread on which a thread left something ends with the
  * thread. All this is memory of the C library, and glibc has no fast functions for it. So this file
  * finds the places of that memory at load. If it does not find one, clean_can_tell is false.
- * trampoline.c and own_os_thread.c call this.
  *
  * Invariants: in doubt an OS thread is not clean. After load nothing here takes a lock of the
  * loader. The holder of such a lock may wait for a thread that begins or ends: a constructor that

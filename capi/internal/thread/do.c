@@ -10,7 +10,6 @@
 #include "sync/critical.h"
 #include "sync/identity.h"
 #include "sync/status.h"
-#include "system/os.h"
 
 void do_exchange(struct do_identity *identity)
 {

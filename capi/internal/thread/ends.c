@@ -4,8 +4,6 @@
  * Invariant: a join that waits adds itself to `joins` before it loads `ends`, and an end changes
  * `ends` before it loads `joins`. All are sequentially consistent. So the end sees the join, or the
  * join sees the new count.
- *
- * thread.c, thread.go and own_os_thread.c call this.
  */
 #include "ends.h"
 

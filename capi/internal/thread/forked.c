@@ -13,7 +13,6 @@
 #include "sync/identity.h"
 #include "sync/status.h"
 #include "system/fork.h"
-#include "system/os.h"
 #include "system/os_thread.h"
 #include "system/stack.h"
 
@@ -266,19 +265,14 @@ static void begin_in_child(void)
     parents_newest = atomic_load_explicit(&forked_newest_ident, memory_order_relaxed);
 }
 
-static void add_survivor(PyThread_ident_t ident)
-{
-    pthread_mutex_lock(&mutex);
-    add(ident, true);
-    pthread_mutex_unlock(&mutex);
-}
-
 #ifndef _WIN32 /* Where processes do not fork. */
 
 static void survive(void)
 {
     if (go_is_lost() && identity_self() != 0) {
-        add_survivor(identity_self());
+        pthread_mutex_lock(&mutex);
+        add(identity_self(), true);
+        pthread_mutex_unlock(&mutex);
     }
     status_survive();
 }

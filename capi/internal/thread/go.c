@@ -6,8 +6,6 @@
  * runtime. If the parent's Go sleeps at the fork, the child can start one of its own. Invariant: Go
  * is called only in the process that started it, on OS threads and stacks whose bounds it knows or
  * can read.
- *
- * visit.c and the files of this folder call this. It calls fork.h and os.h.
  */
 #define _GNU_SOURCE
 #include "go.h"

@@ -26,16 +26,15 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-static bool create_detached(pthread_t *os_thread, void *(*func)(void *), void *arg,
-                            size_t stack_size)
+static bool create_detached(void *(*func)(void *), void *arg, size_t stack_size)
 {
+    pthread_t os_thread;
     pthread_attr_t detached;
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
     stack_set_size(&detached, stack_size);
-    int error = os_thread_create(os_thread, &detached, func, arg);
+    int error = os_thread_create(&os_thread, &detached, func, arg);
     pthread_attr_destroy(&detached);
     return error == 0;
 }
@@ -100,13 +99,12 @@ static void *run_errand(void *arg)
     return NULL;
 }
 
-bool own_run_elsewhere(void (*function)(void *), void *arg, PyThread_ident_t ident)
+bool own_run_elsewhere(void (*function)(void *), void *arg)
 {
-    pthread_t os_thread;
-    struct errand errand = {.function = function, .arg = arg, .ident = ident};
+    struct errand errand = {.function = function, .arg = arg, .ident = identity_self()};
     /* The pthread must take no signals of the program. */
     os_signals mask = os_block_signals();
-    bool is_created = create_detached(&os_thread, run_errand, &errand, 0);
+    bool is_created = create_detached(run_errand, &errand, 0);
     os_unblock_signals(mask);
     if (!is_created) {
         return false;
@@ -121,7 +119,7 @@ bool own_run_elsewhere(void (*function)(void *), void *arg, PyThread_ident_t ide
 
 void own_ask_elsewhere(void (*function)(void *), void *arg)
 {
-    while (!own_run_elsewhere(function, arg, identity_self())) {
+    while (!own_run_elsewhere(function, arg)) {
         /* No OS thread is left. There will be one when another ends. */
         os_sleep_a_millisecond();
     }
@@ -208,7 +206,7 @@ static void os_thread_ends(void *value)
     }
     if (++end->round >= PTHREAD_DESTRUCTOR_ITERATIONS || pthread_setspecific(key, end) != 0) {
         finish(end);
-        if (own_main_ends != NULL && os_thread_id() == (unsigned long)getpid()) {
+        if (own_main_ends != NULL && os_is_main_thread()) {
             own_main_ends();
         }
     }
@@ -290,7 +288,6 @@ static void *run(void *arg)
 
 bool own_start(thread_func func, void *arg, PyThread_ident_t ident)
 {
-    pthread_t os_thread;
     struct end *end = calloc(1, sizeof *end);
     if (end == NULL) {
         return false;
@@ -298,7 +295,7 @@ bool own_start(thread_func func, void *arg, PyThread_ident_t ident)
     end->ident = ident;
     end->func = func;
     end->arg = arg;
-    bool started = create_detached(&os_thread, run, end, stack_size());
+    bool started = create_detached(run, end, stack_size());
     if (!started) {
         free(end);
     }

@@ -14,11 +14,11 @@
  */
 bool own_start(thread_func func, void *arg, PyThread_ident_t ident);
 
-/* Runs function(arg) on a new pthread that blocks signals and acts as the thread `ident`. Waits
-   until the function has returned. False if no OS thread is left. */
-bool own_run_elsewhere(void (*function)(void *), void *arg, PyThread_ident_t ident);
+/* Runs function(arg) on a new pthread, which can call Go, blocks signals and acts as the calling
+   thread. Waits until the function has returned. False if no OS thread is left. */
+bool own_run_elsewhere(void (*function)(void *), void *arg);
 
-/* Runs function(arg) on an OS thread that can call Go and that acts as the calling thread. */
+/* The same, but where no OS thread is left, waits for one. */
 void own_ask_elsewhere(void (*function)(void *), void *arg);
 
 /*

@@ -3,8 +3,6 @@
  *
  * libpythread/ counts OS threads, and sets thread_takes_permit. In a Go program that is NULL, and
  * no thread needs a permit. Invariant: a thread that was started comes once, and leaves once.
- *
- * The files of this folder, thread.c, thread.go and libpythread/ call this. It calls os.h.
  */
 #include "permit.h"
 

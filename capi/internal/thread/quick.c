@@ -14,8 +14,6 @@
  *
  * Invariant: all of this is a hint. So a few bits of each number suffice, and a wrong match costs
  * one spin. The bits are few because libraries that dlopen loads have little thread-local storage.
- *
- * thread.c calls this. It calls ends.h and os.h.
  */
 #include "quick.h"
 

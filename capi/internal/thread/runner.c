@@ -11,8 +11,6 @@
  * changes a state from START_IS_AWAITED to START_MUST_WAKE. Only the start that has taken it
  * changes it to START_IS_MADE or START_IS_OFF. So only a start that finds START_MUST_WAKE must wake
  * the runner.
- *
- * thread.c and thread.go call this. It calls ends.h, go.h, identity.h, trampoline.h and os.h.
  */
 #include "runner.h"
 
