@@ -1,4 +1,8 @@
-/* info.c - the version of the library, and statistics. */
+/*
+ * info.c - the version of the library, and statistics.
+ *
+ * Callers: C programs.
+ */
 
 #include "_cgo_export.h"
 #include "thread/forked.h"

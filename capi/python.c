@@ -8,6 +8,8 @@
  * process without Python they are NULL. Invariant: unless attached() has said that this thread has
  * a running Python, only the two functions in attached() are called, and no object is used. The
  * library keeps no object, so interpreters may end and begin again.
+ *
+ * Callers: C programs.
  */
 #define _GNU_SOURCE
 #include "pythread.h"

@@ -1,6 +1,8 @@
 /*
  * python_windows.c - the functions that use a Python interpreter, on Windows. Windows has no weak
  * symbols, by which python.c finds a Python in the process. So these functions find none.
+ *
+ * Callers: C programs.
  */
 #include "pythread.h"
 

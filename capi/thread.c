@@ -4,6 +4,8 @@
  * Most call an //export function of thread.go or, if the process must not enter Go, the same
  * function for plain pthreads (forked.c). Why C: the child of a fork must not enter Go, not even to
  * find out that it is one. PyThread_get_thread_ident is C so that it costs one load.
+ *
+ * Callers: C programs.
  */
 #define _GNU_SOURCE
 #include "_cgo_export.h"

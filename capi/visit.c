@@ -3,6 +3,8 @@
  *
  * Invariant: Go is called only between enter_go and leave_go. After leave_go the caller has the
  * signal mask, the signal stack and the floating-point modes that it had before.
+ *
+ * Callers: go_threads.c, info.c, thread.c.
  */
 #define _GNU_SOURCE
 #include "visit.h"

@@ -93,4 +93,21 @@ test_no_files_use_each_other_in_a_circle() {
     cut -d ' ' -f 1,2 edges | sort -u | tsort >order 2>circles || fail "$(sed 's/^tsort: //' circles)"
 }
 
+# The opening comment of x.c says who includes x.h, as in "Callers: thread.c, thread.go.".
+test_each_file_names_its_callers() {
+    includes | sed 's|[^ ]*/||g' | grep -v '^[^ ]*\.h ' | sort -u >callers
+    files | grep '\.c$' | while read -r file; do
+        name=${file##*/}
+        want=$(awk -v name="$name" -v header="${name%.c}.h" '$2 == header && $1 != name {
+            printf "%s%s", comma, $1; comma = ", " }' callers)
+        have=$(awk '/^\/\*/ { inside = 1 } inside { sub(/^ \* */, ""); printf "%s ", $0 } /\*\// { exit }' \
+            "$source_dir/capi/$file")
+        case $have in
+        *"Callers: $want."* | *"Callers: C programs, $want."*) ;;
+        *) [ -z "$want" ] || echo "$file: $want" ;;
+        esac
+    done >wrong
+    same "files that name other callers" "$(cat wrong)" ""
+}
+
 main "$@"

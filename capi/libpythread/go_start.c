@@ -13,6 +13,8 @@
  *
  * Invariant: a place that is not found stays unchanged. Then Go handles signals as in any Go
  * library (loading.c), or reads the program's environment.
+ *
+ * Callers: go_threads.c, loading.c.
  */
 #define _GNU_SOURCE
 #include "go_start.h"

@@ -25,6 +25,8 @@
  * Exception: after a change from the mode ALWAYS to CLEAN, the OS thread to which a thread has come
  * may be unfit. It ends, which lowers `capacity`, and the thread keeps its permit. Then Go may find
  * the reserve empty, and waits until the system has an OS thread in place of the one that ended.
+ *
+ * Callers: main_thread.c, processors_linux.go.
  */
 #define _GNU_SOURCE
 #include "go_threads.h"

@@ -6,6 +6,8 @@
  * Invariant: when the library is loaded, the program has its own signal mask and handlers. If Go
  * waits for the first thread and its table of signals was found (go_start.c), Go's constructor
  * changes nothing, and there is nothing to restore.
+ *
+ * Callers: go_threads.c.
  */
 #define _GNU_SOURCE
 #include "loading.h"

@@ -1,5 +1,10 @@
 //go:build unix
 
+/*
+ * nofile.c - restores the program's limit on open files, which Go raises when it starts.
+ *
+ * Callers: go_start.c, go_threads.c, loading.c, nofile.go.
+ */
 #include "nofile.h"
 
 #include <stdatomic.h>

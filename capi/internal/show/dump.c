@@ -4,6 +4,8 @@
  *
  * A dump is for a program that hangs. So a signal handler may write it, on any thread and without
  * Go. Invariant: a dump takes no lock, allocates no memory and waits only for its file.
+ *
+ * Callers: C programs, dump.go, go_start.c.
  */
 #define _GNU_SOURCE
 #include "dump.h"

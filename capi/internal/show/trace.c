@@ -11,6 +11,8 @@
  *     the end of a trace switches the trace off, then takes each buffer, and then closes the file.
  *
  * status.c calls the tracer `trace` for each event.
+ *
+ * Callers: C programs.
  */
 #define _GNU_SOURCE
 #include "sync/identity.h"

@@ -19,6 +19,8 @@
  *
  * A section whose _cs_mutex is NULL has no mutex to unlock. Either the section does nothing,
  * because an older section has the mutex already, or its thread still waits for the mutex.
+ *
+ * Callers: C programs, do.c, lock.c, thread.c, trampoline.c, trampoline_windows.c.
  */
 #include "critical.h"
 

@@ -2,6 +2,8 @@
  * identity.c - the identity of the calling OS thread.
  *
  * Invariant: caller_ident is 0, or the ident by which the caller is known.
+ *
+ * Callers: do.c, do.go, forked.c, lock.c, runner.c, status.c, thread.c, trace.c.
  */
 #include "identity.h"
 

@@ -25,6 +25,8 @@
  * The other fields are hints: when to spin and when to hand over. The lock is correct with any
  * value of them. So the child of a fork may use a lock with the values that the parent's threads
  * left there. Its word may be CONTENDED although no waiter sleeps, which costs one useless wake-up.
+ *
+ * Callers: C programs, dump.c, lock.go.
  */
 #include "lock.h"
 

@@ -41,6 +41,8 @@
  * runs. Instead an unlock sometimes makes the byte RESERVED. A waiter that is late loses the
  * reservation. pylock_model.pml in ctest is the same algorithm in Promela, and spin checks every
  * interleaving of it.
+ *
+ * Callers: C programs, critical.c, mutex.go.
  */
 #include "mutex.h"
 

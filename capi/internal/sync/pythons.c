@@ -3,6 +3,8 @@
  *
  * Invariant: the pointers are set while the library is loaded, and do not change afterwards. So all
  * threads may read them.
+ *
+ * Callers: critical.c, pylock.c.
  */
 #define _GNU_SOURCE
 #include "pythons.h"

@@ -4,6 +4,9 @@
  * A dump reads this in a signal handler, while threads start and end. So a status is in memory that
  * is never freed, and every field is atomic. Invariant: at most one OS thread has taken a status,
  * and only that one writes it.
+ *
+ * Callers: do.c, dump.c, forked.c, lock.c, own_os_thread.c, pylock.c, thread.c, trace.c,
+ * trampoline.c, trampoline_windows.c.
  */
 #include "status.h"
 

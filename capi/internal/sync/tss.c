@@ -13,6 +13,8 @@
  * valid after every step. So the child of a fork can go on, whatever the other threads of the
  * parent were doing. For each of them it loses at most one id, which that thread was taking or
  * giving back.
+ *
+ * Callers: C programs, own_os_thread.c, trampoline.c, trampoline_windows.c.
  */
 #include "tss.h"
 

@@ -6,6 +6,8 @@
  * handlers, and the program's handlers may run before the library's. So the first call of
  * fork_epoch in the child resets the state. Invariant: code calls fork_epoch before it uses the
  * state, and then finds the state of this process.
+ *
+ * Callers: dump.c, forked.c, go.c, identity.c, pylock.c, trace.c.
  */
 #include "fork.h"
 

@@ -3,6 +3,8 @@
  * program have the same names on every system.
  *
  * Invariant: a name in UTF-8 is still UTF-8 after the cut.
+ *
+ * Callers: thread.c.
  */
 #include "name.h"
 

@@ -2,6 +2,8 @@
  * os_thread.c - the system's pthread_create.
  *
  * libpythread.so is linked so that each pthread_create in it is that of go_threads.c (--wrap).
+ *
+ * Callers: forked.c, own_os_thread.c.
  */
 #include "os_thread.h"
 

@@ -10,6 +10,8 @@
  * Invariants: in doubt an OS thread is not clean. After load nothing here takes a lock of the
  * loader. The holder of such a lock may wait for a thread that begins or ends: a constructor that
  * dlopen runs, or a function that dl_iterate_phdr calls.
+ *
+ * Callers: go_threads.c, own_os_thread.c, reuse.c, trampoline.c.
  */
 #define _GNU_SOURCE
 #include "clean.h"

@@ -4,6 +4,8 @@
  * An identity is in thread-local variables: the ident, the values in thread-specific storage, and
  * the critical sections.
  * Invariant: each identity is in one place, on an OS thread or in a struct, with its values.
+ *
+ * Callers: do.go.
  */
 #include "do.h"
 

@@ -4,6 +4,8 @@
  * Invariant: a join that waits adds itself to `joins` before it loads `ends`, and an end changes
  * `ends` before it loads `joins`. All are sequentially consistent. So the end sees the join, or the
  * join sees the new count.
+ *
+ * Callers: own_os_thread.c, quick.c, runner.c, thread.c, thread.go.
  */
 #include "ends.h"
 

@@ -5,6 +5,8 @@
  * Few processes use it, so it is one list under one mutex. The users of a record are the thread
  * until it has ended, the handle until it is spent, and each join. Invariant: a record is in the
  * list while it has users, and the last one frees it.
+ *
+ * Callers: info.c, own_os_thread.c, thread.c, thread.go, trampoline.c.
  */
 #define _GNU_SOURCE
 #include "forked.h"

@@ -6,6 +6,9 @@
  * runtime. If the parent's Go sleeps at the fork, the child can start one of its own. Invariant: Go
  * is called only in the process that started it, on OS threads and stacks whose bounds it knows or
  * can read.
+ *
+ * Callers: dump.go, forked.c, go_start.c, go_threads.c, info.c, main_thread.c, own_os_thread.c,
+ * runner.c, thread.c, trampoline.c, up_unix.go, visit.c.
  */
 #define _GNU_SOURCE
 #include "go.h"

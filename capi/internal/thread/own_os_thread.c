@@ -6,6 +6,8 @@
  * ends must not enter Go. So it puts its end into a queue, from which Go takes it on another OS
  * thread. Invariant: every OS thread that is started or watched here puts its end into the queue
  * once, after the last destructor of the program.
+ *
+ * Callers: go_threads.c, info.c, main_thread.c, thread.c, thread.go, trampoline.c, visit.c.
  */
 #define _GNU_SOURCE
 #include "own_os_thread.h"

@@ -3,6 +3,8 @@
  *
  * libpythread/ counts OS threads, and sets thread_takes_permit. In a Go program that is NULL, and
  * no thread needs a permit. Invariant: a thread that was started comes once, and leaves once.
+ *
+ * Callers: go_threads.c, thread.c, thread.go, trampoline.c.
  */
 #include "permit.h"
 

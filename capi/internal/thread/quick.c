@@ -14,6 +14,8 @@
  *
  * Invariant: all of this is a hint. So a few bits of each number suffice, and a wrong match costs
  * one spin. The bits are few because libraries that dlopen loads have little thread-local storage.
+ *
+ * Callers: thread.c.
  */
 #include "quick.h"
 

@@ -5,6 +5,8 @@
  * there, the OS thread goes on to the next thread. If not, it ends, and Go makes another, which
  * takes longer than pthread_create. So after threads that left something, the next ones get
  * pthreads of their own, until threads leave nothing again.
+ *
+ * Callers: C programs, own_os_thread.c, thread.c, trampoline.c.
  */
 #include "reuse.h"
 

@@ -11,6 +11,8 @@
  * changes a state from START_IS_AWAITED to START_MUST_WAKE. Only the start that has taken it
  * changes it to START_IS_MADE or START_IS_OFF. So only a start that finds START_MUST_WAKE must wake
  * the runner.
+ *
+ * Callers: go_threads.c, thread.c, thread.go.
  */
 #include "runner.h"
 

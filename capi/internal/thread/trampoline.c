@@ -7,6 +7,8 @@
  * reach Go's frames. Invariant: when thread_run returns, the OS thread has the signal mask, signal
  * stack and floating-point mode that Go had given it, whatever the function did. The next thread on
  * it finds nothing that the library can see of this one.
+ *
+ * Callers: handle.go, loading.c, thread.go, trampoline_windows.c.
  */
 #define _GNU_SOURCE
 #include "trampoline.h"
