@@ -147,6 +147,57 @@ TEST(a_thread_that_a_start_has_moved_may_run_on_all_processors_again)
     EQ(atomic_load(&elsewhere), 0);
 }
 
+/* The library believes that all OS threads are on one processor. */
+static atomic_bool all_seem_together;
+
+int sched_getcpu(void)
+{
+    unsigned processor = 0;
+    syscall(SYS_getcpu, &processor, NULL, NULL);
+    return atomic_load(&all_seem_together) ? 0 : (int)processor;
+}
+
+static void go_to_the_second_processor(void *arg)
+{
+    (void)arg;
+    cpu_set_t second;
+    CPU_ZERO(&second);
+    CPU_SET(1, &second);
+    bind_to(&second);
+}
+
+static void look_at_processors(void *unused)
+{
+    (void)unused;
+    cpu_set_t now;
+    EQ(sched_getaffinity(0, sizeof now, &now), 0);
+    if (!CPU_EQUAL(&now, &mains_processors)) {
+        count(&elsewhere);
+    }
+}
+
+TEST(a_thread_that_leaves_an_unfit_os_thread_does_not_take_its_processors_along)
+{
+    EQ(sched_getaffinity(0, sizeof mains_processors, &mains_processors), 0);
+    if (!CPU_ISSET(0, &mains_processors) || !CPU_ISSET(1, &mains_processors)) {
+        test_skip("the test may not run on the first two processors");
+    }
+    if (pythread_set_reuse(PYTHREAD_REUSE_CLEAN) == -1) {
+        test_skip("no mode CLEAN");
+    }
+    atomic_store(&all_seem_together, true);
+    for (int i = 0; i < 100; i++) {
+        pythread_set_reuse(PYTHREAD_REUSE_ALWAYS);
+        for (int j = 0; j < 5; j++) {
+            join(start(nothing, NULL));
+        }
+        join(start(go_to_the_second_processor, NULL));
+        pythread_set_reuse(PYTHREAD_REUSE_CLEAN);
+        join(start(look_at_processors, NULL));
+    }
+    EQ(atomic_load(&elsewhere), 0);
+}
+
 /* ------------------------------------------------------------------------ real-time priority */
 
 static void look_at_policy(void *policy)
