@@ -3,9 +3,12 @@
  * thread on its OS thread is cancelled in its place.
  */
 #define _GNU_SOURCE
+#include "signals.h"
 #include "threads.h"
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <sys/time.h>
 
 static pthread_t canceled;
 static atomic_int cleaned_up;
@@ -77,4 +80,67 @@ TEST(a_cancellation_does_not_hit_the_next_thread)
         }
         EQ(atomic_load(&ran), THREADS);
     }
+}
+
+/* ------------------------------------------------------------------------ in calls of the library
+ */
+
+static atomic_int returned;
+
+static void *trace_and_dump(void *unused)
+{
+    int file = open("/dev/null", O_WRONLY);
+    EQ(pthread_cancel(pthread_self()), 0);
+    EQ(pythread_trace("/dev/null"), 0);
+    EQ(pythread_dump(file), 0);
+    EQ(pythread_trace(NULL), 0);
+    count(&returned);
+    pthread_testcancel();
+    return unused;
+}
+
+TEST(a_cancellation_waits_for_the_end_of_a_trace_and_of_a_dump)
+{
+    pthread_t pthread;
+    void *result;
+    EQ(pthread_create(&pthread, NULL, trace_and_dump, NULL), 0);
+    EQ(pthread_join(pthread, &result), 0);
+    EQ_PTR(result, PTHREAD_CANCELED);
+    EQ(atomic_load(&returned), 1);
+}
+
+static void ignore(int sig)
+{
+    (void)sig;
+}
+
+/* The calls often wait for main to take its signal, with all signals blocked. */
+static void *start_and_join_without_end(void *unused)
+{
+    count(&inside);
+    for (;;) {
+        join(start(nothing, NULL));
+        pthread_testcancel();
+    }
+    return unused;
+}
+
+TEST(a_cancellation_waits_for_the_end_of_a_start_and_of_a_join)
+{
+    enum { ROUNDS = 200 };
+    const struct itimerval often = {{0, 100}, {0, 100}}, never = {{0, 0}, {0, 0}};
+    set_handler(SIGALRM, ignore, SA_RESTART);
+    EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
+    for (int i = 1; i <= ROUNDS; i++) {
+        pthread_t pthread;
+        void *result;
+        EQ(pthread_create(&pthread, NULL, start_and_join_without_end, NULL), 0);
+        wait_for_count(&inside, i);
+        usleep((unsigned)i * 7);
+        EQ(pthread_cancel(pthread), 0);
+        EQ(pthread_join(pthread, &result), 0);
+        EQ_PTR(result, PTHREAD_CANCELED);
+    }
+    EQ(setitimer(ITIMER_REAL, &never, NULL), 0);
+    check_nothing_is_left();
 }

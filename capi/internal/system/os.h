@@ -193,6 +193,13 @@ void os_discard_signals(void);
 /* Makes a word that is 0 in the child of a fork, and is never freed. Called once. */
 atomic_uint *os_fork_word(void);
 
+/* Keeps the calling thread from being cancelled. The calls of the system that wait are cancellation
+   points. A cancellation there would leave the library's work half done. While signals are blocked,
+   the thread would wait for ever for the C library's signal. Returns an argument for
+   os_allow_cancel. */
+int os_forbid_cancel(void);
+void os_allow_cancel(int state);
+
 /* Creates or empties a file, to append to. Returns its descriptor, or a negative errno. */
 int os_create(const char *path);
 void os_close(int fd);

@@ -23,6 +23,19 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Reads the beginning of a file, which is "" if the file cannot be read. */
+static void read_text(const char *path, char *text, size_t size)
+{
+    int state = os_forbid_cancel(), file = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = 0;
+    if (file >= 0) {
+        length = read(file, text, size - 1);
+        close(file);
+    }
+    text[length > 0 ? length : 0] = '\0';
+    os_allow_cancel(state);
+}
+
 #ifndef OS_PORTABLE
 
 /* The kernel's own time: the C library's time_t may have 32 bits. */
@@ -114,13 +127,7 @@ bool os_is_any_signal(os_signals signals)
 static void read_signals(const char *path, const char *const fields[], uint64_t sets[], int count)
 {
     char status[2048];
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t length = 0;
-    if (file >= 0) {
-        length = read(file, status, sizeof status - 1);
-        close(file);
-    }
-    status[length > 0 ? length : 0] = '\0';
+    read_text(path, status, sizeof status);
     for (int i = 0; i < count; i++) {
         const char *found = strstr(status, fields[i]);
         sets[i] = found != NULL ? strtoull(found + strlen(fields[i]), NULL, 16) : 0;
@@ -166,10 +173,12 @@ void os_unblock_signals(os_signals mask)
     }
     if ((pending & ~mask) != 0 && !os_is_main_thread()) {
         struct timespec pause = {0, FIRST_PAUSE_NS};
+        int state = os_forbid_cancel();
         while (pause.tv_nsec <= LAST_PAUSE_NS && (mains_pending_signals() & ~mask) != 0) {
             nanosleep(&pause, NULL);
             pause.tv_nsec *= 2;
         }
+        os_allow_cancel(state);
     }
     os_set_signal_mask(mask);
     errno = saved;
@@ -254,17 +263,11 @@ bool os_look_at(unsigned long thread_id, char name[OS_NAME_SIZE], bool *runs)
     char line[MOST + 1];
     struct text path = {.length = 0};
     int saved = errno;
-    ssize_t length = -1;
     text_add(&path, "/proc/self/task/");
     text_add_number(&path, thread_id);
     text_add(&path, "/stat");
-    int file = open(path.bytes, O_RDONLY | O_CLOEXEC);
-    if (file >= 0) {
-        length = read(file, line, MOST);
-        close(file);
-    }
+    read_text(path.bytes, line, sizeof line);
     errno = saved;
-    line[length > 0 ? length : 0] = '\0';
     const char *begin = strchr(line, '('), *end = strrchr(line, ')');
     if (begin == NULL || end == NULL || end - begin - 1 >= OS_NAME_SIZE || end[1] == '\0') {
         return false;

@@ -37,25 +37,39 @@ int64_t os_about_now_ns(void)
 #endif
 }
 
+int os_forbid_cancel(void)
+{
+    int state;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    return state;
+}
+
+void os_allow_cancel(int state)
+{
+    pthread_setcancelstate(state, NULL);
+}
+
 int os_create(const char *path)
 {
-    int saved = errno;
+    int saved = errno, state = os_forbid_cancel();
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666);
     int result = fd >= 0 ? fd : -errno;
+    os_allow_cancel(state);
     errno = saved;
     return result;
 }
 
 void os_close(int fd)
 {
-    int saved = errno;
+    int saved = errno, state = os_forbid_cancel();
     close(fd);
+    os_allow_cancel(state);
     errno = saved;
 }
 
 int os_write(int fd, const void *bytes, size_t length)
 {
-    int saved = errno, error = 0;
+    int saved = errno, state = os_forbid_cancel(), error = 0;
     for (const char *at = bytes; error == 0 && length > 0;) {
         ssize_t written = write(fd, at, length);
         if (written >= 0) {
@@ -65,6 +79,7 @@ int os_write(int fd, const void *bytes, size_t length)
             error = errno;
         }
     }
+    os_allow_cancel(state);
     errno = saved;
     return error;
 }
