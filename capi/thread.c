@@ -54,6 +54,9 @@ static PyThread_ident_t start_goroutine(thread_func func, void *arg, int mode, b
         made.creator = thread_inheritance(mode, os_float_mode(), NULL);
         ends = ends_seen(made.ident);
         forked_count_from(made.ident);
+        if (go_is_lost()) { /* a handler of a signal has forked since */
+            return 0;
+        }
         runner_make_start(awaited, &made);
     } else if (enter_go(&visit)) {
         const os_signals *signal_mask = visit.blocks_signals ? &visit.signal_mask : NULL;
@@ -73,10 +76,11 @@ static PyThread_ident_t start_own(thread_func func, void *arg, bool joinable)
         ident = go_start_own(joinable);
         leave_go(&visit);
         /* After the visit, because the pthread inherits the caller's signal mask. */
-        if (!own_start(func, arg, ident)) {
-            enter_go(&visit);
-            go_cancel_own(ident);
-            leave_go(&visit);
+        if (go_is_lost() || !own_start(func, arg, ident)) {
+            if (enter_go(&visit)) {
+                go_cancel_own(ident);
+                leave_go(&visit);
+            }
             ident = 0;
         }
     }
@@ -153,9 +157,7 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
                             .mask = os_signal_mask()};
         own_run_elsewhere(make_call, &call);
         ident = call.ident;
-    } else if (go_is_lost()) {
-        ident = forked_start(func, arg, joinable);
-    } else if (wake_go()) {
+    } else if (!go_is_lost() && wake_go()) {
         int mode = reuse_mode();
         if (thread_takes_permit != NULL && !thread_takes_permit()) {
             ident = 0;
@@ -164,6 +166,10 @@ static PyThread_ident_t start(thread_func func, void *arg, bool joinable)
         } else {
             ident = start_goroutine(func, arg, mode, joinable);
         }
+    }
+    /* Not earlier: a handler of a signal may have forked meanwhile. */
+    if (ident == 0 && go_is_lost()) {
+        ident = forked_start(func, arg, joinable);
     }
     if (ident != 0) {
         status_started(ident, since);
@@ -199,7 +205,9 @@ static int join(PyThread_handle_t handle, struct visit *visit)
     while (error == EAGAIN) {
         ends_wait(handle, seen, OS_NO_DEADLINE);
         seen = ends_seen(handle);
-        enter_go(visit);
+        if (!enter_go(visit)) { /* a handler of a signal has forked since */
+            return forked_join(handle, identity_self());
+        }
         error = go_end_join(handle, identity_self());
         leave_go(visit);
     }

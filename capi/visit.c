@@ -47,6 +47,10 @@ bool enter_go(struct visit *visit)
     visit->blocks_signals = !go_is_programs_own();
     if (visit->blocks_signals) {
         visit->signal_mask = os_block_all_signals();
+        if (!go_is_here()) { /* a handler of a signal has forked since */
+            os_set_signal_mask(visit->signal_mask);
+            return false;
+        }
     }
     visit->float_mode = os_float_mode();
     if ((visit->float_mode & ~OS_FLOAT_FLAGS) != OS_FIRST_FLOAT_MODE) {

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "dump_text.h"
 #include "forks.h"
+#include "signals.h"
 #include "pthreads.h"
 
 #include <dirent.h>
@@ -267,6 +268,70 @@ TEST(a_pthread_ends_in_the_child_without_the_parents_runtime)
     atomic_store(&closing, true);
     for (int i = 0; i < 2; i++) {
         EQ(pthread_join(load[i], NULL), 0);
+    }
+}
+
+/* ------------------------------------------------------------------------ forks in handlers */
+
+enum { HANDLERS_CHILDREN = 1000 };
+static pid_t handlers_children[HANDLERS_CHILDREN];
+static atomic_int handlers_forks;
+static atomic_bool is_child;
+
+/* The handler of any thread. It returns in the child too. */
+static void fork_in_handler(int sig)
+{
+    int saved = errno, number = atomic_fetch_add(&handlers_forks, 1);
+    (void)sig;
+    if (number < HANDLERS_CHILDREN) {
+        pid_t child = fork();
+        if (child == 0) {
+            alarm(50);
+            atomic_store(&is_child, true);
+        }
+        handlers_children[number] = child;
+    }
+    errno = saved;
+}
+
+static void *send_signals(void *unused)
+{
+    while (atomic_load(&handlers_forks) < HANDLERS_CHILDREN) {
+        EQ(kill(getpid(), SIGUSR1), 0);
+        usleep(300);
+    }
+    return unused;
+}
+
+TEST(a_child_that_a_signal_handler_forks_goes_on_with_the_interrupted_call)
+{
+    pthread_t sender;
+    atomic_int ran = 0;
+    sigset_t all, mask;
+    if (pythread_get_reuse() == PYTHREAD_REUSE_NEVER) {
+        test_skip("a fork that interrupts malloc may wait for ever, and pthreads call malloc");
+    }
+    join(start(nothing, NULL));
+    sigfillset(&all);
+    EQ(pthread_sigmask(SIG_SETMASK, &all, &mask), 0);
+    set_handler(SIGUSR1, fork_in_handler, SA_RESTART);
+    EQ(pthread_create(&sender, NULL, send_signals, NULL), 0);
+    EQ(pthread_sigmask(SIG_SETMASK, &mask, NULL), 0);
+    while (!atomic_load(&is_child) && atomic_load(&handlers_forks) < HANDLERS_CHILDREN) {
+        int error = PyThread_join_thread(start(count, &ran));
+        if (error != 0) {
+            /* Only the parent has the thread. */
+            EQ(error, ESRCH);
+            CHECK(atomic_load(&is_child));
+        }
+    }
+    if (atomic_load(&is_child)) {
+        use_threads();
+        _exit(0);
+    }
+    EQ(pthread_join(sender, NULL), 0);
+    for (int i = 0; i < HANDLERS_CHILDREN; i++) {
+        reap(handlers_children[i], 0);
     }
 }
 

@@ -313,6 +313,9 @@ static bool takes_permit(void)
         return true;
     }
     while (!take_any()) {
+        if (go_is_lost()) { /* a handler of a signal has forked since */
+            return false;
+        }
         unsigned came = count_of(&thread_counts.came);
         int running = (int)(came - count_of(&thread_counts.left));
         int queued = (int)(count_of(&permits.taken) - came);

@@ -270,15 +270,18 @@ void status_forget_all(void)
 {
     for (unsigned place = 0; place < status_places(); place++) {
         struct status *status = at(place);
-        atomic_store_explicit(&status->ident, 0, memory_order_relaxed);
-        atomic_store_explicit(&status->reason, WAITS_FOR_NOTHING, memory_order_relaxed);
-        atomic_store_explicit(&status->is_taken, false, memory_order_relaxed);
+        /* A handler that forks may have interrupted a function of this file, which uses the
+           caller's status. */
+        if (status != mine) {
+            atomic_store_explicit(&status->ident, 0, memory_order_relaxed);
+            atomic_store_explicit(&status->reason, WAITS_FOR_NOTHING, memory_order_relaxed);
+            atomic_store_explicit(&status->is_taken, false, memory_order_relaxed);
+        }
     }
 }
 
 void status_survive(void)
 {
-    mine = NULL;
     if (identity_self() != 0) {
         show(identity_self(), true);
     }

@@ -40,3 +40,11 @@ bool ends_count(PyThread_ident_t ident)
     ends_wake(ident);
     return true;
 }
+
+void ends_begin_in_child(void)
+{
+    for (int i = 0; i < END_COUNTS; i++) {
+        /* Relaxed: only the caller waits, after the signal handler that has forked. */
+        atomic_fetch_add_explicit(&end_counts[i].ends, 1, memory_order_relaxed);
+    }
+}

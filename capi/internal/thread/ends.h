@@ -40,4 +40,8 @@ void ends_wake(PyThread_ident_t ident);
 /* Counts the end of the thread, and wakes the joins that wait. False if none waits. */
 bool ends_count(PyThread_ident_t ident);
 
+/* Ends the wait of a join that the fork of this process has interrupted: in the child no thread of
+   the parent ends. */
+void ends_begin_in_child(void);
+
 #endif

@@ -11,6 +11,7 @@
 #define _GNU_SOURCE
 #include "forked.h"
 
+#include "ends.h"
 #include "go.h"
 #include "sync/identity.h"
 #include "sync/status.h"
@@ -264,6 +265,8 @@ static void begin_in_child(void)
         x_crosscall2_ptr = NULL;
     }
     status_forget_all();
+    ends_begin_in_child();
+    go_was_refused(); /* ends a wait for the parent's Go */
     parents_newest = atomic_load_explicit(&forked_newest_ident, memory_order_relaxed);
 }
 

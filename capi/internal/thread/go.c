@@ -200,7 +200,7 @@ bool wake_go(void)
     /* Two refusals, because the first may belong to a request from before this call. */
     while ((now = atomic_load_explicit(&state, memory_order_acquire)) != IS_UP &&
            now - before < 2 * REFUSAL &&
-           atomic_load_explicit(&go_home, memory_order_relaxed) != 0) {
+           atomic_load_explicit(&go_home, memory_order_relaxed) == fork_epoch()) {
         os_wait(&state, now, OS_NO_DEADLINE);
     }
     return now == IS_UP;

@@ -272,6 +272,12 @@ enum os_thread_fate thread_run(const struct thread_start *start)
     /* If the OS thread ends, its destructors still run as this thread. */
     bool is_watched = !is_reusable && own_watch_end(ident, mask_of_destructors());
     leave();
+    if (!go_is_here()) { /* a handler of a signal has forked since */
+        if (!is_watched) {
+            forked_end(ident);
+        }
+        pthread_exit(NULL);
+    }
     if (is_reusable && is_checked) {
         clean_drop_blocks();
     }
