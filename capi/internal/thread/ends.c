@@ -5,7 +5,7 @@
  * `ends` before it loads `joins`. All are sequentially consistent. So the end sees the join, or the
  * join sees the new count.
  *
- * Callers: own_os_thread.c, quick.c, runner.c, thread.c, thread.go.
+ * Callers: forked.c, own_os_thread.c, quick.c, runner.c, thread.c, thread.go.
  */
 #include "ends.h"
 
