@@ -128,6 +128,9 @@ func groups() []group {
 			row("lock pair, 64 threads", contended.of(64), against("PyMutex", 1.5), against("pthreads", 0.9),
 				against("nsync_mu", 0.9)),
 			row("longest wait for a lock, 8 threads", longest, against("PyMutex", 1)).every(2),
+		}, limits: []string{
+			"The **longest wait** is that of a thread that could run and gets no processor. Few threads sleep, so they share " +
+				"the processors in slices of 4 ms. CPython's waiters sleep, which costs each lock pair more time.",
 		}},
 		{title: "Storage and idents", columns: modeless, works: []work{
 			row("tss_get, 1 key", id{how: warm, do: "tss_get", n: 1}, against("CPython", 1)),
