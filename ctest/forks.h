@@ -188,14 +188,14 @@ static inline void use_threads(void)
 {
     enum { ROUNDS = 5 };
     PyThread_handle_t handles[ROUNDS], own;
-    PyThread_ident_t ident, other;
+    PyThread_ident_t idents[ROUNDS + 1];
     atomic_int counter = 0;
     pythread_stats before, during, after;
     struct exchange exchange = {PyThread_allocate_lock(), PyThread_allocate_lock(), 1};
     pythread_get_stats(&before, sizeof before);
     EQ(PyThread_acquire_lock(exchange.ping, WAIT_LOCK), 1);
     EQ(PyThread_acquire_lock(exchange.pong, WAIT_LOCK), 1);
-    EQ(PyThread_start_joinable_thread(answer, &exchange, &ident, &own), 0);
+    EQ(PyThread_start_joinable_thread(answer, &exchange, &idents[0], &own), 0);
     pythread_get_stats(&during, sizeof during);
     GE(during.threads, 1);
     EQ(during.handles, before.handles + 1);
@@ -207,8 +207,11 @@ static inline void use_threads(void)
     PyThread_free_lock(exchange.ping);
     PyThread_free_lock(exchange.pong);
     for (int i = 0; i < ROUNDS; i++) {
-        EQ(PyThread_start_joinable_thread(start_and_join, &counter, &other, &handles[i]), 0);
-        GT(other, ident);
+        EQ(PyThread_start_joinable_thread(start_and_join, &counter, &idents[i + 1], &handles[i]),
+           0);
+        for (int earlier = 0; earlier <= i; earlier++) {
+            NE(idents[i + 1], idents[earlier]);
+        }
         NE(PyThread_start_new_thread(count, &counter), PYTHREAD_INVALID_THREAD_ID);
         EQ(PyThread_detach_thread(start(exit_deep, &counter)), 0);
     }
