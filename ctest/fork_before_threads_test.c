@@ -37,24 +37,42 @@ TEST(child_of_a_process_without_threads_runs_goroutines)
     reap(child, 0);
 }
 
-static void *fork_and_use_threads(void *how)
+static void *begin_threads(void *unused)
 {
+    use_first_threads();
+    return unused;
+}
+
+struct child {
+    enum end how;
+    bool leaves_threads_to_another; /* the pthread that has forked never starts one */
+};
+
+static void *fork_and_use_threads(void *arg)
+{
+    const struct child *self = arg;
     pid_t child = fork_mortal();
     if (child == 0) {
-        use_first_threads();
-        end(*(enum end *)how);
+        if (self->leaves_threads_to_another) {
+            run_thread(begin_threads, NULL);
+        } else {
+            use_first_threads();
+        }
+        end(self->how);
     } else {
         reap(child, 0);
     }
-    return how;
+    return arg;
 }
 
 TEST(child_of_a_pthread_without_threads_ends_with_it)
 {
-    pthread_t pthread;
-    for (enum end how = 0; how < ENDS; how++) {
-        EQ(pthread_create(&pthread, NULL, fork_and_use_threads, &how), 0);
-        EQ(pthread_join(pthread, NULL), 0);
+    struct child child;
+    for (child.how = 0; child.how < ENDS; child.how++) {
+        child.leaves_threads_to_another = false;
+        run_thread(fork_and_use_threads, &child);
+        child.leaves_threads_to_another = true;
+        run_thread(fork_and_use_threads, &child);
     }
 }
 
