@@ -361,9 +361,12 @@ END
     run_with_functions_of_python
 }
 
-# A program that is in sections with two mutexes. It reports how many of them Python has begun and ended,
-# and whether the mutexes were locked in them and afterwards.
-write_sections() {
+# expect_sections [OPTION...] <EXPECTED: sections with two mutexes, beside a library that
+# write_functions_of_python makes with these options, report what EXPECTED says: how many of them Python has
+# begun and ended, and how many mutexes were locked in them and afterwards.
+expect_sections() {
+    cat >expected
+    write_functions_of_python -DBEGIN_MUTEX "$@"
     cat >program.c <<'END'
 #include <pylock.h>
 #include <stdio.h>
@@ -390,28 +393,22 @@ int main(void)
     return 0;
 }
 END
+    run_with_functions_of_python >output
+    diff -u expected output
 }
 
 test_sections_are_pythons_in_threads_with_a_thread_state() {
-    write_functions_of_python -DBEGIN_MUTEX
-    write_sections
-    cat >expected <<'END'
+    expect_sections <<'END'
 without a state: begins 0, ends 0, locked 2, then 0
 with a state: begins 2, ends 2, locked 0, then 0
 END
-    run_with_functions_of_python >output
-    diff -u expected output
 }
 
 test_sections_lock_beside_a_python_with_a_gil() {
-    write_functions_of_python -DBEGIN_MUTEX -DGIL
-    write_sections
-    cat >expected <<'END'
+    expect_sections -DGIL <<'END'
 without a state: begins 0, ends 0, locked 2, then 0
 with a state: begins 2, ends 0, locked 2, then 0
 END
-    run_with_functions_of_python >output
-    diff -u expected output
 }
 
 test_a_wait_with_a_limit_gives_up_the_gil() {

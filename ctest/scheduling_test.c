@@ -20,13 +20,24 @@ static int nice_value(void)
     return getpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid));
 }
 
-static void look_at_scheduling(void *mains_nice_value)
+static void bind_to(const cpu_set_t *processors)
 {
+    EQ(sched_setaffinity(0, sizeof *processors, processors), 0);
+}
+
+static void look_at_processors(void *unused)
+{
+    (void)unused;
     cpu_set_t now;
     EQ(sched_getaffinity(0, sizeof now, &now), 0);
     if (!CPU_EQUAL(&now, &mains_processors)) {
         count(&elsewhere);
     }
+}
+
+static void look_at_scheduling(void *mains_nice_value)
+{
+    look_at_processors(NULL);
     if (nice_value() != *(int *)mains_nice_value) {
         count(&of_other_nice_value);
     }
@@ -65,7 +76,7 @@ static void *start_first_on_one_processor(void *arg)
     }
     CPU_ZERO(&one);
     CPU_SET(processor, &one);
-    EQ(sched_setaffinity(0, sizeof one, &one), 0);
+    bind_to(&one);
     join(start(nothing, NULL));
     join(start(nothing, NULL));
     return arg;
@@ -110,19 +121,10 @@ TEST(threads_of_main_have_mains_nice_value_also_where_none_may_lower_its_own)
     check_scheduling_after(start_first_nicely);
 }
 
-static void bind_to(const cpu_set_t *processors)
-{
-    EQ(sched_setaffinity(0, sizeof *processors, processors), 0);
-}
-
 /* Ends on main's processor, which is the only one in `processor`. */
 static void go_to_main(void *processor)
 {
-    cpu_set_t now;
-    EQ(sched_getaffinity(0, sizeof now, &now), 0);
-    if (!CPU_EQUAL(&now, &mains_processors)) {
-        count(&elsewhere);
-    }
+    look_at_processors(NULL);
     bind_to(processor);
     bind_to(&mains_processors);
 }
@@ -164,16 +166,6 @@ static void go_to_the_second_processor(void *arg)
     CPU_ZERO(&second);
     CPU_SET(1, &second);
     bind_to(&second);
-}
-
-static void look_at_processors(void *unused)
-{
-    (void)unused;
-    cpu_set_t now;
-    EQ(sched_getaffinity(0, sizeof now, &now), 0);
-    if (!CPU_EQUAL(&now, &mains_processors)) {
-        count(&elsewhere);
-    }
 }
 
 TEST(a_thread_that_leaves_an_unfit_os_thread_does_not_take_its_processors_along)

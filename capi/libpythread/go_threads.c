@@ -401,7 +401,7 @@ int __wrap_pthread_create(pthread_t *os_thread, const pthread_attr_t *attr, void
      */
     while (!call_spare(func, arg) && !create_called(func, arg)) {
         go_was_refused();
-        os_sleep_a_millisecond();
+        os_sleep(OS_MILLISECOND);
     }
     return 0;
 }

@@ -17,7 +17,6 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 static bool others_are_gone(void)
 {
@@ -32,10 +31,10 @@ static bool others_are_gone(void)
 
 static void main_ends(void)
 {
-    struct timespec pause = {0, 1000000};
+    int64_t pause = OS_MILLISECOND;
     while (!others_are_gone()) {
-        nanosleep(&pause, NULL);
-        pause.tv_nsec = pause.tv_nsec < 64000000 ? pause.tv_nsec * 2 : pause.tv_nsec;
+        os_sleep(pause);
+        pause = pause < 64 * OS_MILLISECOND ? pause * 2 : pause;
     }
     exit(0);
 }

@@ -161,36 +161,29 @@ static bool began_in_python(const PyCriticalSection *c)
 }
 
 /*
- * The next two functions begin a section in Python, and report whether Python did. Python needs the
- * caller's thread state. A Python with a GIL does nothing, and then _cs_prev stays as it was. If
- * Python does not begin the section, it is this library's.
+ * Begins a section in Python, with a second mutex unless that is NULL. Reports whether Python did:
+ * Python needs the caller's thread state, and a Python with a GIL does nothing. Then _cs_prev stays
+ * as it was, and the section is this library's.
  */
-enum { NOT_BEGUN = SUSPENDED };
-
-static bool begin_in_python(PyCriticalSection *c, PyMutex *m)
+static bool begin_in_python(PyCriticalSection *c, PyMutex *m1, PyMutex *m2)
 {
+    enum { NOT_BEGUN = SUSPENDED };
     if (pythons.begin == NULL || !pythons_is_attached()) {
         return false;
     }
     c->_cs_prev = NOT_BEGUN;
-    pythons.begin(c, m);
-    return c->_cs_prev != NOT_BEGUN;
-}
-
-static bool begin2_in_python(PyCriticalSection2 *c, PyMutex *m1, PyMutex *m2)
-{
-    if (pythons.begin2 == NULL || !pythons_is_attached()) {
-        return false;
+    if (m2 == NULL) {
+        pythons.begin(c, m1);
+    } else {
+        pythons.begin2((PyCriticalSection2 *)c, m1, m2); /* its first field is c */
     }
-    c->_cs_base._cs_prev = NOT_BEGUN;
-    pythons.begin2(c, m1, m2);
-    return c->_cs_base._cs_prev != NOT_BEGUN;
+    return c->_cs_prev != NOT_BEGUN;
 }
 
 void PyCriticalSection_BeginMutex(PyCriticalSection *c, PyMutex *m)
 {
     uintptr_t newest = critical_newest;
-    if (begin_in_python(c, m)) {
+    if (begin_in_python(c, m, NULL)) {
         return;
     }
     if (newest != 0 && (section_at(newest)->_cs_mutex == m || second_of(newest) == m)) {
@@ -221,7 +214,7 @@ void PyCriticalSection2_BeginMutex(PyCriticalSection2 *c, PyMutex *m1, PyMutex *
     /* All threads lock two mutexes in the order of their addresses. */
     PyMutex *first = (uintptr_t)m1 < (uintptr_t)m2 ? m1 : m2;
     PyMutex *second = first == m1 ? m2 : m1;
-    if (begin2_in_python(c, m1, m2)) {
+    if (begin_in_python(&c->_cs_base, m1, m2)) {
         return;
     }
     c->_cs_mutex2 = NULL;

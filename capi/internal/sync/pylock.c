@@ -382,7 +382,7 @@ static PyLockStatus wait_for_pythons(PyMutex *m, int64_t deadline)
     struct _ts *state = pythons_is_attached() ? pythons.save() : NULL;
     bool has_lock;
     while (!(has_lock = mutex_try(m)) && os_now_ns() < deadline) {
-        os_sleep_a_millisecond();
+        os_sleep(OS_MILLISECOND);
     }
     if (state != NULL) {
         pythons.restore(state);

@@ -74,12 +74,14 @@ int os_wait(atomic_uint *word, unsigned expected, int64_t deadline);
 /* Wakes up to `count` threads that sleep on the word, whose memory may be freed already. */
 void os_wake(atomic_uint *word, int count);
 
-/* Sleeps for a millisecond, for waits that nothing wakes. */
-static inline void os_sleep_a_millisecond(void)
+/* Sleeps for this time, or until a signal handler has run. For waits that nothing wakes. Unlike
+   nanosleep, this is no cancellation point. */
+static inline void os_sleep(int64_t ns)
 {
     atomic_uint never = 0;
-    os_wait(&never, 0, os_deadline_in(1000000));
+    os_wait(&never, 0, os_deadline_in(ns));
 }
+enum { OS_MILLISECOND = 1000000 };
 
 /* ------------------------------------------------------------------------ threads */
 

@@ -172,13 +172,11 @@ void os_unblock_signals(os_signals mask)
         syscall(SYS_rt_sigpending, &pending, sizeof pending);
     }
     if ((pending & ~mask) != 0 && !os_is_main_thread()) {
-        struct timespec pause = {0, FIRST_PAUSE_NS};
-        int state = os_forbid_cancel();
-        while (pause.tv_nsec <= LAST_PAUSE_NS && (mains_pending_signals() & ~mask) != 0) {
-            nanosleep(&pause, NULL);
-            pause.tv_nsec *= 2;
+        int64_t pause = FIRST_PAUSE_NS;
+        while (pause <= LAST_PAUSE_NS && (mains_pending_signals() & ~mask) != 0) {
+            os_sleep(pause);
+            pause *= 2;
         }
-        os_allow_cancel(state);
     }
     os_set_signal_mask(mask);
     errno = saved;

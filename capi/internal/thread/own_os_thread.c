@@ -123,7 +123,7 @@ void own_ask_elsewhere(void (*function)(void *), void *arg)
 {
     while (!own_run_elsewhere(function, arg)) {
         /* No OS thread is left. There will be one when another ends. */
-        os_sleep_a_millisecond();
+        os_sleep(OS_MILLISECOND);
     }
 }
 
